@@ -1,0 +1,68 @@
+# Needs Python 3.11 or newer, git and make; the rest is installed below this folder on first use.
+#
+#   make demo      a new project with default answers, trained and tested
+#   make test      everything (minutes)
+#   make check     the quick part: format, types, rendering, update
+#   make preview   the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
+#   make tags      a tag for each release commit
+
+PYTHON ?= python3
+ARGS ?=
+
+venv := .venv/bin/python
+demo := build/demo-venv/bin/python
+pip := -m pip install --quiet --constraint constraints.txt
+copy = -m copier copy --defaults --quiet --vcs-ref HEAD $(ARGS) .
+enough = @"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
+
+.PHONY: demo test check preview tags clean
+
+# --- a project, from nothing to its accuracy ---
+
+build/demo-venv/installed: constraints.txt
+	$(enough)
+	test -x $(demo) || "$(PYTHON)" -m venv build/demo-venv
+	$(demo) $(pip) copier setuptools
+	@touch $@
+
+demo: build/demo-venv/installed
+	rm -rf build/demo
+	$(demo) -W ignore $(copy) build/demo
+	$(demo) $(pip) --no-build-isolation --editable build/demo
+	PYTHON=$(demo) build/demo/scripts/train.sh configs/train.yaml
+	PYTHON=$(demo) build/demo/scripts/test.sh
+
+# --- tests of the template ---
+
+.venv/installed: constraints.txt
+	$(enough)
+	test -x $(venv) || "$(PYTHON)" -m venv .venv
+	$(venv) $(pip) --requirement constraints.txt
+	@touch $@
+
+test: .venv/installed lint
+	OMP_NUM_THREADS=1 $(venv) -m pytest $(ARGS)
+
+check: .venv/installed lint
+	OMP_NUM_THREADS=1 $(venv) -m pytest -m "not slow" $(ARGS)
+
+.PHONY: lint
+lint: .venv/installed
+	$(venv) -m ruff check
+	$(venv) -m ruff format --check
+	$(venv) -m mypy
+
+preview: .venv/installed
+	rm -rf build/preview
+	$(venv) -W ignore $(copy) build/preview
+	@echo "The work tree as a project: build/preview"
+
+# A release is the commit whose subject says so. A tag that stands elsewhere is an error: released versions never change.
+tags:
+	@git log --format='%H %s' | sed -n 's/^\([0-9a-f]*\) Release \(v[0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*\)$$/\1 \2/p' | \
+	while read -r commit tag; do \
+	  test "$$(git rev-parse --quiet --verify "refs/tags/$$tag^{commit}")" = "$$commit" || git tag "$$tag" "$$commit" || exit 1; \
+	done
+
+clean:
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache

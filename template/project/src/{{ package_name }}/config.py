@@ -1,0 +1,290 @@
+"""Config files: yaml, json, ini and py into one schema, and back.
+
+Nothing here imports torch, so that a wrong key answers at once.
+"""
+
+import configparser
+import difflib
+import json
+import math
+import re
+import runpy
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import FunctionType, ModuleType, NoneType
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
+
+from .errors import UserError
+
+FORMATS = ("yaml", "json", "ini", "py")
+# An editable install knows its project, so that commands work from any folder.
+_project = Path(__file__).resolve().parents[2]
+ROOT = _project if (_project / "pyproject.toml").is_file() else Path.cwd()
+
+
+def locate(path: str | Path) -> Path:
+    """`path` as it stands if that exists, else below the project's root."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() or path.exists() else ROOT / path
+
+
+# --- what the schema is made of ---------------------------------------------------------------
+
+
+class Text(str):
+    """A scalar of an ini file or the command line: the schema decides its type."""
+
+
+class Section(BaseModel):
+    """A section of a config: unknown keys are refused, types are strict, values never change."""
+
+    model_config = {"extra": "forbid", "frozen": True, "strict": True, "allow_inf_nan": False}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_text(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            return value  # its own fields do this
+        options = get_args(annotation) or (annotation,)
+        is_text = all(o in (str, NoneType) or isinstance(o, str) for o in options)
+        if not (isinstance(value, Text) and is_text) or value.startswith('"'):
+            return _parsed(value)
+        return None if value == "null" and NoneType in options else str(value)
+
+
+# --- four formats in --------------------------------------------------------------------------
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """YAML 1.2's core schema: `1e-3` is a number, `no` is a word. A key twice is refused."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in keys:
+                problem = f"the key {key.value!r} stands here twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            keys.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+class _YamlDumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as something else."""
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+):
+    for _class in (_YamlLoader, _YamlDumper):
+        _regexp = re.compile(rf"^(?:{_pattern})$")
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _regexp, _first)
+_YamlLoader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+
+def _parsed(value: object) -> Any:
+    """`value`, with each `Text` in it read as YAML, or JSON if it starts with a quote."""
+    if isinstance(value, dict):
+        return {key: _parsed(item) for key, item in value.items()}
+    if not isinstance(value, Text):
+        return value
+    try:
+        return json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
+    except (yaml.YAMLError, ValueError):
+        raise ValueError("cannot be read; put text between double quotes") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the key {name!r} stands twice in one map")
+    return dict(pairs)
+
+
+def _read_ini(text: str) -> dict[str, Any]:
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), default_section="")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(text)
+    config: dict[str, Any] = {}
+    for name in sorted(parser.sections()):  # [model] before [model.args]
+        values = {key: Text(value) for key, value in parser[name].items()}
+        section, *path = name.split(".")
+        config[section] = _replaced(config.get(section), path, values)
+    return config
+
+
+def _lists(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _read_py(path: Path) -> dict[str, Any]:
+    try:
+        names = runpy.run_path(str(path))
+    except Exception as error:  # the file may raise anything
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
+    helpers = (ModuleType, FunctionType, type)
+    names = {k: v for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
+    return {name: _lists(value) for name, value in names.items()}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The sections of one file, not yet checked; a `.py` file is executed: run those you trust.
+
+    Raises UserError if it is missing, of another format, or malformed, with the line.
+    """
+    if path.suffix[1:] not in FORMATS:
+        raise UserError(f"{path}: a config is a .yaml, .json, .ini or .py file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".yaml":
+            config = yaml.load(text, _YamlLoader)
+        elif path.suffix == ".json":
+            config = json.loads(text, object_pairs_hook=_unique)
+        else:
+            config = _read_ini(text) if path.suffix == ".ini" else _read_py(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the path of a config file") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}, line {line}: {error.problem}") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except (yaml.YAMLError, configparser.Error, ValueError) as error:
+        raise UserError(f"{path}: {error}".replace("\n", " ")) from error
+    if not isinstance(config, dict | None):
+        raise UserError(f"{path}: should hold sections (model, data, ...), not a single value")
+    return config or {}
+
+
+# --- layers: files, then section.key=value ----------------------------------------------------
+
+Schema = TypeVar("Schema", bound=Section)
+
+
+def load(
+    schema: type[Schema],
+    files: Iterable[str | Path],
+    overrides: Iterable[str] = (),
+    base: dict[str, Any] | None = None,
+) -> Schema:
+    """Lay files over `base`, later ones over earlier ones, then overrides; check the result.
+
+    A layer replaces key by key within a section. Where it names another component (`model.name`),
+    the earlier one's `args` no longer apply. Raises UserError with all problems, one a line.
+    """
+    config, origin = dict(base or {}), dict[str, str]()
+    for file in files:
+        for section, values in read(locate(file)).items():
+            _lay(config, section, values)
+            keys = values if isinstance(values, dict) else ()
+            origin |= {section: str(file)} | {f"{section}.{key}": str(file) for key in keys}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, *path = name.strip().split(".")
+        if not (equals and section and path and all(path)):
+            raise UserError(f"{override!r}: an override is section.key=value")
+        values = _replaced(config.get(section), path, Text(text.strip()))
+        _lay(config, section, {path[0]: values[path[0]]})
+        origin[f"{section}.{path[0]}"] = "command line"
+    try:
+        return schema.model_validate(config)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False):
+            inner = ("dict", "list", "float", "[key]")  # how pydantic got there, not keys
+            loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
+            source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
+            lines.append(f"{source}: {'.'.join(loc)}: {_advice(schema, problem, loc)}")
+        raise UserError("\n".join(lines)) from error
+
+
+def _lay(config: dict[str, Any], section: str, values: Any) -> None:
+    old = config.get(section)
+    if isinstance(old, dict) and isinstance(values, dict):
+        if values.get("name", old.get("name")) != old.get("name"):
+            old = {key: value for key, value in old.items() if key != "args"}
+        values = {**old, **values}
+    config[section] = values
+
+
+def _replaced(old: object, path: list[str], value: object) -> Any:
+    if not path:
+        return value
+    below = dict(old) if isinstance(old, dict) else {}
+    return {**below, path[0]: _replaced(below.get(path[0]), path[1:], value)}
+
+
+def _advice(schema: type[Section], problem: Any, loc: list[str]) -> str:
+    sections: dict[str, Any] = {key: field.annotation for key, field in schema.model_fields.items()}
+    if problem["type"] == "missing":
+        return "missing; presets such as debug go on top of a whole config (train)"
+    if problem["type"] == "extra_forbidden":
+        elsewhere = [f"{s}.{loc[-1]}" for s in sections if loc[-1] in sections[s].model_fields]
+        if elsewhere:
+            return f"unknown key; did you mean {' or '.join(elsewhere)}?"
+        known = sections[loc[0]].model_fields if len(loc) > 1 else sections
+        own = f"; what {loc[0]}.name itself takes goes under {loc[0]}.args"
+        return f"unknown key{did_you_mean(loc[-1], known)}{own if 'args' in known else ''}"
+    if problem["type"] == "model_type":
+        keys = ", ".join(sections[loc[0]].model_fields)
+        return f"should be a section with the keys {keys}, got {problem['input']!r}"
+    if problem["type"] == "value_error":
+        return str(problem["msg"]).removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Input ")
+    if problem["type"] == "invalid-json-value":
+        message = "should be a number, text, list or map"
+    return f"{message}, got {problem['input']!r}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint to end an error message with."""
+    lower = {item.lower(): item for item in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {lower[close[0]]!r}?"
+    return f"; there are: {', '.join(lower.values())}"
+
+
+# --- four formats out -------------------------------------------------------------------------
+
+
+def dump(config: Section, format: str) -> str:
+    """The resolved config as the text of a config file."""
+    sections = config.model_dump()
+    if format == "yaml":
+        return yaml.dump(sections, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
+    if format == "json":
+        return json.dumps(sections, indent=2, ensure_ascii=False) + "\n"
+    blocks = []
+    for name, values in sections.items():
+        if format == "ini":
+            lines = [f"{key} = {_ini(value)}".rstrip() for key, value in values.items()]
+            blocks.append("\n".join([f"[{name}]", *lines, ""]))
+        else:
+            lines = [f"    {key}={value!r}," for key, value in values.items()]
+            blocks.append("\n".join([f"{name} = dict(", *lines, ")", ""]))
+    return "\n".join(blocks)
+
+
+def _ini(value: object) -> str:
+    if isinstance(value, str):
+        bare = value.isprintable() and value.strip() == value != "null" and value[:1] != '"'
+        return value if bare else json.dumps(value)
+    text = yaml.dump(value, Dumper=_YamlDumper, default_flow_style=True, width=math.inf)
+    return text.partition("\n")[0]

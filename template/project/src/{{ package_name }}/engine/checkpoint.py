@@ -1,0 +1,84 @@
+"""Checkpoints: tensors and plain values only, whole or not there at all.
+
+A run's folder holds `config.yaml`, `metrics.csv`, `last.pt` and its best checkpoint, which is named
+by the rule `checkpoint.name`. Both checkpoints hold all that it takes to go on.
+"""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+
+LAST = "last.pt"
+KEYS = {"model", "optimizer", "scheduler", "epoch", "step", "best", "rng", "config", "info"}
+
+
+def save(contents: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a kill or a full disk leaves the old one, or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(contents, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch wraps a full disk into a RuntimeError
+        partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be written ({reason}); what was saved is kept") from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU; UserError if there is none, or it is damaged or foreign."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds
+        reason = "it is damaged, or holds more than tensors and plain values, which could run code"
+        raise UserError(f"{path}: not loaded: {reason}") from error
+    missing = KEYS - contents.keys() if isinstance(contents, dict) else KEYS
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise UserError(f"{path}: not a checkpoint of this project (it has no {names})")
+    return contents
+
+
+def newest_run(folder: Path) -> Path:
+    """The run in `folder` that was saved last; UserError if there is none."""
+    runs = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise UserError(f"{folder}: holds no run with a {LAST} yet; train one first")
+    return runs[-1].parent
+
+
+def find(name: str | None, folder: Path) -> Path:
+    """A checkpoint: the file `name`, or the best of the run `name`, or of the newest in `folder`.
+
+    Raises UserError if there is none.
+    """
+    path = newest_run(folder) if name is None else Path(name)
+    path = path if path.exists() else folder / path
+    if path.is_dir():
+        path = path / load(path / LAST)["best"]["file"]
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; name a run in {folder}, or a file")
+    return path
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of the global random generators, as tensors and plain values."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate()}
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    """Go back to a saved state; GPUs that are not there are passed over."""
+    torch.set_rng_state(state["torch"])
+    for index, cuda in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(cuda, index)
+    random.setstate(state["python"])

@@ -1,0 +1,61 @@
+"""From a checkpoint back to a model: measure it, let it predict."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import task as yours
+from ..config import load as load_config
+from ..config import locate
+from ..errors import UserError
+from ..options import Config
+from . import checkpoint
+from .contract import Batch, Task
+from .loop import evaluate, pick_device, to_device
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, Task, nn.Module]:
+    """The config, task and trained model of a checkpoint, on the device and in evaluation mode.
+
+    Raises UserError if the checkpoint cannot be used, or does not fit its model.
+    """
+    contents = checkpoint.load(path)
+    config = load_config(Config, [], overrides, contents["config"])
+    device = pick_device(config.run.device)
+    task: Task = yours.Task(config, device, contents["info"])
+    model = task.build_model().to(device)
+    try:
+        model.load_state_dict(contents["model"])
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise UserError(f"{path}: does not fit {config.model.name}: {' '.join(lines)}") from error
+    return config, task, model.eval()
+
+
+def measure(
+    path: Path, split: str, overrides: Sequence[str] = ()
+) -> tuple[dict[str, float], list[Path]]:
+    """The loss and metrics of a checkpoint on a split, and the pictures drawn of it."""
+    config, task, model = load(path, overrides)
+    loader, device = task.eval_loader(split), pick_device(config.run.device)
+    metrics = evaluate(model, task, loader, device)
+
+    @torch.no_grad()
+    def outputs() -> Iterator[tuple[Any, Batch]]:
+        for batch in loader:
+            yield task.forward(model, to_device(batch, device)).cpu(), batch
+
+    return metrics, task.draw_results(outputs(), locate(config.run.images) / "result")
+
+
+@torch.no_grad()
+def predict(
+    path: Path, inputs: Iterable[str], overrides: Sequence[str] = ()
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """For each input the prediction, as plain values and as a sentence."""
+    _, task, model = load(path, overrides)
+    for prediction in task.predict(model, inputs):
+        yield prediction, task.sentence(prediction)

@@ -1,0 +1,37 @@
+"""Metrics that add up on the device: only `compute` and `accuracy` wait for it."""
+
+import torch
+from torch import Tensor
+
+
+class Average:
+    """A mean over samples, from means over batches."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def update(self, mean: Tensor, count: int) -> None:
+        """Take in the scalar mean over `count` samples."""
+        self.total = self.total + mean.detach() * count
+        self.count += count
+
+    def compute(self) -> float:
+        """The mean so far; NaN before the first sample."""
+        return float(self.total) / self.count if self.count else float("nan")
+
+
+class Confusion:
+    """Counts of predictions: `matrix` is int64 (C, C), rows are the truth."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Take in logits (N, C) and targets (N,)."""
+        cells = targets * len(self.matrix) + logits.detach().argmax(dim=1)
+        self.matrix.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+
+    def accuracy(self) -> float:
+        """The share of samples that are right."""
+        return float(self.matrix.trace() / self.matrix.sum().clamp(min=1))

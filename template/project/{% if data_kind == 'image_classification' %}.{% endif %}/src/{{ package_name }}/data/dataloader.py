@@ -1,0 +1,74 @@
+"""Loaders whose order and augmentation depend on seed, epoch and index alone.
+
+So a run is the same with any number of workers, and a resumed one the same as one never stopped.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .dataset import ClassFolder
+
+Batch = tuple[Tensor, Tensor]
+"""Images, float32 (N, C, H, W) from 0 to 1, and targets, int64 (N,)."""
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """A new order in each epoch, as pairs of epoch and index; set `epoch` before iterating."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        return iter([(self.epoch, int(index)) for index in order])
+
+
+class Augmented(Dataset[tuple[Tensor, int]]):
+    """A dataset with transforms, asked for by epoch and index."""
+
+    def __init__(self, dataset: ClassFolder, transforms: Sequence[Callable[..., Any]], seed: int):
+        self.dataset, self.transforms, self.seed = dataset, transforms, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        image, target = self.dataset[key[1]]
+        rng = np.random.default_rng((self.seed, *key))
+        for transform in self.transforms:
+            image, target = transform(image, target, rng)
+        return image, target
+
+
+def train_loader(
+    dataset: ClassFolder,
+    transforms: Sequence[Callable[..., Any]],
+    batch_size: int,
+    workers: int,
+    seed: int,
+) -> DataLoader[Batch]:
+    """Shuffled and augmented; its `sampler.epoch` says which epoch comes next."""
+    sampler = EpochSampler(len(dataset), seed)
+    return _loader(Augmented(dataset, transforms, seed), sampler, batch_size, workers)
+
+
+def eval_loader(dataset: ClassFolder, batch_size: int, workers: int) -> DataLoader[Batch]:
+    """In the order of the files."""
+    return _loader(dataset, None, batch_size, workers)
+
+
+def _loader(dataset: Any, sampler: Any, batch_size: int, workers: int) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or each pass would draw a seed from the global one
+    )

@@ -1,0 +1,85 @@
+"""Images in a folder per class: `<folder>/<class>/*.png`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below `folder`, sorted; hidden ones are passed over."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
+
+
+def find_classes(folder: Path) -> list[str]:
+    """The names of the class folders, sorted; UserError if there are none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; data/README.md shows what belongs there")
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] not in "._")
+    if not classes:
+        raise UserError(f"{folder}: holds no class folders; put images into {folder}/<class>/")
+    return classes
+
+
+def read_image(path: Path, size: int, channels: int) -> Tensor:
+    """Read an image of any size and mode as float32 (channels, size, size), from 0 to 1.
+
+    It is scaled and cropped around its centre to a square of `size` pixels; `channels` is 1 for
+    grey, 3 for colour. Raises UserError if the file is missing, empty, damaged or no image.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
+                values = np.asarray(image, dtype=np.float32)
+                image = Image.fromarray((values / max(values.max(), 65535) * 255).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = image.convert("L" if channels == 1 else "RGB")
+            if image.size != (size, size):
+                image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        empty = path.is_file() and not path.stat().st_size
+        reason = "the file is empty" if empty else str(error).partition(": ")[0]
+        raise UserError(f"{path}: not an image ({reason}); mend or remove it") from error
+    pixels = np.asarray(image, dtype=np.float32).reshape(size, size, channels) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+class ClassFolder(Dataset[tuple[Tensor, int]]):
+    """One split: images as `read_image` gives them, and the index of their class in `classes`.
+
+    `classes` are those to know, by default the folders in `folder`. Raises UserError if a folder
+    is missing or empty, or not among `classes`.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str] | None, size: int, channels: int):
+        found = find_classes(folder)
+        self.classes = list(classes or found)
+        self.size, self.channels = size, channels
+        self.samples: list[tuple[Path, int]] = []
+        for name in found:
+            if name not in self.classes:
+                known = ", ".join(self.classes)
+                raise UserError(f"{folder / name}: not a class of the training data ({known})")
+            images = find_images(folder / name)
+            if not images:
+                raise UserError(f"{folder / name}: holds no images ({', '.join(SUFFIXES)})")
+            self.samples += [(path, self.classes.index(name)) for path in images]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, target = self.samples[index]
+        return read_image(path, self.size, self.channels), target

@@ -1,0 +1,131 @@
+"""Tests copy from a clone of this repository with the work tree on top, tagged as a version above all released ones."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import copier
+import plumbum
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NEXT = "v9999.0.0"
+
+Render = Callable[..., Path]
+
+
+def run(*command: str | Path, cwd: Path, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, by default one that must succeed."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=os.environ | env, capture_output=True, text=True
+    )
+    assert not ok or done.returncode == 0, f"{command} in {cwd}:\n{done.stdout}{done.stderr}"
+    return done
+
+
+def git(*arguments: str | Path, cwd: Path) -> str:
+    return run("git", *arguments, cwd=cwd).stdout.strip()
+
+
+def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Each file below a folder, with its content and its executable bits."""
+    return {
+        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mode & stat.S_IXUSR)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }
+
+
+def save(folder: Path, message: str = "work") -> None:
+    """Commit everything."""
+    if not (folder / ".git").exists():
+        git("init", "--quiet", "--initial-branch=main", cwd=folder)
+    git("add", "--all", cwd=folder)
+    git("commit", "--quiet", "--allow-empty", "--message", message, cwd=folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither Git's nor Copier's settings of this machine count; nor does a package installed beside the tests."""
+    settings = tmp_path_factory.mktemp("settings") / "settings.yml"
+    settings.write_text("{}\n")
+    own = {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "Test",
+        "GIT_AUTHOR_EMAIL": "test@example.com",
+        "GIT_COMMITTER_NAME": "Test",
+        "GIT_COMMITTER_EMAIL": "test@example.com",
+        "COPIER_SETTINGS_PATH": str(settings),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
+        for key, value in own.items():
+            patch.setenv(key, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clone that projects are copied from."""
+    clone = tmp_path_factory.mktemp("template") / "copier-torch"
+    if git("rev-parse", "--is-shallow-repository", cwd=ROOT) == "true":
+        pytest.exit("this clone lacks the released versions: run `git fetch --unshallow`", returncode=2)
+    has_commits = run("git", "rev-parse", "--quiet", "--verify", "HEAD", cwd=ROOT, ok=False).returncode == 0
+    if has_commits:
+        git("clone", "--quiet", "--no-checkout", ROOT, clone, cwd=ROOT)
+    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
+        if name and (ROOT / name).exists():  # a file deleted from the work tree is still listed
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    save(clone, "the work tree")
+    run("make", "tags", cwd=clone)
+    git("tag", NEXT, cwd=clone)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def releases(template: Path) -> list[str]:
+    """The released versions, oldest first."""
+    tags = git("tag", "--list", "v*", "--sort=version:refname", cwd=template).split()
+    return [tag for tag in tags if tag != NEXT]
+
+
+def copy(template: Path, project: Path, version: str = NEXT, **answers: Any) -> None:
+    copier.run_copy(str(template), project, data=answers, defaults=True, quiet=True, vcs_ref=version)
+
+
+@pytest.fixture(scope="session")
+def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """A project with these answers, shared between tests: look, don't touch."""
+    made: dict[tuple[tuple[str, str], ...], Path] = {}
+
+    def rendered(**answers: str) -> Path:
+        key = tuple(sorted(answers.items()))
+        if key not in made:
+            project = tmp_path_factory.mktemp("project") / "project"
+            copy(template, project, **answers)
+            made[key] = project
+        return made[key]
+
+    return rendered
+
+
+@pytest.fixture
+def project(render: Render, tmp_path: Path) -> Path:
+    """A project with default answers, under version control, to do anything with."""
+    path = tmp_path / "project"
+    shutil.copytree(render(), path)
+    save(path)
+    return path
+
+
+def in_project(project: Path, *command: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run Python on a project that is not installed."""
+    return run(sys.executable, *command, cwd=project, ok=ok, PYTHONPATH=str(project / "src"))

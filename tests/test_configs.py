@@ -1,0 +1,62 @@
+"""A project's configs come from one commented source, in the format that was chosen."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Render, in_project
+
+FORMATS = ["yaml", "json", "ini", "py"]
+KINDS = [path.name for path in (ROOT / "template" / "configs").iterdir()]
+NAMES = ["train", "debug", "long"]
+
+
+def resolved(project: Path, *files: str) -> object:
+    done = in_project(project, "-m", "my_project", "config", *files, "--to", "json")
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_formats_say_the_same(render: Render, kind: str, name: str) -> None:
+    configs = []
+    for ending in FORMATS:
+        project = render(data_kind=kind, config_format=ending)
+        files = [f"configs/train.{ending}", f"configs/{name}.{ending}"]
+        configs.append(resolved(project, *files))
+        assert [path.suffix for path in (project / "configs").glob(f"{name}.*")] == [f".{ending}"]
+    assert all(config == configs[0] for config in configs[1:])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_comments_come_through_where_the_format_has_them(render: Render, kind: str, name: str) -> None:
+    found = []
+    for ending in ("yaml", "ini", "py"):
+        text = (render(data_kind=kind, config_format=ending) / "configs" / f"{name}.{ending}").read_text()
+        text = re.sub(r"(configs/\w+)\.\w+", r"\1", text)
+        found.append(re.findall(r"^\s*(#.*)$", text, re.MULTILINE))
+    assert found[0]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_option_stands_in_train_with_a_word_about_it(render: Render, kind: str) -> None:
+    project = render(data_kind=kind)
+    written = yaml.safe_load((project / "configs" / "train.yaml").read_text())
+    config = resolved(project, "configs/train.yaml")
+    assert isinstance(config, dict)
+    assert {name: list(section) for name, section in written.items()} == {
+        name: list(section) for name, section in config.items()
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_source_is_as_strict_as_its_converter_needs(kind: str, name: str) -> None:
+    source = (ROOT / "template" / "configs" / kind / f"{name}.yaml").read_text()
+    for line in source.splitlines():
+        assert re.fullmatch(r"(  )?#.*|\w+:|  \w+: \S.*|", line), line
+        assert line.startswith(("#", "  #")) or " #" not in line, line

@@ -1,0 +1,120 @@
+"""A copy needs Copier alone, and is the same each time."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import NEXT, ROOT, Render, git, run, save, tree
+
+FORMATS = ["yaml", "json", "ini", "py"]
+LAYOUTS = list(itertools.product(FORMATS, ["file", "folder"]))
+
+
+def copier_copy(template: Path, project: Path, *options: str, python: str | Path = sys.executable) -> str:
+    """The command as people give it, from another folder; returns what it says."""
+    done = run(python, "-m", "copier", "copy", "--defaults", *options, template, project, cwd=project.parent)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_copier_alone_in_an_environment_is_enough(template: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", "copier", cwd=tmp_path)
+    said = copier_copy(template, tmp_path / "project", python=python)
+    assert "warning" not in said.lower()
+    assert (tmp_path / "project" / "pyproject.toml").is_file()
+
+
+@pytest.mark.slow
+def test_the_oldest_copier_that_the_template_admits_makes_the_same_project(
+    template: Path, render: Render, tmp_path: Path
+) -> None:
+    (floor,) = [line for line in (ROOT / "copier.yml").read_text().splitlines() if "_min_copier_version" in line]
+    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    version = floor.split('"')[1]
+    run(python, "-m", "pip", "install", "--quiet", f"copier=={version}", cwd=tmp_path)
+    copier_copy(template, tmp_path / "project", python=python)
+    assert tree(tmp_path / "project") == tree(render())
+
+
+def test_a_copy_says_the_two_next_commands_and_warns_of_nothing(template: Path, tmp_path: Path) -> None:
+    said = copier_copy(template, tmp_path / "my project")
+    assert "warning" not in said.lower()
+    assert said.strip().splitlines()[-2:] == [f"cd '{tmp_path}/my project'", "make train"]
+
+
+@pytest.mark.parametrize(("config_format", "components"), LAYOUTS)
+def test_no_jinja_is_left_in_any_file_or_name(render: Render, config_format: str, components: str) -> None:
+    project = render(config_format=config_format, components=components)
+    marks = ("{%", "{#", "_copier_conf", ".jinja")
+    for name, (content, _) in tree(project).items():
+        assert not any(mark in name for mark in (*marks, "{{")), name
+        if b"\0" in content:
+            continue
+        text = content.decode()
+        if name.startswith(".github/"):
+            text = text.replace("${{", "")  # GitHub's own expressions
+        assert not any(mark in text for mark in marks), name
+        assert "{{ " not in text, name
+
+
+@pytest.mark.parametrize(("config_format", "components"), LAYOUTS)
+def test_git_tracks_every_file_of_a_new_project(
+    render: Render, template: Path, tmp_path: Path, config_format: str, components: str
+) -> None:
+    project = render(config_format=config_format, components=components)
+    git("init", "--quiet", tmp_path / "repo", cwd=tmp_path)
+    git("--git-dir", tmp_path / "repo" / ".git", "--work-tree", project, "add", "--all", cwd=project)
+    tracked = git("--git-dir", tmp_path / "repo" / ".git", "ls-files", "-z", cwd=project).strip("\0").split("\0")
+    assert set(tracked) == set(tree(project))
+
+
+@pytest.mark.parametrize(("config_format", "components"), LAYOUTS)
+def test_a_second_copy_is_identical(
+    render: Render, template: Path, tmp_path: Path, config_format: str, components: str
+) -> None:
+    first = render(config_format=config_format, components=components)
+    options = ["--quiet", "-d", f"config_format={config_format}", "-d", f"components={components}"]
+    assert copier_copy(template, tmp_path / "project", *options) == ""
+    assert tree(tmp_path / "project") == tree(first)
+
+
+def test_python_files_of_the_package_are_copied_byte_for_byte(render: Render, template: Path) -> None:
+    sources = {path.read_bytes() for path in (template / "template" / "project").rglob("src/**/*.py*")}
+    for module in (render() / "src").rglob("*.py"):
+        assert module.read_bytes() in sources, module
+
+
+def test_scripts_can_be_executed_and_nothing_else(render: Render) -> None:
+    executable = {name for name, (_, mode) in tree(render()).items() if mode}
+    assert executable == {"scripts/train.sh", "scripts/test.sh", "scripts/run.sh"}
+
+
+def test_a_path_that_renders_into_git_plants_no_hook(template: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "template"
+    git("clone", "--quiet", template, clone, cwd=tmp_path)
+    hook = clone / "template" / "project" / "{{ '.git' }}" / "hooks" / "post-checkout"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\n")
+    save(clone)
+    git("tag", "--delete", NEXT, cwd=clone)
+    git("tag", NEXT, cwd=clone)
+    project = tmp_path / "project"
+    git("init", "--quiet", project, cwd=tmp_path)
+    before = {path.name for path in (project / ".git" / "hooks").iterdir()}
+    copier_copy(clone, project)
+    assert {path.name for path in (project / ".git" / "hooks").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "answer", ["package_name=../.git/hooks", "package_name=.git", "config_format=/../.git/hooks/x"]
+)
+def test_an_answer_that_would_shape_a_path_is_refused(template: Path, tmp_path: Path, answer: str) -> None:
+    command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", answer, str(template), "project"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,108 @@
+"""For every combination of answers, formatting or linting a fresh project changes nothing."""
+
+import itertools
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Render, in_project, run, tree
+
+ANSWERS = {
+    "package_name": ["my_project", "ab", "z" * 40],
+    "project_name": ["My project", "숫자 🙂"],
+    "description": ["", "w" * 200],
+    "user_name": ["", "Lee"],
+    "user_email": ["", "lee@example.com"],
+    "license": ["MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later", "none"],
+    "data_kind": ["image_classification"],
+    "config_format": ["yaml", "json", "ini", "py"],
+    "components": ["file", "folder"],
+    "tracker": ["none", "tensorboard"],
+}
+
+
+def pairwise(choices: dict[str, list[str]]) -> list[dict[str, str]]:
+    """Few rows in which any two choices of different questions meet at least once."""
+    rows: list[dict[str, str]] = []
+    missing = {
+        pair
+        for (a, values_a), (b, values_b) in itertools.combinations(choices.items(), 2)
+        for pair in itertools.product([(a, value) for value in values_a], [(b, value) for value in values_b])
+    }
+    while missing:
+        row = dict(min(missing))
+        for question in sorted(choices, key=lambda question: -len(choices[question])):
+            if question not in row:
+                row[question] = max(choices[question], key=lambda value: len(met(row | {question: value}) & missing))
+        missing -= met(row)
+        rows.append({question: row[question] for question in choices})
+    return rows
+
+
+def met(row: dict[str, str]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
+    items = [(question, row[question]) for question in ANSWERS if question in row]
+    return set(itertools.combinations(items, 2))
+
+
+COMBINATIONS = pairwise(ANSWERS)
+
+
+def name(answers: dict[str, str]) -> str:
+    return "-".join(value[:8] or "empty" for value in answers.values() if value.isascii())
+
+
+def test_the_combinations_hold_every_pair_of_answers_and_are_few() -> None:
+    seen = set().union(*map(met, COMBINATIONS))
+    sizes = [len(values) for values in ANSWERS.values()]
+    assert len(seen) == sum(a * b for a, b in itertools.combinations(sizes, 2))
+    assert len(COMBINATIONS) <= 30
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
+def test_ruff_has_nothing_to_change(render: Render, answers: dict[str, str]) -> None:
+    project = render(**answers)
+    for command in (["check"], ["format", "--check", "--diff"]):
+        done = run(sys.executable, "-m", "ruff", *command, "--no-cache", cwd=project, ok=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
+def test_hooks_for_white_space_have_nothing_to_change(render: Render, answers: dict[str, str]) -> None:
+    for path, (content, _) in tree(render(**answers)).items():
+        if b"\0" in content or not content:
+            continue
+        lines = content.split(b"\n")
+        assert lines[-1] == b"", f"{path}: no line end at its end"
+        assert lines[-2] != b"", f"{path}: blank lines at its end"
+        assert not [n for n, line in enumerate(lines, 1) if line != line.rstrip()], f"{path}: blanks at a line's end"
+        assert not any(line.startswith((b"<<<<<<< ", b">>>>>>> ", b"=======")) for line in lines), path
+
+
+@pytest.fixture(scope="session")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mypy")
+
+
+@pytest.mark.parametrize("tracker", ANSWERS["tracker"])
+@pytest.mark.parametrize("components", ANSWERS["components"])
+def test_mypy_reports_nothing(render: Render, mypy_cache: Path, components: str, tracker: str) -> None:
+    # The other answers don't reach a file of the package.
+    project = render(components=components, tracker=tracker)
+    done = in_project(project, "-m", "mypy", "--cache-dir", mypy_cache, ok=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy_sees_an_error_that_is_there(project: Path, mypy_cache: Path) -> None:
+    with (project / "src" / "my_project" / "errors.py").open("a") as module:
+        module.write('\nnumber: int = "text"\n')
+    assert "Incompatible types" in in_project(project, "-m", "mypy", "--cache-dir", mypy_cache, ok=False).stdout
+
+
+def test_ruff_sees_what_is_wrong_in_every_python_file(project: Path) -> None:
+    modules = [*project.rglob("*.py")]
+    for module in modules:
+        shutil.copy(module, module.with_name("copy_" + module.name))
+        module.write_text(module.read_text() + "import os\n")
+    found = run(sys.executable, "-m", "ruff", "check", "--no-cache", cwd=project, ok=False).stdout
+    assert all(str(module.relative_to(project)) in found for module in modules)

@@ -1,0 +1,244 @@
+"""Each row of the promised layout is there, and used: one test a row."""
+
+import configparser
+import json
+import re
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Render, in_project, run, tree
+
+PACKAGE = Path("src/my_project")
+OWN = {
+    "loss": ["loss.name=FocalLoss", "loss.args={}"],
+    "optim": ["optimizer.name=Lion", "optimizer.lr=0.0003"],
+    "scheduler": ["scheduler.name=warmup_cosine"],
+    "transforms": ["data.transforms={random_flip: {}, random_erase: {}}"],
+}
+
+
+@pytest.fixture(scope="session", params=["file", "folder"])
+def trained(request: pytest.FixtureRequest, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that has trained for an epoch with all its own components, and tested the result."""
+    project = tmp_path_factory.mktemp(f"trained-{request.param}") / "project"
+    shutil.copytree(render(components=request.param), project)
+    options = [option for options in OWN.values() for option in options]
+    configs = ["configs/train.yaml", "configs/debug.yaml"]
+    in_project(project, "-m", "my_project", "train", *configs, "train.epochs=1", *options)
+    in_project(project, "-m", "my_project", "test")
+    return project
+
+
+def new(project: Path, render: Render, pattern: str) -> list[str]:
+    """The files like `pattern` that training and testing have made."""
+    made = set(tree(project)) - set(tree(render()))
+    return sorted(name for name in made if Path(name).match(pattern))
+
+
+@pytest.mark.parametrize("ending", ["json", "ini", "yaml", "py"])
+def test_configs_has_what_to_run_in_the_chosen_format(render: Render, ending: str) -> None:
+    project = render(config_format=ending)
+    files = sorted((project / "configs").iterdir())
+    assert [path.name for path in files] == [f"{name}.{ending}" for name in ("debug", "long", "train")]
+    text = files[-1].read_text()
+    if ending == "json":
+        json.loads(text)
+    elif ending == "ini":
+        configparser.ConfigParser(interpolation=None).read_string(text)
+    elif ending == "py":
+        compile(text, "config", "exec")
+    else:
+        yaml.safe_load(text)
+
+
+def test_docs_explains_each_config_format_with_the_same_example(render: Render) -> None:
+    text = (render() / "docs" / "configs.md").read_text()
+    for language in ("yaml", "json", "ini", "python"):
+        assert f"```{language}\n" in text, language
+
+
+def test_data_has_a_folder_per_class_in_train_valid_and_test(trained: Path) -> None:
+    readme = (trained / "data" / "README.md").read_text()
+    with zipfile.ZipFile(trained / "data" / "sample.zip") as archive:
+        names = archive.namelist()
+    for split in ("train", "valid", "test"):
+        classes = sorted(path.name for path in (trained / "data" / split).iterdir())
+        assert classes == [str(digit) for digit in range(10)]
+        assert all(any(name.startswith(f"{split}/{label}/") for name in names) for label in classes)
+        assert f"{split}/" in readme
+
+
+@pytest.mark.parametrize("page", ["install", "run", "api", "configs", "data", "updating"])
+def test_docs_has_each_page_and_something_links_to_it(render: Render, page: str) -> None:
+    project = render()
+    assert len((project / "docs" / f"{page}.md").read_text().split()) > 50
+    assert f"docs/{page}.md" in (project / "README.md").read_text()
+
+
+def test_links_between_pages_lead_somewhere(render: Render) -> None:
+    project = render()
+    for page in project.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if not re.match(r"\w+:", link):
+                assert (page.parent / link).exists(), f"{page.relative_to(project)} links to {link}"
+
+
+def test_images_has_what_the_loader_yields(trained: Path, render: Render) -> None:
+    assert (trained / "images" / "loader" / "example.png").is_file()
+    assert new(trained, render, "images/loader/*.png")
+
+
+def test_images_has_samples_that_a_trained_model_can_be_tried_on(trained: Path) -> None:
+    samples = list((trained / "images" / "sample").iterdir())
+    said = in_project(trained, "-m", "my_project", "run", "images/sample", "--json").stdout
+    assert len(json.loads(said)) == len([path for path in samples if path.suffix == ".png"]) > 0
+
+
+def test_images_has_results(trained: Path, render: Render) -> None:
+    assert (trained / "images" / "result" / "example.png").is_file()
+    assert len(new(trained, render, "images/result/*.png")) >= 3
+
+
+def test_checkpoints_has_trained_models_under_a_naming_rule(trained: Path) -> None:
+    assert (trained / "checkpoints" / "README.md").is_file()
+    (folder,) = [path for path in (trained / "checkpoints").iterdir() if path.is_dir()]
+    names = sorted(path.name for path in folder.iterdir())
+    assert {"config.yaml", "last.pt", "metrics.csv"} < set(names)
+    assert [name for name in names if re.fullmatch(r"cnn-e001-acc[01]\.\d{4}\.pt", name)]
+    overrides = ["run.name={seed}", "checkpoint.name=best-{step}", "train.epochs=1"]
+    configs = ["configs/train.yaml", "configs/debug.yaml"]
+    in_project(trained, "-m", "my_project", "train", *configs, *overrides, "run.checkpoints=build/own")
+    assert list((trained / "build" / "own" / "0").glob("best-*.pt"))
+
+
+@pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
+def test_notebooks_has_content_about_this_project(render: Render, name: str) -> None:
+    notebook = json.loads((render() / "notebooks" / f"{name}.ipynb").read_text())
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    words = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    assert len(code) >= 4
+    assert len(words) >= 4
+    assert "my_project" in "\n".join(code)
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of Jupyter's own
+@pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
+def test_notebooks_run(trained: Path, name: str) -> None:
+    command = (
+        "import nbformat, nbclient, sys; book = nbformat.read(sys.argv[1], as_version=4);"
+        "nbclient.NotebookClient(book, timeout=300, resources={'metadata': {'path': 'notebooks'}}).execute()"
+    )
+    in_project(trained, "-c", command, f"notebooks/{name}.ipynb")
+
+
+@pytest.mark.parametrize("name", ["train", "test", "run"])
+def test_scripts_has_each_command_and_it_works_from_any_folder(trained: Path, tmp_path: Path, name: str) -> None:
+    script: list[str | Path] = [
+        "env",
+        f"PYTHON={sys.executable}",
+        f"PYTHONPATH={trained / 'src'}",
+        trained / "scripts" / f"{name}.sh",
+    ]
+    assert f"-m my_project {name} " in run(*script, "--help", cwd=tmp_path).stdout
+    refused = run(*script, "no/such/thing", cwd=tmp_path, ok=False)
+    assert refused.returncode == 2
+    assert "no/such/thing" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("part", ["dataset", "dataloader", "model", "train", "valid", "test"])
+def test_test_has_unit_tests_of_each_part(render: Render, part: str) -> None:
+    text = (render() / "test" / f"test_{part}.py").read_text()
+    assert len(re.findall(r"^def test_", text, re.MULTILINE)) >= 2
+
+
+@pytest.mark.parametrize("module", ["data.dataset", "data.dataloader", "data.utils"])
+def test_package_has_dataset_dataloader_and_data_utils(trained: Path, module: str) -> None:
+    assert_used(trained, module)
+
+
+@pytest.mark.parametrize("module", ["model.cnn", "model.resnet", "model.utils"])
+def test_package_has_models_and_model_utils(trained: Path, module: str) -> None:
+    assert_used(trained, module)
+
+
+def test_package_has_visualization(trained: Path) -> None:
+    assert_used(trained, "visualization.plots")
+
+
+@pytest.mark.parametrize("part", ["loss", "optim", "scheduler", "transforms"])
+def test_package_has_own_components_that_a_run_has_used(trained: Path, part: str) -> None:
+    (path,) = [path for path in (trained / PACKAGE).iterdir() if path.stem == part]
+    (config,) = (trained / "checkpoints").glob("*/config.yaml")
+    names = [option.rpartition("=")[2].strip("{").split(":")[0] for option in OWN[part][:1]]
+    files = [path] if path.is_file() else list(path.glob("*.py"))
+    for name in names:
+        assert any(re.search(rf"^(def|class) {name}\b", file.read_text(), re.MULTILINE) for file in files)
+        assert name in config.read_text()
+
+
+def test_components_are_one_file_each_or_one_folder_each(render: Render) -> None:
+    for part in OWN:
+        assert (render(components="file") / PACKAGE / f"{part}.py").is_file()
+        assert not (render(components="file") / PACKAGE / part).exists()
+        assert (render(components="folder") / PACKAGE / part / "__init__.py").is_file()
+        assert not (render(components="folder") / PACKAGE / f"{part}.py").exists()
+
+
+def test_setup_py_installs_by_the_metadata_of_pyproject(render: Render, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(render(), project)
+    assert in_project(project, "setup.py", "--name", "--version").stdout.split()[-2:] == ["my_project", "0.1.0"]
+    assert len((project / "setup.py").read_text().splitlines()) < 10
+
+
+def assert_used(project: Path, module: str) -> None:
+    """The module is there, and other modules of the package have loaded it once they run."""
+    assert (project / PACKAGE / f"{module.replace('.', '/')}.py").is_file()
+    command = (
+        "import sys, my_project.engine.loop, my_project.__main__ as m, my_project.components as c;"
+        "c.defined_in(c.model); print(*sys.modules)"
+    )
+    assert f"my_project.{module}" in in_project(project, "-c", command).stdout.split()
+
+
+# --- small enough to read ---
+
+
+def test_a_project_has_at_most_70_files(render: Render) -> None:
+    assert len(tree(render())) <= 70
+
+
+def test_a_project_has_at_most_2200_lines_of_python(render: Render) -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in render().rglob("*.py")}
+    assert sum(lines.values()) <= 2200
+
+
+def test_copier_yml_has_at_most_150_lines() -> None:
+    assert len((ROOT / "copier.yml").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("components", ["file", "folder"])
+@pytest.mark.parametrize("tracker", ["none", "tensorboard"])
+def test_docs_api_gives_the_purpose_of_each_file(render: Render, components: str, tracker: str) -> None:
+    project = render(components=components, tracker=tracker)
+    api = (project / "docs" / "api.md").read_text()
+    for name in tree(project):
+        path = Path(name)
+        if path.name == "__init__.py" and not (project / path).read_text().strip():
+            continue
+        folder = path.suffix in (".png", ".zip") and f"{path.parent}/" in api
+        assert path.name in api or folder, f"docs/api.md doesn't name {name}"
+
+
+def test_nothing_names_the_place_where_the_template_was_made(render: Render) -> None:
+    places = [str(ROOT), str(Path.home()) + "/"]
+    for name, (content, _) in tree(render()).items():
+        if name != ".copier-answers.yml":
+            assert not any(place.encode() in content for place in places if len(place) > 2), name
