@@ -51,7 +51,7 @@ def save(folder: Path, message: str = "work") -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Neither Git's nor Copier's settings of this machine count; nor does a package installed beside the tests."""
+    """No setting of this machine, nor of the command that started the tests, reaches what they run."""
     settings = tmp_path_factory.mktemp("settings") / "settings.yml"
     settings.write_text("{}\n")
     own = {
@@ -64,10 +64,17 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "COPIER_SETTINGS_PATH": str(settings),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
     }
+    foreign = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "PYTHONPATH"]  # from a hook of Git
+    foreign += ["ARGS", "CONFIG", "CONSTRAINTS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"]  # from `make test`
     with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
         for key, value in own.items():
             patch.setenv(key, value)
+        for key in foreign:
+            patch.delenv(key, raising=False)
+            if key in plumbum.local.env:
+                del plumbum.local.env[key]
         yield
 
 
@@ -86,7 +93,7 @@ def template(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, clone / name)
     save(clone, "the work tree")
     run("make", "tags", cwd=clone)
-    git("tag", NEXT, cwd=clone)
+    git("tag", "--force", NEXT, cwd=clone)
     return clone
 
 
@@ -97,12 +104,20 @@ def releases(template: Path) -> list[str]:
     return [tag for tag in tags if tag != NEXT]
 
 
-def copy(template: Path, project: Path, version: str = NEXT, **answers: Any) -> None:
+@pytest.fixture(scope="session")
+def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without version control: copies of it know no version, and are quick to make."""
+    folder = tmp_path_factory.mktemp("plain") / "copier-torch"
+    shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".git"))
+    return folder
+
+
+def copy(template: Path, project: Path, version: str | None = None, **answers: Any) -> None:
     copier.run_copy(str(template), project, data=answers, defaults=True, quiet=True, vcs_ref=version)
 
 
 @pytest.fixture(scope="session")
-def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+def render(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """A project with these answers, shared between tests: look, don't touch."""
     made: dict[tuple[tuple[str, str], ...], Path] = {}
 
@@ -110,7 +125,7 @@ def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
         key = tuple(sorted(answers.items()))
         if key not in made:
             project = tmp_path_factory.mktemp("project") / "project"
-            copy(template, project, **answers)
+            copy(plain, project, **answers)
             made[key] = project
         return made[key]
 
@@ -118,10 +133,10 @@ def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
 
 
 @pytest.fixture
-def project(render: Render, tmp_path: Path) -> Path:
+def project(template: Path, tmp_path: Path) -> Path:
     """A project with default answers, under version control, to do anything with."""
     path = tmp_path / "project"
-    shutil.copytree(render(), path)
+    copy(template, path, NEXT)
     save(path)
     return path
 

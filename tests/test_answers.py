@@ -9,10 +9,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import copier
 import pytest
 import yaml
-from conftest import NEXT, ROOT, Render, copy, in_project, run
+from conftest import ROOT, Render, copy, in_project, run
 
 NAME = re.compile(r"[a-z]([a-z0-9_]*[a-z0-9])?")
 
@@ -74,19 +73,17 @@ BY_COMMAND = [REFUSED[2], REFUSED[13], REFUSED[26], REFUSED[37], REFUSED[43]]
 
 
 @pytest.mark.parametrize(("question", "answer", "allowed"), REFUSED, ids=lambda value: ascii(value)[:30])
-def test_a_bad_answer_is_refused(template: Path, tmp_path: Path, question: str, answer: str, allowed: str) -> None:
+def test_a_bad_answer_is_refused(plain: Path, tmp_path: Path, question: str, answer: str, allowed: str) -> None:
     with pytest.raises(ValueError, match=question) as refusal:
-        copy(template, tmp_path / "project", **{question: answer})
+        copy(plain, tmp_path / "project", **{question: answer})
     assert allowed in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("question", "answer", "allowed"), BY_COMMAND, ids=lambda value: ascii(value)[:30])
-def test_the_command_says_so_and_fails(
-    template: Path, tmp_path: Path, question: str, answer: str, allowed: str
-) -> None:
-    command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", f"{question}={answer}", template, "project"]
+def test_the_command_says_so_and_fails(plain: Path, tmp_path: Path, question: str, answer: str, allowed: str) -> None:
+    command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", f"{question}={answer}", plain, "project"]
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert question in done.stderr
@@ -203,7 +200,7 @@ def test_the_license_is_the_one_answered(render: Render, license: str, words: st
     assert metadata["license"] == ("LicenseRef-Proprietary" if license == "none" else license)
     assert words in text
     assert "Copyright" in text
-    assert text.strip() + "\n" == text.lstrip("\n")
+    assert text == text.rstrip() + "\n"
 
 
 @pytest.mark.slow
@@ -230,11 +227,11 @@ def test_odd_answers_make_a_project_that_installs(render: Render, tmp_path: Path
 
 
 def test_people_s_copier_settings_fill_in_who_they_are(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tmp_path / "settings.yml"
     settings.write_text("defaults:\n  user_name: Lee\n  user_email: lee@example.com\n")
     monkeypatch.setenv("COPIER_SETTINGS_PATH", str(settings))
-    copier.run_copy(str(template), tmp_path / "project", defaults=True, quiet=True, vcs_ref=NEXT)
+    copy(plain, tmp_path / "project")
     metadata = tomllib.loads((tmp_path / "project" / "pyproject.toml").read_text())["project"]
     assert metadata["authors"] == [{"name": "Lee", "email": "lee@example.com"}]

@@ -30,14 +30,14 @@ def test_copier_alone_in_an_environment_is_enough(template: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_the_oldest_copier_that_the_template_admits_makes_the_same_project(
-    template: Path, render: Render, tmp_path: Path
+    plain: Path, render: Render, tmp_path: Path
 ) -> None:
     (floor,) = [line for line in (ROOT / "copier.yml").read_text().splitlines() if "_min_copier_version" in line]
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
     version = floor.split('"')[1]
     run(python, "-m", "pip", "install", "--quiet", f"copier=={version}", cwd=tmp_path)
-    copier_copy(template, tmp_path / "project", python=python)
+    copier_copy(plain, tmp_path / "project", python=python)
     assert tree(tmp_path / "project") == tree(render())
 
 
@@ -64,7 +64,7 @@ def test_no_jinja_is_left_in_any_file_or_name(render: Render, config_format: str
 
 @pytest.mark.parametrize(("config_format", "components"), LAYOUTS)
 def test_git_tracks_every_file_of_a_new_project(
-    render: Render, template: Path, tmp_path: Path, config_format: str, components: str
+    render: Render, tmp_path: Path, config_format: str, components: str
 ) -> None:
     project = render(config_format=config_format, components=components)
     git("init", "--quiet", tmp_path / "repo", cwd=tmp_path)
@@ -73,13 +73,14 @@ def test_git_tracks_every_file_of_a_new_project(
     assert set(tracked) == set(tree(project))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config_format", "components"), LAYOUTS)
 def test_a_second_copy_is_identical(
-    render: Render, template: Path, tmp_path: Path, config_format: str, components: str
+    render: Render, plain: Path, tmp_path: Path, config_format: str, components: str
 ) -> None:
     first = render(config_format=config_format, components=components)
     options = ["--quiet", "-d", f"config_format={config_format}", "-d", f"components={components}"]
-    assert copier_copy(template, tmp_path / "project", *options) == ""
+    assert copier_copy(plain, tmp_path / "project", *options) == ""
     assert tree(tmp_path / "project") == tree(first)
 
 
@@ -101,8 +102,7 @@ def test_a_path_that_renders_into_git_plants_no_hook(template: Path, tmp_path: P
     hook.parent.mkdir(parents=True)
     hook.write_text("#!/bin/sh\n")
     save(clone)
-    git("tag", "--delete", NEXT, cwd=clone)
-    git("tag", NEXT, cwd=clone)
+    git("tag", "--force", NEXT, cwd=clone)
     project = tmp_path / "project"
     git("init", "--quiet", project, cwd=tmp_path)
     before = {path.name for path in (project / ".git" / "hooks").iterdir()}
@@ -113,8 +113,8 @@ def test_a_path_that_renders_into_git_plants_no_hook(template: Path, tmp_path: P
 @pytest.mark.parametrize(
     "answer", ["package_name=../.git/hooks", "package_name=.git", "config_format=/../.git/hooks/x"]
 )
-def test_an_answer_that_would_shape_a_path_is_refused(template: Path, tmp_path: Path, answer: str) -> None:
-    command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", answer, str(template), "project"]
+def test_an_answer_that_would_shape_a_path_is_refused(plain: Path, tmp_path: Path, answer: str) -> None:
+    command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", answer, str(plain), "project"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """A project made by an earlier version takes over what changed, and keeps what its owner wrote."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ CONFLICT = (b"<<<<<<< ", b">>>>>>> ")
 def edit(project: Path) -> None:
     """What an owner does: changes some files, adds one, deletes one."""
     config = project / "configs" / "train.yaml"
-    config.write_text(config.read_text().replace("epochs: 15", "epochs: 16"))
+    config.write_text(re.sub(r"epochs: \d+", "epochs: 99", config.read_text()))
     with (project / "README.md").open("a") as file:
         file.write("\nWritten by the owner.\n")
     with (project / "src" / "my_project" / "model" / "cnn.py").open("a") as file:
@@ -31,7 +32,7 @@ def update(project: Path, version: str) -> None:
 
 
 def assert_kept(project: Path) -> None:
-    assert "epochs: 16" in (project / "configs" / "train.yaml").read_text()
+    assert "epochs: 99" in (project / "configs" / "train.yaml").read_text()
     assert (project / "README.md").read_text().endswith("\nWritten by the owner.\n")
     assert (project / "src" / "my_project" / "model" / "cnn.py").read_text().endswith("\n\nOWN = True\n")
     assert (project / "notes.txt").read_text() == "own\n"
@@ -59,7 +60,7 @@ def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     fresh = tmp_path / "fresh"
-    copy(template, fresh)
+    copy(template, fresh, NEXT)
     for version in releases:
         project = tmp_path / version
         copy(template, project, version)

@@ -16,12 +16,14 @@ from .options import Config
 
 def train(args: argparse.Namespace) -> None:
     """Train a model, or go on with a run."""
-    if args.resume and "=" in args.resume:  # --resume key=value: the newest run, then
-        args.settings.insert(0, args.resume)
-        args.resume = ""
+    if args.resume and "=" in args.resume:  # what argparse took for the run's name
+        args.settings, args.resume = [args.resume, *args.settings], ""
     files, overrides = files_and_overrides(args.settings)
     if args.resume is not None:
-        run, contents = find_run(args.resume, locate(args.checkpoints))
+        from .engine import checkpoint
+
+        run = checkpoint.find_run(args.resume, locate(args.checkpoints))
+        contents = checkpoint.load(run / checkpoint.LAST)
         config = load(Config, files, overrides, contents["config"])
         if contents["epoch"] >= config.train.epochs:
             done = f"all {contents['epoch']} epochs are done"
@@ -39,21 +41,12 @@ def train(args: argparse.Namespace) -> None:
     from .visualization.plots import curves
 
     started = time.perf_counter()
-    best = train_loop(config, run, contents).best
+    state = train_loop(config, run, contents)
     seconds = time.perf_counter() - started
     picture = locate(config.run.images) / "result" / "curves.png"
     curves(run / "metrics.csv", picture)
-    print(f"trained in {seconds:.1f} s; best {config.checkpoint.monitor} {best.value:.4f}:")
-    print(f"  {run / best.file}\n  {picture}")
-
-
-def find_run(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The run called `name`, or the newest, and the contents of its last checkpoint."""
-    from .engine import checkpoint
-
-    run = checkpoint.newest_run(folder) if not name else locate(name)
-    run = run if run.is_dir() else folder / name
-    return run, checkpoint.load(run / checkpoint.LAST)
+    print(f"trained in {seconds:.1f} s; best {config.checkpoint.monitor} {state.best:.4f}:")
+    print(f"  {run / state.best_file}\n  {picture}")
 
 
 def test(args: argparse.Namespace) -> None:
@@ -135,16 +128,15 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="print for programs")
         return sub
 
-    settings = {"nargs": "*", "metavar": "SETTING"}
-    help = "config files, later over earlier, and section.key=value (default: configs/train.*)"
-    sub = add(train, settings=settings | {"help": help})
+    settings = {"nargs": "*", "metavar": "SETTING", "help": "config files, and section.key=value"}
+    sub = add(train, settings=settings)
     sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="the newest, or this one")
-    help = "a checkpoint or run (default: the newest run's best), and section.key=value"
-    sub = add(test, settings=settings | {"help": help})
+    best = "a checkpoint or a run (default: the best one of the newest run)"
+    sub = add(test, settings=settings | {"help": f"{best}, and section.key=value"})
     sub.add_argument("--split", default="test", choices=["train", "valid", "test"])
     sub = add(run, inputs={"nargs": "+", "metavar": "INPUT"})
-    sub.add_argument("--checkpoint", help="a checkpoint or run (default: the newest run's best)")
-    sub = add(config, settings=settings | {"nargs": "+", "help": "as for train"})
+    sub.add_argument("--checkpoint", help=best)
+    sub = add(config, settings=settings | {"nargs": "+"})
     sub.add_argument("--to", default="yaml", choices=FORMATS)
     add(check_data, folder={"nargs": "?", "default": "data"})
     sub = add(split_data, source={}, folder={"nargs": "?", "default": "data"})

@@ -1,8 +1,7 @@
 """From a name in the config to a function or class: your own first, then torch's.
 
-A component is any public function or class that `loss.py`, `optim.py`, `scheduler.py` or
-`transforms.py` defines, or any file of a folder of that name; a model is any function of `model/`.
-There is nothing to register.
+Yours are what `loss`, `optim`, `scheduler`, `transforms` (each a file, or a folder of files) and
+`model/` define. There is nothing to register.
 """
 
 import importlib
@@ -27,14 +26,14 @@ Factory = Callable[..., Any]
 
 def defined_in(module: ModuleType) -> dict[str, Factory]:
     """The public functions and classes of a module, or of all files of a package but `utils`."""
+    found: dict[str, Factory] = {}
     names = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
     files = [importlib.import_module(f"{module.__name__}.{n}") for n in names if n != "utils"]
-    return {
-        name: value
-        for file in [module, *files]
-        for name, value in vars(file).items()
-        if getattr(value, "__module__", None) == file.__name__ and not name.startswith("_")
-    }
+    for file in [module, *files]:
+        items = vars(file).items()
+        own = {k: v for k, v in items if getattr(v, "__module__", None) == file.__name__}
+        found |= {name: value for name, value in own.items() if name[0] != "_"}
+    return found
 
 
 def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: Any) -> Factory:
@@ -54,7 +53,9 @@ def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: 
     return partial(known[name], **{**given, **args})
 
 
-def _build(key: str, factory: Factory) -> Any:
+def build(key: str, known: Mapping[str, Factory], config: Component, **given: Any) -> Any:
+    """A new component; UserError if there is no such one, or it refuses its arguments."""
+    factory = bind(key, known, config.name, config.args, **given)
     try:
         return factory()
     except (TypeError, ValueError, RuntimeError) as error:
@@ -64,29 +65,28 @@ def _build(key: str, factory: Factory) -> Any:
 def build_model(config: Component, **given: Any) -> nn.Module:
     """A model of `model/`; `given` is what the data say of it (num_classes, ...)."""
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
-    return _build("model", bind("model", own, config.name, config.args, **given))
+    return build("model", own, config, **given)
 
 
 def build_loss(config: Component) -> Callable[..., torch.Tensor]:
     """A loss of yours or of torch.nn: a class is built, a function is called as it is."""
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
-    bound = bind("loss", known, config.name, config.args)
-    return bound if inspect.isfunction(known[config.name]) else _build("loss", bound)
+    if inspect.isfunction(known.get(config.name)):
+        return bind("loss", known, config.name, config.args)
+    return build("loss", known, config)
 
 
 def build_optimizer(config: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     """An optimizer of yours or of torch.optim, for all parameters of the model."""
     known = _classes(torch.optim, torch.optim.Optimizer) | defined_in(optim)
-    given: dict[str, Any] = {"params": list(model.parameters()), "lr": config.lr}
-    given["weight_decay"] = config.weight_decay
-    return _build("optimizer", bind("optimizer", known, config.name, config.args, **given))
+    params, lr, decay = list(model.parameters()), config.lr, config.weight_decay
+    return build("optimizer", known, config, params=params, lr=lr, weight_decay=decay)
 
 
 def build_scheduler(config: Scheduler, optimizer: Any, total_steps: int) -> LRScheduler:
     """A scheduler of yours or of torch.optim.lr_scheduler."""
     known = _classes(torch.optim.lr_scheduler, LRScheduler) | defined_in(scheduler)
-    given = {"optimizer": optimizer, "total_steps": total_steps}
-    return _build("scheduler", bind("scheduler", known, config.name, config.args, **given))
+    return build("scheduler", known, config, optimizer=optimizer, total_steps=total_steps)
 
 
 def _classes(module: ModuleType, base: type) -> dict[str, Factory]:

@@ -32,9 +32,6 @@ def locate(path: str | Path) -> Path:
     return path if path.is_absolute() or path.exists() else ROOT / path
 
 
-# --- what the schema is made of ---------------------------------------------------------------
-
-
 class Text(str):
     """A scalar of an ini file or the command line: the schema decides its type."""
 
@@ -57,9 +54,7 @@ class Section(BaseModel):
         return None if value == "null" and NoneType in options else str(value)
 
 
-# --- four formats in --------------------------------------------------------------------------
-
-
+# --- four formats in
 class _YamlLoader(yaml.SafeLoader):
     """YAML 1.2's core schema: `1e-3` is a number, `no` is a word. A key twice is refused."""
 
@@ -104,43 +99,46 @@ def _parsed(value: object) -> Any:
         raise ValueError("cannot be read; put text between double quotes") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"the key {name!r} stands twice in one map")
-    return dict(pairs)
+def _read_json(text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the key {name!r} stands twice in one map")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _read_ini(text: str) -> dict[str, Any]:
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), default_section="")
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(text)
+    parser.read_string(text, "this file")
     config: dict[str, Any] = {}
     for name in sorted(parser.sections()):  # [model] before [model.args]
-        values = {key: Text(value) for key, value in parser[name].items()}
         section, *path = name.split(".")
+        if len(path) == 1 and path[0] in config.get(section, {}):
+            raise ValueError(f"[{name}] stands here twice, once as a key of [{section}]")
+        values = {key: Text(value) for key, value in parser[name].items()}
         config[section] = _replaced(config.get(section), path, values)
     return config
 
 
-def _lists(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
-
-
 def _read_py(path: Path) -> dict[str, Any]:
+    def lists(value: object) -> Any:
+        if isinstance(value, dict):
+            return {key: lists(item) for key, item in value.items()}
+        return [lists(item) for item in value] if isinstance(value, list | tuple) else value
+
     try:
         names = runpy.run_path(str(path))
-    except Exception as error:  # the file may raise anything
+    except (Exception, SystemExit) as error:  # the file may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
     helpers = (ModuleType, FunctionType, type)
-    names = {k: v for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
-    return {name: _lists(value) for name, value in names.items()}
+    return {k: lists(v) for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -149,15 +147,16 @@ def read(path: Path) -> dict[str, Any]:
     Raises UserError if it is missing, of another format, or malformed, with the line.
     """
     if path.suffix[1:] not in FORMATS:
-        raise UserError(f"{path}: a config is a .yaml, .json, .ini or .py file")
+        kinds = ".yaml, .json, .ini or .py file"
+        raise UserError(f"{path}: a config is a {kinds}; an option is section.key=value")
     try:
+        if path.suffix == ".py":
+            return _read_py(path)
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".yaml":
             config = yaml.load(text, _YamlLoader)
-        elif path.suffix == ".json":
-            config = json.loads(text, object_pairs_hook=_unique)
         else:
-            config = _read_ini(text) if path.suffix == ".ini" else _read_py(path)
+            config = _read_json(text) if path.suffix == ".json" else _read_ini(text)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give the path of a config file") from error
     except yaml.MarkedYAMLError as error:
@@ -165,15 +164,16 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}, line {line}: {error.problem}") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except (yaml.YAMLError, configparser.Error, ValueError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
+    except (yaml.YAMLError, configparser.Error, ValueError, RecursionError) as error:
         raise UserError(f"{path}: {error}".replace("\n", " ")) from error
     if not isinstance(config, dict | None):
         raise UserError(f"{path}: should hold sections (model, data, ...), not a single value")
     return config or {}
 
 
-# --- layers: files, then section.key=value ----------------------------------------------------
-
+# --- layers: files, then section.key=value
 Schema = TypeVar("Schema", bound=Section)
 
 
@@ -193,7 +193,7 @@ def load(
         for section, values in read(locate(file)).items():
             _lay(config, section, values)
             keys = values if isinstance(values, dict) else ()
-            origin |= {section: str(file)} | {f"{section}.{key}": str(file) for key in keys}
+            origin |= {str(section): str(file)} | {f"{section}.{key}": str(file) for key in keys}
     for override in overrides:
         name, equals, text = override.partition("=")
         section, *path = name.strip().split(".")
@@ -201,17 +201,13 @@ def load(
             raise UserError(f"{override!r}: an override is section.key=value")
         values = _replaced(config.get(section), path, Text(text.strip()))
         _lay(config, section, {path[0]: values[path[0]]})
-        origin[f"{section}.{path[0]}"] = "command line"
+        origin |= {f"{section}.{path[0]}": "command line"}
+        origin.setdefault(section, "command line")
     try:
         return schema.model_validate(config)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors(include_url=False):
-            inner = ("dict", "list", "float", "[key]")  # how pydantic got there, not keys
-            loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
-            source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
-            lines.append(f"{source}: {'.'.join(loc)}: {_advice(schema, problem, loc)}")
-        raise UserError("\n".join(lines)) from error
+        problems = [_problem(schema, p, origin) for p in error.errors(include_url=False)]
+        raise UserError("\n".join(problems)) from error
 
 
 def _lay(config: dict[str, Any], section: str, values: Any) -> None:
@@ -230,26 +226,26 @@ def _replaced(old: object, path: list[str], value: object) -> Any:
     return {**below, path[0]: _replaced(below.get(path[0]), path[1:], value)}
 
 
-def _advice(schema: type[Section], problem: Any, loc: list[str]) -> str:
+def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str:
+    inner = ("dict", "list", "float", "[key]")  # how pydantic got there, not keys
+    loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
     sections: dict[str, Any] = {key: field.annotation for key, field in schema.model_fields.items()}
-    if problem["type"] == "missing":
-        return "missing; presets such as debug go on top of a whole config (train)"
-    if problem["type"] == "extra_forbidden":
+    known = sections[loc[0]].model_fields if loc[0] in sections else sections
+    kind, got = problem["type"], f", got {problem['input']!r}"
+    special = {
+        "missing": "missing; presets such as debug go on top of a whole config (train)",
+        "model_type": f"should be a section with the keys {', '.join(known)}{got}",
+        "invalid-json-value": f"should be a number, text, list or map{got}",
+        "value_error": problem["msg"].removeprefix("Value error, "),
+    }
+    advice = special.get(kind, problem["msg"].removeprefix("Input ") + got)
+    if kind == "extra_forbidden":
         elsewhere = [f"{s}.{loc[-1]}" for s in sections if loc[-1] in sections[s].model_fields]
-        if elsewhere:
-            return f"unknown key; did you mean {' or '.join(elsewhere)}?"
-        known = sections[loc[0]].model_fields if len(loc) > 1 else sections
         own = f"; what {loc[0]}.name itself takes goes under {loc[0]}.args"
-        return f"unknown key{did_you_mean(loc[-1], known)}{own if 'args' in known else ''}"
-    if problem["type"] == "model_type":
-        keys = ", ".join(sections[loc[0]].model_fields)
-        return f"should be a section with the keys {keys}, got {problem['input']!r}"
-    if problem["type"] == "value_error":
-        return str(problem["msg"]).removeprefix("Value error, ")
-    message = problem["msg"].removeprefix("Input ")
-    if problem["type"] == "invalid-json-value":
-        message = "should be a number, text, list or map"
-    return f"{message}, got {problem['input']!r}"
+        hint = did_you_mean(loc[-1], known) + (own if "args" in known else "")
+        advice = "unknown key" + (f"; did you mean {elsewhere[0]}?" if elsewhere else hint)
+    source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
+    return f"{source}: {'.'.join(loc)}: {advice}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -261,9 +257,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; there are: {', '.join(lower.values())}"
 
 
-# --- four formats out -------------------------------------------------------------------------
-
-
+# --- four formats out
 def dump(config: Section, format: str) -> str:
     """The resolved config as the text of a config file."""
     sections = config.model_dump()
@@ -271,15 +265,14 @@ def dump(config: Section, format: str) -> str:
         return yaml.dump(sections, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
     if format == "json":
         return json.dumps(sections, indent=2, ensure_ascii=False) + "\n"
-    blocks = []
+    text = ""
     for name, values in sections.items():
         if format == "ini":
-            lines = [f"{key} = {_ini(value)}".rstrip() for key, value in values.items()]
-            blocks.append("\n".join([f"[{name}]", *lines, ""]))
+            text += f"[{name}]\n" + "".join(f"{k} = {_ini(v)}\n" for k, v in values.items()) + "\n"
         else:
-            lines = [f"    {key}={value!r}," for key, value in values.items()]
-            blocks.append("\n".join([f"{name} = dict(", *lines, ")", ""]))
-    return "\n".join(blocks)
+            text += f"{name} = dict(\n" + "".join(f"    {k}={v!r},\n" for k, v in values.items())
+            text += ")\n\n"
+    return text[:-1]
 
 
 def _ini(value: object) -> str:

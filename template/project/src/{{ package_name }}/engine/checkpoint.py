@@ -1,7 +1,6 @@
 """Checkpoints: tensors and plain values only, whole or not there at all.
 
-A run's folder holds `config.yaml`, `metrics.csv`, `last.pt` and its best checkpoint, which is named
-by the rule `checkpoint.name`. Both checkpoints hold all that it takes to go on.
+`last.pt` and the best one, named by the rule `checkpoint.name`, hold all that it takes to go on.
 """
 
 import os
@@ -48,8 +47,10 @@ def load(path: Path) -> dict[str, Any]:
     return contents
 
 
-def newest_run(folder: Path) -> Path:
-    """The run in `folder` that was saved last; UserError if there is none."""
+def find_run(name: str | None, folder: Path) -> Path:
+    """The run called `name`, or the one of `folder` that was saved last; UserError if none was."""
+    if name:
+        return Path(name) if Path(name).exists() else folder / name
     runs = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise UserError(f"{folder}: holds no run with a {LAST} yet; train one first")
@@ -57,12 +58,8 @@ def newest_run(folder: Path) -> Path:
 
 
 def find(name: str | None, folder: Path) -> Path:
-    """A checkpoint: the file `name`, or the best of the run `name`, or of the newest in `folder`.
-
-    Raises UserError if there is none.
-    """
-    path = newest_run(folder) if name is None else Path(name)
-    path = path if path.exists() else folder / path
+    """The checkpoint file `name`, or the best one of a run; UserError if it is not there."""
+    path = find_run(name, folder)
     if path.is_dir():
         path = path / load(path / LAST)["best"]["file"]
     if not path.is_file():

@@ -17,44 +17,26 @@ Batch = tuple[Any, ...]
 class Metrics(Protocol):
     """Figures of one pass over a split, by the names that `checkpoint.monitor` can ask for."""
 
-    def update(self, outputs: Any, batch: Batch) -> None:
-        """Take in a batch, without waiting for the device."""
-
-    def compute(self) -> dict[str, float]:
-        """The figures so far."""
+    def update(self, outputs: Any, batch: Batch) -> None: ...  # without waiting for the device
+    def compute(self) -> dict[str, float]: ...  # the figures so far
 
 
 class Task(Protocol):
     """Built as `Task(config, device)`, or from a checkpoint as `Task(config, device, info)`."""
 
-    info: dict[str, Any]  # plain values that a checkpoint must hold to be used without the data
+    info: dict[str, Any]  # plain values that a checkpoint needs, to be used without the data
 
-    def train_loader(self) -> DataLoader[Any]:
-        """The training batches; `sampler.epoch` is set before each epoch."""
-
-    def eval_loader(self, split: str) -> DataLoader[Any]:
-        """The batches of `valid` or `test`, in a fixed order."""
-
-    def build_model(self) -> nn.Module:
-        """A new model."""
-
-    def forward(self, model: nn.Module, batch: Batch) -> Any:
-        """The model's outputs for a batch (logits, say)."""
-
-    def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """The scalar to minimize, a mean over the batch."""
-
-    def metrics(self) -> Metrics:
-        """New, empty metrics."""
-
-    def draw_batch(self, batch: Batch, folder: Path) -> Path:
-        """Draw a training batch as the model sees it; returns the picture's path."""
-
-    def draw_results(self, outputs: Iterable[tuple[Any, Batch]], folder: Path) -> list[Path]:
-        """Draw what became of a whole split, given on the CPU; returns the pictures' paths."""
-
-    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """Plain values for each input of the command `run`."""
-
-    def sentence(self, prediction: dict[str, Any]) -> str:
-        """A prediction for a person."""
+    # Batches: `sampler.epoch` is set before each epoch; `valid` and `test` come in a fixed order.
+    def train_loader(self) -> DataLoader[Any]: ...
+    def eval_loader(self, split: str) -> DataLoader[Any]: ...
+    # From a batch to outputs (logits, say), and on to the scalar to minimize, a mean over samples.
+    def build_model(self) -> nn.Module: ...
+    def forward(self, model: nn.Module, batch: Batch) -> Any: ...
+    def loss(self, outputs: Any, batch: Batch) -> Tensor: ...
+    def metrics(self) -> Metrics: ...
+    # Pictures, of a training batch as the model sees it and of a whole split; all on the CPU.
+    def draw_batch(self, batch: Batch, folder: Path) -> Path: ...
+    def draw_results(self, outputs: Iterable[tuple[Any, Batch]], folder: Path) -> list[Path]: ...
+    # For each input of the command `run`: plain values, and the same in words for a person.
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]: ...
+    def sentence(self, prediction: dict[str, Any]) -> str: ...

@@ -1,6 +1,6 @@
 """From a checkpoint back to a model: measure it, let it predict."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from .contract import Batch, Task
 from .loop import evaluate, pick_device, to_device
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, Task, nn.Module]:
+def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Module]:
     """The config, task and trained model of a checkpoint, on the device and in evaluation mode.
 
     Raises UserError if the checkpoint cannot be used, or does not fit its model.
@@ -30,16 +30,14 @@ def load(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, Task, nn.Mo
     try:
         model.load_state_dict(contents["model"])
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:3]]
-        raise UserError(f"{path}: does not fit {config.model.name}: {' '.join(lines)}") from error
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path}: does not fit {config.model.name}: {reason}") from error
     return config, task, model.eval()
 
 
-def measure(
-    path: Path, split: str, overrides: Sequence[str] = ()
-) -> tuple[dict[str, float], list[Path]]:
+def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, float], list[Path]]:
     """The loss and metrics of a checkpoint on a split, and the pictures drawn of it."""
-    config, task, model = load(path, overrides)
+    config, task, model = load(path, settings)
     loader, device = task.eval_loader(split), pick_device(config.run.device)
     metrics = evaluate(model, task, loader, device)
 
@@ -52,10 +50,8 @@ def measure(
 
 
 @torch.no_grad()
-def predict(
-    path: Path, inputs: Iterable[str], overrides: Sequence[str] = ()
-) -> Iterator[tuple[dict[str, Any], str]]:
+def predict(path: Path, inputs: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
     """For each input the prediction, as plain values and as a sentence."""
-    _, task, model = load(path, overrides)
+    _, task, model = load(path)
     for prediction in task.predict(model, inputs):
         yield prediction, task.sentence(prediction)

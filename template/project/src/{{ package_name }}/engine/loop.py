@@ -1,9 +1,10 @@
 """The training loop, top to bottom."""
 
 import math
+import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,6 @@ from .tracking import open_trackers
 
 
 @dataclass
-class Best:
-    """The best epoch so far."""
-
-    value: float = math.nan
-    file: str = ""
-
-
-@dataclass
 class State:
     """All that a run changes as it goes."""
 
@@ -40,7 +33,13 @@ class State:
     scheduler: LRScheduler
     epoch: int = 0  # epochs done
     step: int = 0  # optimizer steps done
-    best: Best = field(default_factory=Best)
+    best: float = math.nan  # the monitored figure of the best epoch
+    best_file: str = ""
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
 
 def train(config: Config, run: Path, resume: dict[str, Any] | None = None) -> State:
@@ -54,41 +53,42 @@ def train(config: Config, run: Path, resume: dict[str, Any] | None = None) -> St
     train_loader, valid_loader = task.train_loader(), task.eval_loader("valid")
     model = task.build_model().to(device)
     optimizer = build_optimizer(config.optimizer, model)
-    total = config.train.epochs * (len(train_loader) if config.scheduler.every == "step" else 1)
+    epochs = config.train.epochs
+    total = epochs * (len(train_loader) if config.scheduler.every == "step" else 1)
     state = State(model, optimizer, build_scheduler(config.scheduler, optimizer, total))
     if resume:
-        restore(state, resume)
-    else:
-        new_folder(run)
+        restore(state, resume, config)
+    elif run.exists():
+        raise UserError(f"{run}: is there already; set another run.name, or --resume it")
+    monitored(config, {"loss": math.nan, **task.metrics().compute()})  # refuses a wrong name now
+    trackers = open_trackers(config.run.tracker, run, config.model_dump(), state.epoch)
+    run.mkdir(parents=True, exist_ok=True)
     (run / "config.yaml").write_text(dump(config, "yaml"), encoding="utf-8")
     print(f"{run}: {config.model.name}, {count_parameters(model):,} parameters, on {device}")
-
-    trackers = open_trackers(config.run.tracker, run, config.model_dump(), state.epoch)
     try:
-        for epoch in range(state.epoch, config.train.epochs):
+        for epoch in range(state.epoch, epochs):
             started = time.perf_counter()
             train_loader.sampler.epoch = epoch  # type: ignore[attr-defined]
             trained = train_epoch(state, task, train_loader, device, config)
             seconds = time.perf_counter() - started
             valid = evaluate(model, task, valid_loader, device)
 
-            row = {"epoch": epoch + 1, "step": state.step, "learning_rate": learning_rate(state)}
+            when = {"epoch": epoch + 1, "step": state.step, "learning_rate": state.lr}
+            figures: dict[str, float] = {}
             for name in trained:
-                row |= {f"train_{name}": trained[name], f"valid_{name}": valid[name]}
+                figures |= {f"train_{name}": trained[name], f"valid_{name}": valid[name]}
             for tracker in trackers:  # before the save: a resumed run drops what came after its own
-                tracker.log({**row, "seconds": seconds})
+                tracker.log({**when, **figures, "seconds": seconds})
             schedule(state, config, "epoch", valid)
             state.epoch += 1
-            better = save(state, task, config, run, valid)
-            print(
-                f"epoch {state.epoch}/{config.train.epochs}  train {figures(trained)}"
-                f"  valid {figures(valid)}  lr {row['learning_rate']:.1e}  {seconds:.1f} s"
-                f"{'  best' if better else ''}",
-                flush=True,
-            )
+            best = "  best" if save(state, task, config, run, valid) else ""
+            text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            print(f"epoch {state.epoch}/{epochs}  {text}  {seconds:.1f} s{best}", flush=True)
     finally:
         for tracker in trackers:
             tracker.close()
+        if not (run / checkpoint.LAST).exists():  # nothing to go on with
+            shutil.rmtree(run)
     return state
 
 
@@ -109,15 +109,15 @@ def train_epoch(
             nn.utils.clip_grad_norm_(state.model.parameters(), config.train.grad_clip)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
-        schedule(state, config, "step")
+        schedule(state, config, "step", {})
         state.step += 1
 
         metrics.update(outputs, batch)
         epoch_loss.update(loss, len(batch[0]))
         recent_loss.update(loss, len(batch[0]))
         if state.step % config.train.log_every == 0:  # the only place that waits for the device
-            value, lr = finite(recent_loss.compute(), state), learning_rate(state)
-            print(f"  step {state.step}  loss {value:.4f}  lr {lr:.1e}", flush=True)
+            value = finite(recent_loss.compute(), state)
+            print(f"  step {state.step}  loss {value:.4f}  lr {state.lr:.1e}", flush=True)
             recent_loss = Average()
     return {"loss": finite(epoch_loss.compute(), state), **metrics.compute()}
 
@@ -137,15 +137,13 @@ def evaluate(
     return {"loss": loss.compute(), **metrics.compute()}
 
 
-def schedule(
-    state: State, config: Config, every: str, valid: dict[str, float] | None = None
-) -> None:
+def schedule(state: State, config: Config, every: str, valid: dict[str, float]) -> None:
     """Move the learning rate on, if it is this scheduler's time."""
     if config.scheduler.every != every:
         return
     if not isinstance(state.scheduler, ReduceLROnPlateau):
         state.scheduler.step()
-    elif valid is not None:
+    elif valid:
         state.scheduler.step(monitored(config, valid))
     else:
         raise UserError("scheduler.every: ReduceLROnPlateau needs it to be 'epoch'")
@@ -153,44 +151,47 @@ def schedule(
 
 def save(state: State, task: Task, config: Config, run: Path, valid: dict[str, float]) -> bool:
     """Write `last.pt`, and the best checkpoint if this epoch is the best; true if it is."""
-    value, old = monitored(config, valid), state.best
-    better = value > old.value if config.checkpoint.mode == "max" else value < old.value
-    better = better or math.isnan(old.value)
+    rule, value, old_file = config.checkpoint, monitored(config, valid), state.best_file
+    better = value > state.best if rule.mode == "max" else value < state.best
+    better = better or math.isnan(state.best)
     if better:
         fields = {"model": config.model.name, "epoch": state.epoch, "step": state.step}
-        monitor = config.checkpoint.monitor
-        name = config.checkpoint.name.format(**fields, monitor=monitor, value=value)
-        state.best = Best(value, f"{name}.pt")
+        state.best = value
+        state.best_file = f"{rule.name.format(**fields, monitor=rule.monitor, value=value)}.pt"
     contents = {
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "scheduler": state.scheduler.state_dict(),
         "epoch": state.epoch,
         "step": state.step,
-        "best": asdict(state.best),
+        "best": {"value": state.best, "file": state.best_file},
         "rng": checkpoint.rng_state(),
         "config": config.model_dump(),
         "info": task.info,
     }
     if better:
-        checkpoint.save(contents, run / state.best.file)
+        checkpoint.save(contents, run / state.best_file)
     checkpoint.save(contents, run / checkpoint.LAST)
-    if better and old.file not in ("", state.best.file):
-        (run / old.file).unlink(missing_ok=True)  # only now does last.pt no longer name it
+    if old_file not in ("", state.best_file):
+        (run / old_file).unlink(missing_ok=True)  # only now does last.pt no longer name it
     return better
 
 
-def restore(state: State, contents: dict[str, Any]) -> None:
+def restore(state: State, contents: dict[str, Any], config: Config) -> None:
     """Put a checkpoint's contents into a run built by the same config."""
+    new = config.model_dump()
+    for part in ("model", "optimizer", "scheduler"):
+        if (name := contents["config"][part]["name"]) != new[part]["name"]:
+            raise UserError(f"{part}.name: the run to resume has {name}, not {new[part]['name']}")
     try:
         state.model.load_state_dict(contents["model"])
         state.optimizer.load_state_dict(contents["optimizer"])
         state.scheduler.load_state_dict(contents["scheduler"])
     except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the checkpoint is of another model or optimizer: {reason}") from error
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"the run to resume does not fit: {reason}") from error
     state.epoch, state.step = contents["epoch"], contents["step"]
-    state.best = Best(**contents["best"])
+    state.best, state.best_file = contents["best"]["value"], contents["best"]["file"]
     checkpoint.restore_rng(contents["rng"])
 
 
@@ -205,19 +206,9 @@ def monitored(config: Config, valid: dict[str, float]) -> float:
 def finite(loss: float, state: State) -> float:
     """The loss, if it is a number; UserError if it is not."""
     if not math.isfinite(loss):
-        where = f"at step {state.step}, learning rate {learning_rate(state):.3g}"
+        where = f"at step {state.step}, learning rate {state.lr:.3g}"
         raise UserError(f"the loss is {loss} {where}; lower optimizer.lr or train.grad_clip")
     return loss
-
-
-def learning_rate(state: State) -> float:
-    """Of the first parameter group."""
-    return float(state.optimizer.param_groups[0]["lr"])
-
-
-def figures(metrics: dict[str, float]) -> str:
-    """Metrics for a person."""
-    return " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -225,21 +216,12 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return tuple(tensor.to(device, non_blocking=True) for tensor in batch)
 
 
-def new_folder(run: Path) -> None:
-    """Make a run's folder; UserError if it is there already."""
-    try:
-        run.mkdir(parents=True)
-    except FileExistsError as error:
-        raise UserError(f"{run}: is there already; set another run.name, or --resume it") from error
-
-
 def pick_device(name: str) -> torch.device:
     """`auto` is the best there is; UserError if this machine has no such device."""
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if name == "auto":
-        name = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else name
+        name = next((kind for kind, count in there.items() if count), "cpu")
     device = torch.device(name)
-    there = {"cpu": True, "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, (device.index or 0) < torch.cuda.device_count()):
+    if (device.index or 0) >= there.get(device.type, 1):
         raise UserError(f"run.device: there is no {name} on this machine; try auto or cpu")
     return device

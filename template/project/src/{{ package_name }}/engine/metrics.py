@@ -1,4 +1,4 @@
-"""Metrics that add up on the device: only `compute` and `accuracy` wait for it."""
+"""Metrics that add up on the device: only `compute` waits for it."""
 
 import torch
 from torch import Tensor
@@ -22,16 +22,15 @@ class Average:
 
 
 class Confusion:
-    """Counts of predictions: `matrix` is int64 (C, C), rows are the truth."""
+    """`acc`, the share of samples that are right; `matrix` is int64 (C, C), rows are the truth."""
 
-    def __init__(self, num_classes: int, device: torch.device) -> None:
+    def __init__(self, num_classes: int, device: torch.device | str) -> None:
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Take in logits (N, C) and targets (N,)."""
-        cells = targets * len(self.matrix) + logits.detach().argmax(dim=1)
+    def update(self, logits: Tensor, batch: tuple[Tensor, Tensor]) -> None:
+        """Take in logits (N, C) and a batch of inputs and targets (N,)."""
+        cells = batch[1] * len(self.matrix) + logits.detach().argmax(dim=1)
         self.matrix.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
 
-    def accuracy(self) -> float:
-        """The share of samples that are right."""
-        return float(self.matrix.trace() / self.matrix.sum().clamp(min=1))
+    def compute(self) -> dict[str, float]:
+        return {"acc": float(self.matrix.trace() / self.matrix.sum().clamp(min=1))}

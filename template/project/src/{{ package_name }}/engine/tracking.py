@@ -2,7 +2,6 @@
 
 import csv
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ class CSV:
                 self.rows = list(csv.reader(file))[: epochs_done + 1]
 
     def log(self, row: dict[str, float]) -> None:
-        """Take in one epoch's figures."""
         self.rows += [] if self.rows else [list(row)]
         self.rows.append([str(v) if isinstance(v, int) else f"{v:.8g}" for v in row.values()])
         partial = self.path.with_suffix(".partial")
@@ -28,7 +26,7 @@ class CSV:
         partial.replace(self.path)
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Every row is written already."""
 
 
 def open_trackers(name: str, run: Path, config: dict[str, Any], epochs_done: int) -> list[Any]:
@@ -37,13 +35,9 @@ def open_trackers(name: str, run: Path, config: dict[str, Any], epochs_done: int
     A tracker is built with the run's folder and the config; it has `log(row)` and `close()`.
     Raises UserError if there is no such tracker, or its package is not installed.
     """
-    trackers: list[Any] = [CSV(run / "metrics.csv", epochs_done)]
-    if name != "none":
-        if not name.isidentifier() or not importlib.util.find_spec(f"{__package__}.{name}"):
-            raise UserError(f"run.tracker: there is no engine/{name}.py; 'none' always works")
-        try:
-            module = importlib.import_module(f"{__package__}.{name}")
-            trackers.append(module.Tracker(run, config))
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"run.tracker: {name} cannot be used: {error}") from error
-    return trackers
+    table = CSV(run / "metrics.csv", epochs_done)
+    try:
+        module = importlib.import_module(f"{__package__}.{name}") if name != "none" else None
+        return [table, module.Tracker(run, config)] if module else [table]
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"run.tracker: {name!r} cannot be used ({error}); try none") from error

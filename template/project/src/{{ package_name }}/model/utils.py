@@ -21,6 +21,5 @@ def init_weights(module: nn.Module) -> None:
 def summary(model: nn.Module) -> str:
     """One line for each direct child: its name, class and parameters; then the total."""
     parts = [*model.named_children(), ("total", model)]
-    rows = [(name, type(part).__name__, count_parameters(part)) for name, part in parts]
-    width = max(len(name) for name, _, _ in rows)
-    return "\n".join(f"{name:<{width}}  {kind:<12} {count:>12,}" for name, kind, count in rows)
+    row = "{:<16} {:<16} {:>12,}".format
+    return "\n".join(row(name, type(m).__name__, count_parameters(m)) for name, m in parts)

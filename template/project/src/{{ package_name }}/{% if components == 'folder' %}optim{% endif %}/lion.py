@@ -1,10 +1,8 @@
 """Lion, which steps by signs."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 
@@ -12,16 +10,12 @@ class Lion(Optimizer):
     """Steps by the sign of the momentum (Chen et al., 2023); wants a third of AdamW's `lr`."""
 
     def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 0.0003,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
+        self, params: Any, lr: float = 0.0003, betas: Any = (0.9, 0.99), weight_decay: float = 0.0
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Any = None) -> Any:
         loss = torch.enable_grad()(closure)() if closure else None
         for group in self.param_groups:
             fast, slow = group["betas"]

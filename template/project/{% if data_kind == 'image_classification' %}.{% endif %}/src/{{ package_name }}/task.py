@@ -4,7 +4,6 @@ All that the engine knows of your data, models and pictures goes through here;
 `engine/contract.py` says what each method is for.
 """
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from .components import build_loss, build_model, build_transforms
 from .config import locate
-from .data.dataloader import Batch, eval_loader, train_loader
+from .data.dataloader import Augmented, Batch, EpochSampler, make_loader
 from .data.dataset import ClassFolder, find_classes, find_images, read_image
 from .data.utils import unpack_sample
 from .engine.metrics import Confusion
@@ -30,28 +29,27 @@ class Task:
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
         self.folder = locate(config.data.folder)
-        self.info = info or {"classes": find_classes(self._split("train"))}
-        self.classes: list[str] = self.info["classes"]
+        if info is None:
+            unpack_sample(self.folder)
+            info = {"classes": find_classes(self.folder / "train")}
+        self.info, self.classes = info, info["classes"]
         self.loss_function = build_loss(config.loss)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
 
-    def _split(self, split: str) -> Path:
-        if unpack_sample(self.folder):
-            print(f"{self.folder}: no train/ yet; sample.zip is unpacked there", file=sys.stderr)
-        return self.folder / split
-
     def _dataset(self, split: str) -> ClassFolder:
+        unpack_sample(self.folder)
         size, channels = self.data.image_size, self.data.channels
-        return ClassFolder(self._split(split), self.classes, size, channels)
+        return ClassFolder(self.folder / split, self.classes, size, channels)
 
     def train_loader(self) -> DataLoader[Batch]:
-        data, transforms = self.data, build_transforms(self.data.transforms)
         dataset, seed = self._dataset("train"), self.config.run.seed
-        return train_loader(dataset, transforms, data.batch_size, data.workers, seed)
+        augmented = Augmented(dataset, build_transforms(self.data.transforms), seed)
+        sampler = EpochSampler(len(dataset), seed)
+        return make_loader(augmented, self.data.batch_size, self.data.workers, sampler)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
-        return eval_loader(self._dataset(split), self.data.batch_size, self.data.workers)
+        return make_loader(self._dataset(split), self.data.batch_size, self.data.workers)
 
     def build_model(self) -> nn.Module:
         given = {"num_classes": len(self.classes), "in_channels": self.data.channels}
@@ -63,8 +61,8 @@ class Task:
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return self.loss_function(outputs, batch[1])
 
-    def metrics(self) -> "Metrics":
-        return Metrics(len(self.classes), self.device)
+    def metrics(self) -> Confusion:
+        return Confusion(len(self.classes), self.device)
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
         images, targets = batch
@@ -74,10 +72,10 @@ class Task:
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
         """The confusion matrix, and the mistakes that the model was surest of."""
-        confusion = Confusion(len(self.classes), torch.device("cpu"))
-        mistakes: list[tuple[Tensor, str, str, float]] = []  # image, truth, prediction, confidence
+        confusion = Confusion(len(self.classes), "cpu")
+        mistakes: list[tuple[Tensor, str, str, float]] = []
         for logits, (images, targets) in outputs:
-            confusion.update(logits, targets)
+            confusion.update(logits, (images, targets))
             confidences, predictions = logits.softmax(dim=1).max(dim=1)
             for i in (predictions != targets).nonzero().flatten().tolist():
                 names = self.classes[targets[i]], self.classes[predictions[i]]
@@ -105,13 +103,3 @@ class Task:
     def sentence(self, prediction: dict[str, Any]) -> str:
         best = prediction["prediction"]
         return f"{prediction['file']}: {best} ({prediction['probabilities'][best]:.1%})"
-
-
-class Metrics(Confusion):
-    """`acc`, the share of images that are right."""
-
-    def update(self, outputs: Tensor, batch: Batch) -> None:  # type: ignore[override]
-        super().update(outputs, batch[1])
-
-    def compute(self) -> dict[str, float]:
-        return {"acc": self.accuracy()}

@@ -45,24 +45,10 @@ class Augmented(Dataset[tuple[Tensor, int]]):
         return image, target
 
 
-def train_loader(
-    dataset: ClassFolder,
-    transforms: Sequence[Callable[..., Any]],
-    batch_size: int,
-    workers: int,
-    seed: int,
+def make_loader(
+    dataset: Dataset[Any], batch_size: int, workers: int, sampler: EpochSampler | None = None
 ) -> DataLoader[Batch]:
-    """Shuffled and augmented; its `sampler.epoch` says which epoch comes next."""
-    sampler = EpochSampler(len(dataset), seed)
-    return _loader(Augmented(dataset, transforms, seed), sampler, batch_size, workers)
-
-
-def eval_loader(dataset: ClassFolder, batch_size: int, workers: int) -> DataLoader[Batch]:
-    """In the order of the files."""
-    return _loader(dataset, None, batch_size, workers)
-
-
-def _loader(dataset: Any, sampler: Any, batch_size: int, workers: int) -> DataLoader[Batch]:
+    """Batches in the sampler's order, or in that of the files."""
     return DataLoader(
         dataset,
         batch_size,

@@ -33,8 +33,8 @@ def find_classes(folder: Path) -> list[str]:
 def read_image(path: Path, size: int, channels: int) -> Tensor:
     """Read an image of any size and mode as float32 (channels, size, size), from 0 to 1.
 
-    It is scaled and cropped around its centre to a square of `size` pixels; `channels` is 1 for
-    grey, 3 for colour. Raises UserError if the file is missing, empty, damaged or no image.
+    It is scaled, and cropped around its centre to `size` pixels a side; `channels` is 1 for grey,
+    3 for colour. Raises UserError if the file is missing, empty, damaged or no image.
     """
     try:
         with Image.open(path) as file:
@@ -50,7 +50,8 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
                 image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         empty = path.is_file() and not path.stat().st_size
-        reason = "the file is empty" if empty else str(error).partition(": ")[0]
+        reason = getattr(error, "strerror", None) or str(error).partition(" '")[0].partition(": ")[0]
+        reason = "the file is empty" if empty else reason
         raise UserError(f"{path}: not an image ({reason}); mend or remove it") from error
     pixels = np.asarray(image, dtype=np.float32).reshape(size, size, channels) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
@@ -59,8 +60,7 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
 class ClassFolder(Dataset[tuple[Tensor, int]]):
     """One split: images as `read_image` gives them, and the index of their class in `classes`.
 
-    `classes` are those to know, by default the folders in `folder`. Raises UserError if a folder
-    is missing or empty, or not among `classes`.
+    Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder).
     """
 
     def __init__(self, folder: Path, classes: Sequence[str] | None, size: int, channels: int):

@@ -11,7 +11,7 @@ class Data(Section):
     """Images in a folder per class."""
 
     folder: str = "data"  # holds train/, valid/ and test/
-    image_size: Annotated[int, Field(ge=8, le=2048)] = 28  # pixels of a side
+    image_size: Annotated[int, Field(ge=8, le=2048)] = 32  # pixels of a side
     channels: Literal[1, 3] = 1  # 1 grey, 3 colour
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read images

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 import tempfile
 import zipfile
 from collections import Counter
@@ -16,7 +17,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def unpack_sample(folder: Path) -> bool:
-    """Unpack `folder`/sample.zip beside itself if there is no train/ yet; true if it did.
+    """Unpack `folder`/sample.zip beside itself if there is no train/ yet; say so, and return true.
 
     Raises UserError if there are neither data nor an archive, or it is damaged or unsafe.
     """
@@ -31,13 +32,16 @@ def unpack_sample(folder: Path) -> bool:
             with zipfile.ZipFile(archive) as file:
                 for name in file.namelist():
                     if name.startswith("/") or ".." in name.split("/") or {*"\\:"} & {*name}:
-                        raise UserError(f"{archive}: has an unsafe path, {name!r}; not unpacked")
+                        raise ValueError(f"unsafe path {name!r}")
                 file.extractall(aside)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{archive}: cannot be unpacked: {error}") from error
+            if not (Path(aside) / "train").is_dir():
+                raise ValueError("it has no train/")
+        except Exception as error:  # zipfile raises half a dozen kinds
+            raise UserError(f"{archive}: not unpacked: {error}; see data/README.md") from error
         for path in sorted(Path(aside).iterdir(), key=lambda path: path.name == "train"):
             if not (folder / path.name).exists():
                 path.rename(folder / path.name)
+    print(f"{folder}: had no train/ yet; sample.zip is unpacked there", file=sys.stderr)
     return True
 
 
@@ -54,18 +58,15 @@ def split_folder(
     for split in SPLITS:
         if (folder / split).exists():
             raise UserError(f"{folder / split}: is there already; move it away first")
-    plan: list[tuple[Path, Path]] = []
-    counts = dict.fromkeys(SPLITS, 0)
+    plan, counts = list[tuple[Path, Path]](), dict.fromkeys(SPLITS, 0)
     for name in find_classes(source):
         images = find_images(source / name)
         n_valid, n_test = (max(1, round(share * len(images))) for share in (valid, test))
         if len(images) <= n_valid + n_test:
             raise UserError(f"{source / name}: {len(images)} images are too few to split")
-        order = np.random.default_rng(seed).permutation(len(images))
-        for rank, index in enumerate(order):
+        for rank, index in enumerate(np.random.default_rng(seed).permutation(len(images))):
             split = "valid" if rank < n_valid else "test" if rank < n_valid + n_test else "train"
-            flat = "-".join(images[index].relative_to(source / name).parts)  # stays unique
-            plan.append((images[index], folder / split / name / flat))
+            plan.append((images[index], folder / split / images[index].relative_to(source)))
             counts[split] += 1
     for image, target in plan:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,16 +80,11 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
     Problems are unreadable files, empty or unknown classes, and images that are in two splits.
     """
     classes = find_classes(folder / "train")
-    problems: list[str] = []
+    problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
     counts = {split: Counter[str]() for split in SPLITS}
-    seen: dict[bytes, tuple[str, Path]] = {}
     for split in SPLITS:
-        found = find_classes(folder / split)
-        problems += [
-            f"{folder / split / name}: not a class of the training data"
-            for name in found
-            if name not in classes
-        ]
+        for name in {*find_classes(folder / split)} - {*classes}:
+            problems.append(f"{folder / split / name}: not a class of the training data")
         for name in classes:
             images = find_images(folder / split / name)
             counts[split][name] = len(images)
@@ -103,7 +99,7 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
                 other, twin = seen.setdefault(digest, (split, path))
                 if other != split:
                     problems.append(f"{path}: the same image is in {other}: {twin}")
-    rows = [("", *SPLITS), *((name, *(counts[s][name] for s in SPLITS)) for name in classes)]
-    rows.append(("all", *(counts[s].total() for s in SPLITS)))
-    table = [f"{name:<16}" + "".join(f"{count:>8}" for count in row) for name, *row in rows]
-    return "\n".join(table), problems
+    row = "{:<16}{:>8}{:>8}{:>8}".format
+    rows = [row(name, *(counts[split][name] for split in SPLITS)) for name in classes]
+    total = row("all", *(counts[split].total() for split in SPLITS))
+    return "\n".join([row("", *SPLITS), *rows, total]), problems

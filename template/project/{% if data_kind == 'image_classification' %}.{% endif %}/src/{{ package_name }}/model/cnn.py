@@ -10,17 +10,14 @@ class CNN(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: int, dropout: float) -> None:
         super().__init__()
-        blocks: list[nn.Module] = []
+        layers: list[nn.Module] = []
         for channels in (width, 2 * width, 4 * width):
             for c in (in_channels, channels):
-                blocks += [
-                    nn.Conv2d(c, channels, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(channels),
-                    nn.ReLU(inplace=True),
-                ]
-            blocks.append(nn.MaxPool2d(2))
+                layers.append(nn.Conv2d(c, channels, 3, padding=1, bias=False))
+                layers += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+            layers.append(nn.MaxPool2d(2))
             in_channels = channels
-        self.features = nn.Sequential(*blocks[:-1])  # the mean follows the last block
+        self.features = nn.Sequential(*layers[:-1])  # the mean follows the last block
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(in_channels, num_classes)
         self.apply(init_weights)

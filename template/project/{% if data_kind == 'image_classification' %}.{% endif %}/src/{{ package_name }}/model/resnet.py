@@ -6,58 +6,47 @@ from torch.nn import functional as F
 from .utils import init_weights
 
 
+def conv(in_channels: int, channels: int, size: int, stride: int = 1) -> nn.Sequential:
+    """A convolution that keeps the size but for its stride, and batch norm."""
+    layer = nn.Conv2d(in_channels, channels, size, stride, padding=size // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(channels))
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+        self.conv1 = conv(in_channels, channels, 3, stride)
+        self.conv2 = conv(channels, channels, 3)
+        same = stride == 1 and in_channels == channels
+        self.shortcut = nn.Identity() if same else conv(in_channels, channels, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+        return F.relu(self.conv2(F.relu(self.conv1(x))) + self.shortcut(x))
 
 
 class ResNet(nn.Module):
     """A convolution, three stages of residual blocks, then the mean over the image."""
 
-    def __init__(
-        self, num_classes: int, in_channels: int, width: int, blocks: int, dropout: float
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int, width: int, blocks: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-        )
-        stages: list[nn.Module] = []
-        channels = width
-        for stage in range(3):
-            for i in range(blocks):
-                stride = 2 if stage > 0 and i == 0 else 1
-                stages.append(Block(channels, width * 2**stage, stride))
-                channels = width * 2**stage
-        self.stages = nn.Sequential(*stages)
-        self.dropout = nn.Dropout(dropout)
+        self.stem = conv(in_channels, width, 3)
+        widths = [width * 2**stage for stage in range(3) for _ in range(blocks)]
+        layers, channels = list[nn.Module](), width
+        for wider in widths:
+            layers.append(Block(channels, wider, stride=1 if wider == channels else 2))
+            channels = wider
+        self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(channels, num_classes)
         self.apply(init_weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W), float from 0 to 1, to logits (N, num_classes)."""
-        features = self.stages(self.stem(images * 2 - 1)).mean(dim=(2, 3))
-        return self.head(self.dropout(features))
+        features = self.blocks(F.relu(self.stem(images * 2 - 1)))
+        return self.head(features.mean(dim=(2, 3)))
 
 
-def resnet(
-    num_classes: int, in_channels: int = 1, width: int = 16, blocks: int = 3, dropout: float = 0.0
-) -> ResNet:
+def resnet(num_classes: int, in_channels: int = 1, width: int = 16, blocks: int = 3) -> ResNet:
     """The CIFAR ResNet of 6 * `blocks` + 2 layers: 20 layers with the defaults."""
-    return ResNet(num_classes, in_channels, width, blocks, dropout)
+    return ResNet(num_classes, in_channels, width, blocks)

@@ -1,9 +1,9 @@
-"""Grids of images with Pillow; charts with matplotlib's object interface: no display, no globals.
+"""Pictures: grids of images with Pillow, charts with matplotlib.
 
-Matplotlib is slow to import, so only the functions that draw a chart do it.
+Matplotlib is slow to import, so only the functions that draw a chart do it; they use its object
+interface, which needs no display and touches no global state.
 """
 
-import csv
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -14,42 +14,33 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-BOX = Image.Resampling.BOX  # by a whole factor it repeats pixels, downwards it averages them
 PAPER, INK, BLUE, ORANGE, GREY = "#f2f2f2", "#222222", "#1f5fa8", "#d9731a", "#888888"
-TILE, LARGEST_TILE, LARGEST_TITLE, GAP, LINE = 96, 224, 160, 8, 16  # pixels
-LOWER_IS_BETTER = ("loss", "error", "mae", "mse", "perplexity")
+COLUMNS, TILE, LARGEST_TITLE, GAP, LINE = 8, 96, 160, 8, 16  # all but the first in pixels
 
 
-def batch_grid(
-    images: ArrayLike, titles: Sequence[str], path: str | Path, columns: int = 8
-) -> None:
-    """Save a grid of images with a title under each.
+def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
+    """Save a grid of images, floats (N, C, H, W) from 0 to 1 with C 1 or 3, each with its title.
 
-    `images` are floats in [0, 1] of shape (N, C, H, W), C 1 or 3: an array or a tensor on the CPU.
-    Small ones are enlarged by a whole factor, so that each pixel shows. A newline in one of the N
-    `titles` starts another line. Raises ValueError for other shapes, no images or not N titles.
+    Small images are enlarged by a whole factor, so that each pixel shows.
     """
-    pixels = np.nan_to_num(np.asarray(images, dtype=np.float32)).clip(0, 1)
-    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or not pixels.size:
-        raise ValueError(f"expected images of shape (N, 1 or 3, H, W), found {pixels.shape}")
+    pixels = (np.nan_to_num(np.asarray(images)).clip(0, 1) * 255).round().astype(np.uint8)
     count, _, height, width = pixels.shape
-    if len(titles) != count:
-        raise ValueError(f"expected {count} titles, one for each image, found {len(titles)}")
-    tiles = np.broadcast_to((pixels * 255).round().astype(np.uint8), (count, 3, height, width))
+    tiles = np.broadcast_to(pixels, (count, 3, height, width)).transpose(0, 2, 3, 1)
     side = max(height, width)
-    scale = max(1, TILE // side) if side <= LARGEST_TILE else LARGEST_TILE / side
+    scale = max(1, TILE // side) if side <= 2 * TILE else 2 * TILE / side
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    font, texts = _font("".join(titles), 13), [title.split("\n") for title in titles]
+    font, texts = _font(), [title.split("\n") for title in titles]
     longest = math.ceil(max(font.getlength(line) for text in texts for line in text))
     step_x = GAP + max(size[0], min(longest, LARGEST_TITLE))
     step_y = GAP + size[1] + LINE * max(map(len, texts)) + 2
-    across, down = min(columns, count), math.ceil(count / columns)
-    sheet = Image.new("RGB", (GAP + across * step_x, GAP + down * step_y), PAPER)
+    rows = math.ceil(count / COLUMNS)
+    sheet = Image.new("RGB", (min(COLUMNS, count) * step_x + GAP, rows * step_y + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for index, (tile, text) in enumerate(zip(tiles.transpose(0, 2, 3, 1), texts, strict=True)):
-        row, column = divmod(index, columns)
+    for index, (tile, text) in enumerate(zip(tiles, texts, strict=True)):
+        row, column = divmod(index, COLUMNS)
         middle, top = column * step_x + (step_x + GAP) // 2, row * step_y + GAP
-        sheet.paste(Image.fromarray(tile).resize(size, BOX), (middle - size[0] // 2, top))
+        picture = Image.fromarray(tile).resize(size, Image.Resampling.BOX)
+        sheet.paste(picture, (middle - size[0] // 2, top))
         for number, line in enumerate(text):
             while font.getlength(line) > step_x - GAP:
                 line = line.removesuffix("…")[:-1] + "…"
@@ -57,134 +48,76 @@ def batch_grid(
     _write(path, sheet.save)
 
 
-def worst_mistakes(
-    images: ArrayLike,
-    truths: Sequence[str],
-    predictions: Sequence[str],
-    confidences: Sequence[float],
-    path: str | Path,
-    columns: int = 8,
-    limit: int = 32,
-) -> None:
-    """Save the wrongly classified images, the most confident mistake first; if none, say so.
-
-    `images` are N as for `batch_grid`; `truths` and `predictions` are N class names, `confidences`
-    N probabilities in [0, 1] of the predicted classes. The right ones are left out, and at most
-    `limit` are drawn. Raises ValueError when the lengths differ.
-    """
-    pixels = np.asarray(images)
-    answers = zip(range(len(pixels)), truths, predictions, confidences, strict=True)
-    wrong = sorted((a for a in answers if a[1] != a[2]), key=lambda a: -a[3])[:limit]
-    if wrong:
-        short = max(len(truth + guess) for _, truth, guess, _ in wrong) <= 4
-        title = "{} → {}  {:.0%}" if short else "{}\n→ {}\n{:.0%}"
-        titles = [title.format(*answer[1:]) for answer in wrong]
-        batch_grid(pixels[[answer[0] for answer in wrong]], titles, path, columns)
-    else:
-        sheet, text = Image.new("RGB", (480, 96), PAPER), "No mistakes"
-        ImageDraw.Draw(sheet).text((240, 48), text, INK, _font(text, 20), anchor="mm")
-        _write(path, sheet.save)
+def worst_mistakes(mistakes: Sequence[tuple[ArrayLike, str, str, float]], path: Path) -> None:
+    """Save images (C, H, W) with their class, the class they were taken for, and how surely."""
+    titles = [f"{truth}\n→ {taken}\n{share:.0%}" for _, truth, taken, share in mistakes]
+    images = np.array([np.asarray(image) for image, _, _, _ in mistakes] or np.ones((1, 1, 1, 1)))
+    batch_grid(images, titles or ["no mistakes"], path)
 
 
-def curves(metrics_csv: str | Path, path: str | Path) -> None:
-    """Save a run's curves: an axis per metric with its best epoch marked, and the learning rate.
-
-    The table has `epoch`, `learning_rate` and any `train_<metric>`, `valid_<metric>`; an empty cell
-    leaves a gap. Raises ValueError when a cell is no number, or a column or every row is missing.
-    """
+def curves(metrics_csv: Path, path: Path) -> None:
+    """Save an axis for each metric: a run's `train_<metric>` and `valid_<metric>` by `epoch`."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with open(metrics_csv, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"epoch", "learning_rate"} <= rows[0].keys():
-        raise ValueError(f"{metrics_csv}: needs epoch, learning_rate and at least one row")
-    table = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
-    names = list(dict.fromkeys(name[6:] for name in table if name[:6] in ("train_", "valid_")))
-    epochs, line = table["epoch"], "o" if len(rows) == 1 else "-"  # one point makes no line
-    columns = min(3, max(1, len(names)))
-    height = math.ceil(len(names) / columns)
-    figure = Figure((5.5 * columns, 3.6 * height + 1.6), layout="constrained", dpi=110)
-    grid = figure.add_gridspec(height + 1, columns, height_ratios=[3.6] * height + [1])
-    for index, name in enumerate(names):
-        axes = figure.add_subplot(grid[divmod(index, columns)], title=name)
+    table = np.atleast_1d(np.genfromtxt(metrics_csv, delimiter=",", names=True))
+    names = [name[6:] for name in table.dtype.names or () if name.startswith("valid_")]
+    line = "o" if len(table) == 1 else "-"  # one point makes no line
+    figure = Figure((5 * len(names) + 5, 3.6), layout="constrained", dpi=110)
+    *charts, last = figure.subplots(1, len(names) + 1)
+    for name, axes in zip(names, charts, strict=True):
         for split, colour in (("train", GREY), ("valid", BLUE)):
-            if (values := table.get(f"{split}_{name}")) is not None:
-                axes.plot(epochs, values, line, color=colour, label=split)
-        if values is not None and not np.isnan(values).all():  # valid, the later one
-            best = (np.nanargmin if name.endswith(LOWER_IS_BETTER) else np.nanargmax)(values)
-            label = f"best: {values[best]:.4g}, epoch {epochs[best]:.0f}"
-            axes.plot(epochs[best], values[best], "o", color=ORANGE, mfc="none", ms=10, label=label)
+            axes.plot(table["epoch"], table[f"{split}_{name}"], line, color=colour, label=split)
+        axes.set(title=name, xlabel="epoch")
         axes.legend(frameon=False)
-    axes = figure.add_subplot(grid[-1, :])
-    axes.plot(epochs, table["learning_rate"], line, color=GREY, clip_on=False)
-    axes.set(title="learning rate", xlabel="epoch", ylim=(0, None))
+    last.plot(table["epoch"], table["learning_rate"], line, color=ORANGE)
+    last.set(title="learning rate", xlabel="epoch", ylim=(0, None))
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _write(path, figure.savefig)
 
 
-def confusion_matrix(matrix: ArrayLike, classes: Sequence[str], path: str | Path) -> None:
-    """Save a confusion matrix, coloured by share of the true class; up to 20 classes with counts.
-
-    `matrix` holds integer counts of shape (C, C): rows are the truth, columns the prediction.
-    Longer names are cut at 24 letters. Raises ValueError when the shape is not (C, C) for C names.
-    """
+def confusion_matrix(matrix: ArrayLike, classes: Sequence[str], path: Path) -> None:
+    """Save counts (C, C), rows are the truth; coloured by share, with numbers up to 20 classes."""
     from matplotlib.figure import Figure
 
     counts, size = np.asarray(matrix), len(classes)
-    if counts.shape != (size, size) or not size:
-        raise ValueError(f"expected counts of shape ({size}, {size}), found {counts.shape}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right, total = np.trace(counts), counts.sum()
     names = [name if len(name) <= 24 else f"{name[:23]}…" for name in classes]
-    longest, shown = max(map(len, names)), range(0, size, math.ceil(size / 60))
-    side = min(14.0, 2.6 + 0.42 * size) + 0.07 * longest  # inches
+    longest, step = max(map(len, names)), math.ceil(size / 60)
+    side = min(14.0, 2.6 + 0.42 * size) + 0.07 * longest
     figure = Figure((side + 0.8, side), layout="constrained", dpi=110)
     axes = figure.add_subplot(xlabel="predicted", ylabel="true")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", shrink=0.8, fraction=0.05)
-    crowded, font = (longest + 1) * len(shown) > 10 * side, _font_file("".join(names))
-    axes.set_xticks(shown, names[:: shown.step], rotation=90 if crowded else 0)
-    axes.set_yticks(shown, names[:: shown.step])
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    axes.set_xticks(range(0, size, step), names[::step], rotation=90 if longest > 3 else 0)
+    axes.set_yticks(range(0, size, step), names[::step])
     for label in axes.get_xticklabels() + axes.get_yticklabels():
-        label.set(fontproperties=font, parse_math=False)
+        label.set_parse_math(False)  # a class may be called $x$
     axes.set_title(f"accuracy {right / max(total, 1):.2%} ({right} of {total})")
     if size <= 20:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else INK if count else "#bbbbbb"
             axes.text(column, row, str(count), ha="center", va="center", color=colour)
-    _write(path, lambda file: figure.savefig(file, bbox_inches="tight"))
+    _write(path, figure.savefig)
 
 
-def _font_file(text: str) -> Path | None:
-    """Return a font that has the characters of `text`, if there is one."""
-    origin = getattr(find_spec("matplotlib"), "origin", "")  # this way nothing is imported
-    usual = Path(origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"  # European letters and "→"
-    if all(letter < "\u0530" or letter in "→…" for letter in text):
-        return usual if usual.exists() else None
-    from matplotlib import font_manager, ft2font
-
-    wanted = set(map(ord, text)) - {ord("\n")}
-    files = (font.fname for font in font_manager.fontManager.ttflist if font.weight == 400)
-    fits = (file for file in files if wanted <= ft2font.FT2Font(file).get_charmap().keys())
-    return Path(next((file for file in fits if "LastResort" not in file), usual))  # all boxes
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # Matplotlib's has more letters than Pillow's; to look where it lies imports nothing.
+    matplotlib = Path(getattr(find_spec("matplotlib"), "origin", None) or "")
+    file = matplotlib.with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(file, 13) if file.is_file() else ImageFont.load_default(13)
 
 
-def _font(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    file = _font_file(text)
-    return ImageFont.truetype(file, size) if file else ImageFont.load_default(size)
-
-
-def _write(path: str | Path, save: Callable[[Path], object]) -> None:
+def _write(path: Path, save: Callable[[Path], object]) -> None:
     """Let `save` write beside `path`, then rename: a reader never sees half a picture."""
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        save(temporary)
-        temporary.replace(path)
+        save(partial)
+        partial.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

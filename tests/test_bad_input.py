@@ -1,0 +1,523 @@
+"""Bad configs, data and checkpoints: one clear message, exit status 2, and no trace of the attempt.
+
+Bad answers are in test_answers.py.
+"""
+
+import contextlib
+import importlib
+import pickle
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Render, in_project
+from PIL import Image
+
+Main = Callable[[list[str]], int]
+Refuse = Callable[..., None]
+Damage = Callable[[Path], object]
+
+QUICK = [
+    "data.image_size=12",
+    "data.batch_size=8",
+    "data.transforms={}",
+    "model.args={width: 4}",
+    "train.epochs=1",
+    "run.device=cpu",
+    "run.name=a-run",
+]
+
+
+def make_data(folder: Path) -> None:
+    """Is the left or the right half lit?"""
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 9, "valid": 3, "test": 3}.items():
+        for half, name in enumerate(["left", "right"]):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 60, size=(12, 12), dtype=np.uint8)
+                pixels[:, 6 * half : 6 * half + 6] += 150
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+
+
+@pytest.fixture(scope="module")
+def home(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a small data set and the run `first`, to be left as it is."""
+    project = tmp_path_factory.mktemp("home") / "project"
+    shutil.copytree(render(), project)
+    (project / "data" / "sample.zip").unlink()
+    make_data(project / "data")
+    train = ["-m", "my_project", "train", "configs/train.yaml"]
+    in_project(project, *train, *QUICK, "run.name=first")
+    return project
+
+
+@pytest.fixture(scope="module")
+def main(home: Path) -> Iterator[Main]:
+    """The project's command line, in this process: fifty processes would import torch for minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(home / "src")
+        yield importlib.import_module("my_project.__main__").main
+        for name in [name for name in sys.modules if name.partition(".")[0] == "my_project"]:
+            del sys.modules[name]
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """All files with their content, and all folders."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def refuse(home: Path, main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Refuse:
+    """Run a command in `tmp_path` that must fail with this message, and change no file anywhere."""
+
+    def check(message: str, *arguments: str) -> None:
+        monkeypatch.chdir(tmp_path)
+        before = everything(home), everything(tmp_path)
+        try:
+            status: object = main([*arguments])
+        except SystemExit as exit:  # from argparse
+            status = exit.code
+        said = capfd.readouterr().err
+        assert message in said
+        assert status == 2
+        assert said.count("error: ") == 1
+        assert "Traceback" not in said
+        assert (everything(home), everything(tmp_path)) == before
+
+    return check
+
+
+# --- configs ---
+
+CONFIGS: list[tuple[str, str | bytes, str]] = [
+    ("a.yaml", "model: {name: cnn\n", "a.yaml, line 2: expected ',' or '}'"),
+    ("a.yaml", "model:\n\tname: cnn", "a.yaml, line 2: found character '\\t'"),
+    ("a.yaml", "model: *other", "a.yaml, line 1: found undefined alias 'other'"),
+    ("a.yaml", "train: {epochs: 1}\ntrain: {epochs: 2}", "a.yaml, line 2: the key 'train' stands here twice"),
+    ("a.yaml", "train: {epochs: 1, epochs: 2}", "a.yaml, line 1: the key 'epochs' stands here twice"),
+    ("a.yaml", "x: !!python/object/apply:os.getcwd []", "a.yaml, line 1: could not determine a constructor"),
+    ("a.yaml", "just text", "a.yaml: should hold sections (model, data, ...), not a single value"),
+    ("a.yaml", "- model\n- data", "a.yaml: should hold sections (model, data, ...), not a single value"),
+    ("a.yaml", "3: {epochs: 1}", "a.yaml: 3: Keys should be strings"),
+    ("a.yaml", b"run: {name: caf\xe9}", "a.yaml: not UTF-8 text: save it as UTF-8"),
+    ("a.yaml", "model: " + "[" * 5000, "a.yaml: maximum recursion depth exceeded"),
+    ("a.yaml", "trian: {epochs: 3}", "a.yaml: trian: unknown key; did you mean 'train'?"),
+    ("a.yaml", "train: {epohcs: 3}", "a.yaml: train.epohcs: unknown key; did you mean 'epochs'?"),
+    ("a.yaml", "train: {lr: 3}", "a.yaml: train.lr: unknown key; did you mean optimizer.lr?"),
+    ("a.yaml", "optimizer: {momentum: 0.9}", "what optimizer.name itself takes goes under optimizer.args"),
+    ("a.yaml", "train: {epochs: 1.5}", "a.yaml: train.epochs: should be a valid integer, got 1.5"),
+    ("a.yaml", "train: {epochs: '3'}", "a.yaml: train.epochs: should be a valid integer, got '3'"),
+    ("a.yaml", "train: {epochs: true}", "a.yaml: train.epochs: should be a valid integer, got True"),
+    ("a.yaml", "train: {epochs: 0}", "a.yaml: train.epochs: should be greater than or equal to 1, got 0"),
+    ("a.yaml", "train: {grad_clip: -1}", "a.yaml: train.grad_clip: should be greater than 0, got -1"),
+    ("a.yaml", "optimizer: {lr: .nan}", "a.yaml: optimizer.lr: should be a finite number, got nan"),
+    ("a.yaml", "optimizer: {lr: .inf}", "a.yaml: optimizer.lr: should be a finite number, got inf"),
+    ("a.yaml", "optimizer: {args: {eps: .nan}}", "a.yaml: optimizer.args.eps: should be a finite number, got nan"),
+    ("a.yaml", "data: {channels: no}", "a.yaml: data.channels: should be 1 or 3, got 'no'"),
+    ("a.yaml", "train: [1, 2]", "a.yaml: train: should be a section with the keys epochs, "),
+    ("a.yaml", "train:\n", "a.yaml: train: should be a section with the keys epochs, "),
+    ("a.yaml", "data: {transforms: [random_flip]}", "a.yaml: data.transforms: should be a valid dictionary"),
+    ("a.yaml", "scheduler: {every: day}", "a.yaml: scheduler.every: should be 'step' or 'epoch', got 'day'"),
+    ("a.yaml", "run: {device: tpu}", "a.yaml: run.device: String should match pattern '^(auto|cpu|"),
+    ("a.json", '{"train": {"epochs": 3},}', "a.json, line 1: Expecting property name enclosed in double quotes"),
+    ("a.json", '// three\n{"train": {}}', "a.json, line 1: Expecting value"),
+    ("a.json", '{"train": {"epochs": 1, "epochs": 2}}', "a.json: the key 'epochs' stands twice in one map"),
+    ("a.json", '{"optimizer": {"lr": NaN}}', "a.json: optimizer.lr: should be a finite number, got nan"),
+    ("a.json", '{"optimizer": {"lr": 1e999}}', "a.json: optimizer.lr: should be a finite number, got inf"),
+    ("a.json", "[]", "a.json: should hold sections (model, data, ...), not a single value"),
+    ("a.json", "[" * 100_000, "a.json: maximum recursion depth exceeded"),
+    ("a.ini", "epochs = 3", "a.ini: File contains no section headers."),
+    ("a.ini", "[train]\nepochs", "[line  2]: 'epochs'"),
+    ("a.ini", "[train]\nepochs = 1\n[train]\nepochs = 2", "[line  3]: section 'train' already exists"),
+    ("a.ini", "[train]\nepochs = 1\nepochs = 2", "[line  3]: option 'epochs' in section 'train' already exists"),
+    ("a.ini", "[model]\nargs = {}\n[model.args]\nwidth = 4", "a.ini: [model.args] stands here twice"),
+    ("a.ini", "[train]\nepochs = no", "a.ini: train.epochs: should be a valid integer, got 'no'"),
+    ("a.ini", "[train]\nepochs = [1", "a.ini: train.epochs: cannot be read; put text between double quotes"),
+    ("a.ini", "[optimizer]\nlr = nan", "a.ini: optimizer.lr: should be a valid number, got 'nan'"),
+    ("a.ini", "[train.epochs]\na = 3", "a.ini: train.epochs: should be a valid integer, got {'a': 3}"),
+    ("a.py", "train = dict(\n", "a.py, line 1: SyntaxError: '(' was never closed"),
+    ("a.py", "epochs = 3\nraise KeyError('gone')", "a.py, line 2: KeyError: 'gone'"),
+    ("a.py", "import nothing_of_this_name", "a.py, line 1: ModuleNotFoundError: No module named"),
+    ("a.py", "import sys\nsys.exit(0)", "a.py, line 2: SystemExit: 0"),
+    ("a.py", "loss = dict(name=open)", "a.py: loss.name: should be a valid string, got <built-in function open>"),
+    ("a.py", "loss = dict(args=dict(weight={1, 2}))", "a.py: loss.args.weight: should be a number, text, list or map"),
+    ("a.py", "loss = object()", "a.py: loss: should be a section with the keys name, args, got <object"),
+    ("a.py", "lr = 0.1", "a.py: lr: unknown key; did you mean optimizer.lr?"),
+    ("a.py", "optimizer = dict(lr=float('nan'))", "a.py: optimizer.lr: should be a finite number, got nan"),
+    ("a.toml", "[train]\nepochs = 3", "a.toml: a config is a .yaml, .json, .ini or .py file"),
+    ("config", "train: {epochs: 3}", "config: a config is a .yaml, .json, .ini or .py file"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "message"), CONFIGS, ids=lambda value: ascii(value)[:40])
+def test_a_bad_config_is_refused(refuse: Refuse, tmp_path: Path, name: str, text: str | bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    refuse(message, "train", "configs/train.yaml", name)
+
+
+NAMES = "should make a file name: at most 80 letters, no slash, colon or leading dot, not 'last'"
+SETTINGS = [
+    ("missing.yaml", "missing.yaml: No such file or directory; give the path of a config file"),
+    ("configs", "configs: a config is a .yaml, .json, .ini or .py file"),
+    ("train.epochs", "train.epochs: a config is a .yaml, .json, .ini or .py file; an option is section.key=value"),
+    ("=3", "'=3': an override is section.key=value"),
+    ("epochs=3", "'epochs=3': an override is section.key=value"),
+    ("train.=3", "'train.=3': an override is section.key=value"),
+    ("trian.epochs=3", "command line: trian: unknown key; did you mean 'train'?"),
+    ("train.epochs=", "command line: train.epochs: should be a valid integer, got None"),
+    ("train.epochs.all=3", "command line: train.epochs: should be a valid integer, got {'all': 3}"),
+    ("model.args.width=[4", "command line: model.args: cannot be read; put text between double quotes"),
+    ("--epochs=3", "unrecognized arguments: --epochs=3"),
+    ("checkpoint.name=../../escaped", f"command line: checkpoint.name: {NAMES}"),
+    ("checkpoint.name=/tmp/escaped", NAMES),
+    ("checkpoint.name=..", NAMES),
+    ("checkpoint.name=.hidden", NAMES),
+    ("checkpoint.name=C:escaped", NAMES),
+    ("checkpoint.name=last", NAMES),
+    ('checkpoint.name="two\\nlines"', NAMES),
+    ('checkpoint.name="\\u0000"', NAMES),
+    ("checkpoint.name=" + "x" * 300, NAMES),
+    ("checkpoint.name={acc}", "{acc} is not known here; there are: model, epoch, step, monitor, value"),
+    ("checkpoint.name={model.__class__}", "{model.__class__} is not known here"),
+    ("checkpoint.name={epoch", "command line: checkpoint.name: expected '}' before end of string"),
+    ("checkpoint.name={value:d}", "command line: checkpoint.name: Unknown format code 'd'"),
+    ("run.name=../escaped", f"command line: run.name: {NAMES}"),
+    ("run.name={epoch}", "command line: run.name: {epoch} is not known here; there are: model, date, seed"),
+    ("run.name=first", "first: is there already; set another run.name, or --resume it"),
+    ("run.device=cuda:99", "run.device: there is no cuda:99 on this machine; try auto or cpu"),
+    ("run.tracker=papre", "run.tracker: 'papre' cannot be used"),
+    ("run.tracker=loop", "run.tracker: 'loop' cannot be used"),
+    ("checkpoint.monitor=accuracy", "checkpoint.monitor: no metric 'accuracy'; there are: loss, acc"),
+    ("model.name=resnt", "model: nothing is called 'resnt'; did you mean 'resnet'?"),
+    ("model.name=../cnn", "model: nothing is called '../cnn'"),
+    ("model.args.widht=4", "model: cnn takes no argument 'widht'; did you mean 'width'?"),
+    ("model.args.dropout=7", "model: dropout probability has to be between 0 and 1, but got 7"),
+    ("loss.name=CrossEntropy", "loss: nothing is called 'CrossEntropy'; did you mean 'CrossEntropyLoss'?"),
+    ("loss.args={smoothing: 3}", "loss: CrossEntropyLoss takes no argument 'smoothing'; did you mean"),
+    ("optimizer.name=adamw", "optimizer: nothing is called 'adamw'; did you mean 'AdamW'?"),
+    ("optimizer.args={betaz: 3}", "optimizer: AdamW takes no argument 'betaz'; did you mean 'betas'?"),
+    ("optimizer.args={betas: [2, 3]}", "optimizer: Invalid beta parameter at index 0: 2"),
+    ("scheduler.name=cosine", "scheduler: nothing is called 'cosine'; did you mean 'warmup_cosine'?"),
+    ("scheduler.args={warmup: 3}", "scheduler: warmup should be a share from 0 to 1, got 3"),
+    ("data.transforms={random_flop: {}}", "data.transforms: nothing is called 'random_flop'; did you mean"),
+    ("data.transforms={random_flip: {q: 1}}", "data.transforms: random_flip takes no argument 'q'"),
+]
+
+
+@pytest.mark.parametrize(("setting", "message"), SETTINGS, ids=lambda value: ascii(value)[:40])
+def test_a_bad_setting_is_refused(refuse: Refuse, setting: str, message: str) -> None:
+    refuse(message, "train", "configs/train.yaml", *QUICK, setting)
+
+
+COMMANDS = [
+    ((), "the following arguments are required: COMMAND"),
+    (("tain",), "invalid choice: 'tain'"),
+    (("config", "configs/train.yaml", "--to", "toml"), "argument --to: invalid choice: 'toml'"),
+    (("test", "--split", "tset"), "argument --split: invalid choice: 'tset'"),
+    (("test", "first", "second"), "test takes one checkpoint, not 2: first second"),
+    (("run",), "the following arguments are required: INPUT"),
+    (("check-data", "nowhere"), "nowhere/train: no such folder; data/README.md shows what belongs there"),
+    (("split-data", "nowhere"), "data/train: is there already; move it away first"),
+    (("split-data", "nowhere", "new"), "nowhere: no such folder; data/README.md shows what belongs there"),
+    (("split-data", "nowhere", "new", "--valid", "2"), "should be shares that leave some to train"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), COMMANDS)
+def test_a_bad_command_is_refused(refuse: Refuse, arguments: tuple[str, ...], message: str) -> None:
+    refuse(message, *arguments)
+
+
+# --- data ---
+
+
+def write(name: str, content: bytes) -> Damage:
+    return lambda data: (data / name).write_bytes(content)
+
+
+def remove(name: str, *, leave: bool = False) -> Damage:
+    """Take a folder away, or what is in it."""
+
+    def damage(data: Path) -> None:
+        shutil.rmtree(data / name)
+        if leave:
+            (data / name).mkdir()
+
+    return damage
+
+
+def archive(*names: str, method: int = zipfile.ZIP_STORED, flip: int | None = None) -> Damage:
+    """Nothing but a sample.zip with these files, with one byte wrong if `flip` says which."""
+
+    def damage(data: Path) -> None:
+        shutil.rmtree(data)
+        data.mkdir()
+        with zipfile.ZipFile(data / "sample.zip", "w", method) as file:
+            for name in names:
+                file.writestr(name, b"content" * 99)
+        content = bytearray((data / "sample.zip").read_bytes())
+        if flip is not None:
+            content[flip] ^= 255
+        (data / "sample.zip").write_bytes(content)
+
+    return damage
+
+
+def only_archive(content: bytes) -> Damage:
+    def damage(data: Path) -> None:
+        remove("", leave=True)(data)
+        (data / "sample.zip").write_bytes(content)
+
+    return damage
+
+
+def truncate(name: str) -> Damage:
+    return lambda data: (data / name).write_bytes((data / name).read_bytes()[:70])
+
+
+def flat(data: Path) -> None:
+    for path in [*(data / "train").glob("*/*.png")]:
+        path.rename(data / "train" / f"{path.parent.name}-{path.name}")
+    (data / "train" / "left").rmdir()
+    (data / "train" / "right").rmdir()
+
+
+def a_file(data: Path) -> None:
+    shutil.rmtree(data)
+    data.write_text("data")
+
+
+UNSAFE = "data/sample.zip: not unpacked: unsafe path"
+NO_IMAGES = "holds no images (.png, .jpg"
+DATA: dict[str, tuple[Damage, str]] = {
+    "no folder": (remove(""), "data: holds neither train/ nor sample.zip; see data/README.md"),
+    "empty folder": (remove("", leave=True), "data: holds neither train/ nor sample.zip; see data/README.md"),
+    "a file instead": (a_file, "data: holds neither train/ nor sample.zip; see data/README.md"),
+    "archive empty": (only_archive(b""), "data/sample.zip: not unpacked: File is not a zip file"),
+    "archive of text": (only_archive(b"text" * 99), "data/sample.zip: not unpacked: File is not a zip file"),
+    "archive cut off": (only_archive(b"PK\x03\x04" * 99), "data/sample.zip: not unpacked: File is not a zip file"),
+    "archive damaged": (archive("train/a/1.png", flip=60), "not unpacked: Bad CRC-32 for file 'train/a/1.png'"),
+    "archive damaged, deflate": (archive("train/a/1.png", method=zipfile.ZIP_DEFLATED, flip=43), "not unpacked: Error"),
+    "archive damaged, lzma": (archive("train/a/1.png", method=zipfile.ZIP_LZMA, flip=60), "not unpacked: Corrupt"),
+    "archive goes up": (archive("train/a/1.png", "../escaped"), f"{UNSAFE} '../escaped'"),
+    "archive goes up later": (archive("train/../../escaped"), f"{UNSAFE} 'train/../../escaped'"),
+    "archive goes to the root": (archive("/tmp/escaped"), f"{UNSAFE} '/tmp/escaped'"),
+    "archive goes to a drive": (archive("C:escaped"), f"{UNSAFE} 'C:escaped'"),
+    "archive goes up with backslashes": (archive("train\\..\\..\\escaped"), UNSAFE),
+    "archive without train": (archive("a/1.png"), "data/sample.zip: not unpacked: it has no train/"),
+    "no classes": (remove("train", leave=True), "data/train: holds no class folders; put images into"),
+    "no classes but images": (flat, "data/train: holds no class folders; put images into"),
+    "empty class": (remove("train/right", leave=True), f"data/train/right: {NO_IMAGES}"),
+    "empty class in valid": (remove("valid/left", leave=True), f"data/valid/left: {NO_IMAGES}"),
+    "unknown class in valid": (remove("train/right"), "data/valid/right: not a class of the training data (left)"),
+    "no valid": (remove("valid"), "data/valid: no such folder; data/README.md shows what belongs there"),
+    "empty valid": (remove("valid", leave=True), "data/valid: holds no class folders; put images into"),
+    "empty image": (write("train/left/1.png", b""), "data/train/left/1.png: not an image (the file is empty)"),
+    "text as image": (write("train/left/1.png", b"text"), "data/train/left/1.png: not an image (cannot identify"),
+    "page as image": (write("train/left/1.jpg", b"<html>"), "data/train/left/1.jpg: not an image (cannot identify"),
+    "cut-off image": (truncate("train/left/1.png"), "data/train/left/1.png: not an image ("),
+    "empty image in valid": (write("valid/left/1.png", b""), "data/valid/left/1.png: not an image (the file is empty)"),
+    "cut-off image in valid": (truncate("valid/right/2.png"), "data/valid/right/2.png: not an image ("),
+}
+
+
+def train_on(tmp_path: Path) -> list[str]:
+    """Train on the data in `tmp_path`. The picture of what the loader yields is drawn even if a later image is bad."""
+    pictures = tmp_path.with_name(tmp_path.name + "-pictures")
+    folders = [f"data.folder={tmp_path / 'data'}", f"run.checkpoints={tmp_path / 'runs'}", f"run.images={pictures}"]
+    return ["train", "configs/train.yaml", *QUICK, *folders]
+
+
+@pytest.mark.parametrize(("damage", "message"), DATA.values(), ids=DATA)
+def test_bad_data_are_refused(refuse: Refuse, tmp_path: Path, damage: Damage, message: str) -> None:
+    make_data(tmp_path / "data")
+    (tmp_path / "runs").mkdir()
+    damage(tmp_path / "data")
+    refuse(message, *train_on(tmp_path))
+
+
+TESTED: dict[str, tuple[Damage, str]] = {
+    "no test split": (remove("test"), "data/test: no such folder; data/README.md shows what belongs there"),
+    "unknown class": (lambda data: (data / "test/left").rename(data / "test/up"), "data/test/up: not a class of"),
+    "empty image": (write("test/left/1.png", b""), "data/test/left/1.png: not an image (the file is empty)"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), TESTED.values(), ids=TESTED)
+def test_bad_data_to_test_on_are_refused(refuse: Refuse, tmp_path: Path, damage: Damage, message: str) -> None:
+    make_data(tmp_path / "data")
+    damage(tmp_path / "data")
+    refuse(message, "test", "first", f"data.folder={tmp_path / 'data'}")
+
+
+INPUTS: dict[str, tuple[str, bytes | None, str]] = {
+    "missing": ("gone.png", None, "gone.png: not an image (No such file or directory)"),
+    "text": ("a.png", b"text", "a.png: not an image (cannot identify image file)"),
+    "empty": ("a.png", b"", "a.png: not an image (the file is empty)"),
+    "a folder without images": (".", b"", ".: holds no images"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), INPUTS.values(), ids=INPUTS)
+def test_bad_input_to_run_on_is_refused(
+    refuse: Refuse, home: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None and name != ".":
+        (tmp_path / name).write_bytes(content)
+    refuse(message, "run", str(home / "data" / "test"), name, "--json")
+
+
+# --- checkpoints ---
+
+
+class Planted:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def last(content: bytes) -> Damage:
+    return lambda run: (run / "last.pt").write_bytes(content)
+
+
+def saved(content: object) -> Damage:
+    return lambda run: torch.save(content, run / "last.pt")
+
+
+def cut_off(run: Path) -> None:
+    whole = (run / "last.pt").read_bytes()
+    (run / "last.pt").write_bytes(whole[: len(whole) // 2])
+
+
+def best_gone(run: Path) -> None:
+    (best,) = run.glob("cnn-*.pt")
+    best.unlink()
+
+
+def other_weights(run: Path) -> None:
+    (best,) = run.glob("cnn-*.pt")
+    torch.save(torch.load(best, weights_only=True) | {"model": {"layer": torch.zeros(3)}}, best)
+
+
+def nothing(run: Path) -> None:
+    pass
+
+
+NOT_LOADED = "first/last.pt: not loaded: it is damaged, or holds more than tensors and plain values"
+FOREIGN = "first/last.pt: not a checkpoint of this project (it has no "
+CHECKPOINTS: dict[str, tuple[Damage, tuple[str, ...], str]] = {
+    "none at all": (shutil.rmtree, ("test",), "holds no run with a last.pt yet; train one first"),
+    "no last.pt": (lambda run: (run / "last.pt").unlink(), ("test",), "holds no run with a last.pt yet"),
+    "an unknown run": (nothing, ("test", "second"), "second: no such checkpoint; name a run in"),
+    "no checkpoint but an image": (nothing, ("test", "images/sample/two.png"), "two.png: n"),
+    "empty": (last(b""), ("test",), NOT_LOADED),
+    "text": (last(b"text"), ("test",), NOT_LOADED),
+    "cut off": (cut_off, ("test",), NOT_LOADED),
+    "foreign": (saved({"state_dict": {}}), ("test",), FOREIGN),
+    "a list": (saved([1, 2]), ("test",), FOREIGN),
+    "best file gone": (best_gone, ("test",), "no such checkpoint; name a run in"),
+    "other weights": (other_weights, ("test",), "does not fit cnn: "),
+    "another size": (nothing, ("test", "model.args={width: 8}"), "does not fit cnn: size mismatch for "),
+    "another model": (nothing, ("test", "model.name=resnet"), "does not fit resnet: "),
+    "empty, for run": (last(b""), ("run", "images/sample"), NOT_LOADED),
+    "unknown, for run": (nothing, ("run", "images/sample", "--checkpoint", "second"), "second: no such checkpoint"),
+    "nothing to resume": (shutil.rmtree, ("train", "--resume"), "holds no run with a last.pt yet; train one first"),
+    "resume an unknown run": (nothing, ("train", "--resume", "second"), "second/last.pt: no such checkpoint"),
+    "resume an empty file": (last(b""), ("train", "--resume"), NOT_LOADED),
+    "resume a cut-off file": (cut_off, ("train", "--resume", "first"), NOT_LOADED),
+    "resume what is complete": (nothing, ("train", "--resume"), "first: all 1 epochs are done; give a larger"),
+    "resume with another size": (
+        nothing,
+        ("train", "--resume", "first", "train.epochs=2", "model.args={width: 8}"),
+        "the run to resume does not fit: size mismatch for ",
+    ),
+    "resume with another model": (
+        nothing,
+        ("train", "--resume", "first", "train.epochs=2", "model.name=resnet"),
+        "model.name: the run to resume has cnn, not resnet",
+    ),
+    "resume with another optimizer": (
+        nothing,
+        ("train", "--resume", "first", "train.epochs=2", "optimizer.name=SGD"),
+        "optimizer.name: the run to resume has AdamW, not SGD",
+    ),
+    "resume with another scheduler": (
+        nothing,
+        ("train", "--resume", "first", "train.epochs=2", "scheduler.name=StepLR", "scheduler.args={step_size: 2}"),
+        "scheduler.name: the run to resume has warmup_cosine, not StepLR",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "arguments", "message"), CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_a_bad_checkpoint_is_refused(
+    refuse: Refuse, home: Path, tmp_path: Path, damage: Damage, arguments: tuple[str, ...], message: str
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(home / "checkpoints" / "first", runs / "first")
+    damage(runs / "first")
+    refuse(message, *arguments, "--checkpoints", str(runs))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(
+    refuse: Refuse, home: Path, tmp_path: Path, whole: bool
+) -> None:
+    path, planted = tmp_path / "planted.pt", tmp_path / "planted"
+    if whole:
+        torch.save({"model": Planted(planted)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Planted(planted), protocol=2))
+    with contextlib.suppress(RuntimeError):
+        torch.load(path, weights_only=False)
+    planted.unlink()  # so it would have run
+    refuse("planted.pt: not loaded: it is damaged, or holds more than tensors and plain values", "test", str(path))
+    assert not planted.exists()
+
+
+# --- as people start it ---
+
+BY_COMMAND: dict[str, tuple[Damage, str]] = {name: DATA[name] for name in ("empty image", "cut-off image in valid")}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("damage", "message"), BY_COMMAND.values(), ids=BY_COMMAND)
+def test_the_command_names_a_bad_image_and_fails(
+    home: Path, tmp_path: Path, damage: Damage, message: str, workers: int
+) -> None:
+    make_data(tmp_path / "data")
+    damage(tmp_path / "data")
+    train = ["-m", "my_project", *train_on(tmp_path), f"data.workers={workers}"]
+    done = in_project(home, *train, ok=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_the_command_reports_all_mistakes_of_a_config_at_once(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("train: {epohcs: 3}\noptimizer: {lr: -1}\nmodle: {}\n")
+    train = ["-m", "my_project", "train", "configs/train.yaml", tmp_path / "a.yaml"]
+    done = in_project(home, *train, ok=False)
+    assert done.returncode == 2
+    assert sorted(line.split(": ")[2] for line in done.stderr.splitlines()) == ["modle", "optimizer.lr", "train.epohcs"]
+
+
+def test_debug_shows_the_traceback(home: Path) -> None:
+    done = in_project(home, "-m", "my_project", "train", "missing.yaml", "--debug", ok=False)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "UserError: " in done.stderr
+    assert "missing.yaml: No such file or directory" in done.stderr
