@@ -5,17 +5,19 @@
 #   make check     the quick part: format, types, rendering, update
 #   make preview   the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
 #   make tags      a tag for each release commit
+#   make pictures  the pictures of the README and of new projects, drawn anew
 
 PYTHON ?= python3
 ARGS ?=
 
 venv := .venv/bin/python
 demo := build/demo-venv/bin/python
+kind := template/project/{% if data_kind == 'image_classification' %}.{% endif %}
 pip := -m pip install --quiet --constraint constraints.txt
 copy = -m copier copy --defaults --quiet --vcs-ref HEAD $(ARGS) .
 enough = @"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: demo test check preview tags clean
+.PHONY: demo pictures test check preview tags clean
 
 # --- a project, from nothing to its accuracy ---
 
@@ -29,8 +31,16 @@ demo: build/demo-venv/installed
 	rm -rf build/demo
 	$(demo) -W ignore $(copy) build/demo
 	$(demo) $(pip) --no-build-isolation --editable build/demo
-	PYTHON=$(demo) build/demo/scripts/train.sh configs/train.yaml
+	OMP_NUM_THREADS=1 PYTHON=$(demo) build/demo/scripts/train.sh configs/train.yaml
 	PYTHON=$(demo) build/demo/scripts/test.sh
+
+# The pictures of the README and of new projects, from a run like the demo's.
+pictures: demo
+	cp build/demo/images/loader/train.png "$(kind)/images/loader/example.png"
+	cp build/demo/images/result/confusion.png "$(kind)/images/result/example.png"
+	cp build/demo/images/loader/train.png docs/pictures/loader.png
+	cp build/demo/images/result/confusion.png docs/pictures/confusion.png
+	cp build/demo/images/result/curves.png docs/pictures/curves.png
 
 # --- tests of the template ---
 

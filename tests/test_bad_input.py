@@ -509,7 +509,7 @@ def test_the_command_names_a_bad_image_and_fails(
 
 def test_the_command_reports_all_mistakes_of_a_config_at_once(home: Path, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("train: {epohcs: 3}\noptimizer: {lr: -1}\nmodle: {}\n")
-    train = ["-m", "my_project", "train", "configs/train.yaml", tmp_path / "a.yaml"]
+    train = ["-m", "my_project", "train", "configs/train.yaml", str(tmp_path / "a.yaml")]
     done = in_project(home, *train, ok=False)
     assert done.returncode == 2
     assert sorted(line.split(": ")[2] for line in done.stderr.splitlines()) == ["modle", "optimizer.lr", "train.epohcs"]

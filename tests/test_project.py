@@ -1,12 +1,27 @@
 """A fresh project works from nothing, as its owner would use it."""
 
+import ast
+import contextlib
+import csv
+import importlib
+import io
+import itertools
+import json
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from conftest import ROOT, Render, git, in_project, run, save
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+FORMATS = ["yaml", "json", "ini", "py"]
+COMPONENTS = ["loss", "optim", "scheduler", "transforms"]
 
 
 @pytest.mark.slow
@@ -55,3 +70,200 @@ def without_torch(project: Path, *arguments: str) -> str:
     done = in_project(project, "-c", command, *arguments, ok=False)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
+
+
+# --- the same run, whatever its config's format and the layout of its components ---
+
+
+def trained(project: Path, *arguments: str) -> dict[str, torch.Tensor]:
+    """The weights after two short epochs."""
+    quick = ["train.epochs=2", "data.batch_size=128", "run.device=cpu", "run.name=a-run"]
+    in_project(project, "-m", "my_project", "train", *arguments, *quick)
+    weights = torch.load(project / "checkpoints" / "a-run" / "last.pt", weights_only=True)["model"]
+    assert isinstance(weights, dict)
+    return weights
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert list(a) == list(b)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_training_from_each_config_format_ends_with_the_same_weights(render: Render, tmp_path: Path) -> None:
+    weights = []
+    for ending in FORMATS:
+        project = tmp_path / ending
+        shutil.copytree(render(config_format=ending), project)
+        weights.append(trained(project, f"configs/train.{ending}"))
+    for other in weights[1:]:
+        assert_same(weights[0], other)
+    again = tmp_path / "another seed"
+    shutil.copytree(render(), again)
+    different = trained(again, "configs/train.yaml", "run.seed=1")
+    assert any(not torch.equal(different[name], weights[0][name]) for name in different)
+
+
+def test_training_in_both_layouts_of_components_ends_with_the_same_weights(render: Render, tmp_path: Path) -> None:
+    own = [
+        "loss.name=FocalLoss",
+        "optimizer.name=Lion",
+        "optimizer.lr=0.001",
+        "scheduler.name=warmup_cosine",
+        "data.transforms={random_affine: {}, random_flip: {}, random_erase: {}}",
+    ]
+    weights = []
+    for components in ("file", "folder"):
+        project = tmp_path / components
+        shutil.copytree(render(components=components), project)
+        weights.append(trained(project, "configs/train.yaml", *own))
+    assert_same(*weights)
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+def test_both_layouts_of_components_define_the_same(render: Render, name: str) -> None:
+    in_file = definitions(render(components="file") / "src" / "my_project" / f"{name}.py")
+    folder = render(components="folder") / "src" / "my_project" / name
+    in_folder = {key: value for path in folder.glob("*.py") for key, value in definitions(path).items()}
+    assert in_file
+    assert in_file == in_folder
+
+
+def definitions(path: Path) -> dict[str, str]:
+    """The functions and classes of a module."""
+    body = ast.parse(path.read_text()).body
+    return {node.name: ast.dump(node) for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+# --- configs, from format to format ---
+
+
+@pytest.fixture(scope="module")
+def main(render: Render) -> Iterator[Callable[[list[str]], int]]:
+    """The command line of a project, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(render() / "src")
+        yield importlib.import_module("my_project.__main__").main
+        for name in [name for name in sys.modules if name.partition(".")[0] == "my_project"]:
+            del sys.modules[name]
+
+
+TEXT = st.text(st.characters(codec="utf-8")) | st.sampled_from(
+    ["1e3", "1_000", "0x10", "07", "1:30", "no", "null", "~", "", " a ", "a\r\nb", "#", "a # b", "%(x)s", "${x}", "[a]"]
+    + [
+        "=",
+        "<<",
+        '"',
+        '"a" b',
+        "'",
+        "\\",
+        "{a: b}",
+        "- a",
+        "2026-01-01",
+        ".nan",
+        "🚀",
+        "한글",
+        "\ufeff",
+        "\x85",
+        "\u2028",
+    ]
+)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    folder=TEXT, lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False), args=st.dictionaries(TEXT, VALUES)
+)
+def test_a_config_stays_the_same_from_format_to_format(
+    main: Callable[[list[str]], int], tmp_path: Path, folder: str, lr: float, args: dict[str, Any]
+) -> None:
+    optimizer = {"lr": lr, "args": args}
+    config: Any = {
+        "model": {"name": "cnn"},
+        "loss": {"name": folder},
+        "data": {"folder": folder},
+        "optimizer": optimizer,
+    }
+    text, first = json.dumps(config), None
+    for source, target in itertools.pairwise(["json", "yaml", "ini", "json", "py", "yaml", "json"]):
+        path = tmp_path / f"config.{source}"
+        path.write_bytes(text.encode())
+        with contextlib.redirect_stdout(io.StringIO(newline="")) as said:
+            assert main(["config", str(path), "--to", target]) == 0
+        text = said.getvalue()
+        if target == "json":
+            assert first is None or text == first
+            first = text
+    config = json.loads(text)
+    assert config["data"]["folder"] == config["loss"]["name"] == folder
+    assert config["optimizer"]["lr"] == lr
+    assert config["optimizer"]["args"] == args
+
+
+# --- as its owner starts it ---
+
+
+def test_the_scripts_train_test_and_run_from_any_folder(render: Render, tmp_path: Path) -> None:
+    project, elsewhere = tmp_path / "내 project", tmp_path / "else where"
+    shutil.copytree(render(), project)
+    elsewhere.mkdir()
+
+    def script(name: str, *arguments: str | Path) -> str:
+        env = {"PYTHON": sys.executable, "PYTHONPATH": str(project / "src")}
+        return run(project / "scripts" / f"{name}.sh", *arguments, cwd=elsewhere, **env).stdout
+
+    said = script("train", "configs/train.yaml", "configs/debug.yaml", "run.name=a run", "train.epochs=3")
+    assert "epoch 3/3" in said
+    folder = project / "checkpoints" / "a run"
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + 3
+    (best,) = folder.glob("cnn-e*.pt")
+    assert str(best) in said
+
+    tested = json.loads(script("test", "a run", "--json"))
+    assert tested["checkpoint"] == str(best)
+    assert tested["split"] == "test"
+    assert f"acc {tested['acc']:.4f}" in script("test", best)
+    assert (project / "images" / "result" / "confusion.png").is_file()
+
+    shutil.copy(project / "images" / "sample" / "two.png", elsewhere / "숫자 2.png")
+    (one,) = json.loads(script("run", "숫자 2.png", "--checkpoint", best, "--json"))
+    assert one["file"] == "숫자 2.png"
+    assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert one["prediction"] == max(one["probabilities"], key=one["probabilities"].get)
+    many = script("run", "images/sample").splitlines()
+    assert len(many) == len(list((project / "images" / "sample").glob("*.png")))
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["숫자 2.png"]
+
+
+def test_tensorboard_shows_what_the_table_says(render: Render, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(render(tracker="tensorboard"), project)
+    train = ["-m", "my_project", "train", "configs/train.yaml", "configs/debug.yaml", "run.name=a-run"]
+    in_project(project, *train)
+    folder = project / "checkpoints" / "a-run"
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    read = """
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1]).Reload()
+print(json.dumps({tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}))
+"""
+    shown = json.loads(in_project(project, "-c", read, folder).stdout)
+    assert {"loss/train", "loss/valid", "acc/train", "acc/valid", "learning_rate"} <= set(shown)
+    assert len(rows) == 2
+    for tag, column in [("loss/train", "train_loss"), ("acc/valid", "valid_acc"), ("learning_rate",) * 2]:
+        assert [step for step, _ in shown[tag]] == [int(row["step"]) for row in rows]
+        assert [value for _, value in shown[tag]] == pytest.approx([float(row[column]) for row in rows], rel=1e-6)

@@ -43,10 +43,10 @@ def train(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     state = train_loop(config, run, contents)
     seconds = time.perf_counter() - started
-    picture = locate(config.run.images) / "result" / "curves.png"
-    curves(run / "metrics.csv", picture)
+    images = locate(config.run.images)
+    curves(run / "metrics.csv", images / "result" / "curves.png")
     print(f"trained in {seconds:.1f} s; best {config.checkpoint.monitor} {state.best:.4f}:")
-    print(f"  {run / state.best_file}\n  {picture}")
+    print(f"  {run / state.best_file}\n  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
 
 
 def test(args: argparse.Namespace) -> None:

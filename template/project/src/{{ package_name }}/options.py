@@ -58,7 +58,7 @@ class Scheduler(Component):  # from scheduler, or any of torch.optim.lr_schedule
 class Train(Section):  # the training loop
     epochs: Annotated[int, Field(ge=1)] = 10
     grad_clip: Annotated[float | None, Field(gt=0)] = 1.0  # largest norm of all gradients together
-    log_every: Annotated[int, Field(ge=1)] = 50  # steps
+    log_every: Annotated[int, Field(ge=1)] = 100  # steps
 
 
 class Checkpoint(Section):  # what to keep of a run, and under which name
