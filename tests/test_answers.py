@@ -32,7 +32,7 @@ REFUSED = [
     ("package_name", "../net", LETTERS),
     ("package_name", "net/../../x", LETTERS),
     ("package_name", "{{ project_name }}", LETTERS),
-    ("package_name", "x" * 41, "at most 40"),
+    ("package_name", "x" * 31, "at most 30"),
     ("package_name", "class", WORKING),
     ("package_name", "json", WORKING),
     ("package_name", "test", WORKING),
@@ -208,7 +208,7 @@ def test_the_license_is_the_one_answered(render: Render, license: str, words: st
     "answers",
     [
         {"project_name": ODD[0], "package_name": "ab", "user_name": ODD[1], "license": "none"},
-        {"project_name": ODD[2], "package_name": "a" * 40, "user_name": ODD[2], "license": "GPL-3.0-or-later"},
+        {"project_name": ODD[2], "package_name": "a" * 30, "user_name": ODD[2], "license": "GPL-3.0-or-later"},
         {"project_name": ODD[4], "description": ODD[3], "user_name": ODD[3], "user_email": "a@b.example"},
         {"project_name": ODD[5], "description": "", "user_email": "a@b.example", "license": "Apache-2.0"},
     ],

@@ -9,7 +9,7 @@ import pytest
 from conftest import Render, in_project, run, tree
 
 ANSWERS = {
-    "package_name": ["my_project", "ab", "z" * 40],
+    "package_name": ["my_project", "ab", "z" * 30],
     "project_name": ["My project", "숫자 🙂"],
     "description": ["", "w" * 200],
     "user_name": ["", "Lee"],

@@ -152,8 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     args, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(args, "settings") or any(item.startswith("-") for item in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        args.settings += rest  # argparse gives up on positionals after an option
+    args.settings = [*getattr(args, "settings", []), *rest]  # argparse stops after an option
     try:
         args.command(args)
     except (UserError, OSError) as error:

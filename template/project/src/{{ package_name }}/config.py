@@ -71,7 +71,12 @@ class _YamlLoader(yaml.SafeLoader):
 
 
 class _YamlDumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 or 1.2 would read as something else."""
+    """Quotes text that YAML 1.1 or 1.2 would read as something else; keeps it on one line."""
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        analysis = super().analyze_scalar(scalar)
+        analysis.allow_single_quoted &= not analysis.multiline
+        return analysis
 
 
 for _tag, _pattern, _first in (
@@ -147,8 +152,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises UserError if it is missing, of another format, or malformed, with the line.
     """
     if path.suffix[1:] not in FORMATS:
-        kinds = ".yaml, .json, .ini or .py file"
-        raise UserError(f"{path}: a config is a {kinds}; an option is section.key=value")
+        raise UserError(f"{path}: should be a .yaml, .json, .ini or .py file, or section.key=value")
     try:
         if path.suffix == ".py":
             return _read_py(path)

@@ -20,8 +20,7 @@ def rule(**fields: object) -> AfterValidator:
         name = text.format(**fields)
         allowed = r"[^\s./\\:*?\"<>|\0][^/\\:*?\"<>|\0-\x1f]{0,79}"
         if not re.fullmatch(allowed, name) or name == "last":
-            limits = "at most 80 letters, no slash, colon or leading dot, not 'last'"
-            raise ValueError(f"should make a file name: {limits}")
+            raise ValueError("should be a short file name: no slash, colon, leading dot or 'last'")
         return text
 
     return AfterValidator(check)
@@ -35,7 +34,6 @@ class Component(Section):
 
 
 class Run(Section):  # one training run as a whole
-    # The folder below `checkpoints`.
     name: Annotated[str, rule(model="cnn", date="20260101-120000", seed=0)] = "{model}-{date}"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"

@@ -4,7 +4,6 @@
 """
 
 import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +64,3 @@ def find(name: str | None, folder: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; name a run in {folder}, or a file")
     return path
-
-
-def rng_state() -> dict[str, Any]:
-    """The state of the global random generators, as tensors and plain values."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "python": random.getstate()}
-
-
-def restore_rng(state: dict[str, Any]) -> None:
-    """Go back to a saved state; GPUs that are not there are passed over."""
-    torch.set_rng_state(state["torch"])
-    for index, cuda in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(cuda, index)
-    random.setstate(state["python"])

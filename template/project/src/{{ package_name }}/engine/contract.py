@@ -18,7 +18,7 @@ class Metrics(Protocol):
     """Figures of one pass over a split, by the names that `checkpoint.monitor` can ask for."""
 
     def update(self, outputs: Any, batch: Batch) -> None: ...  # without waiting for the device
-    def compute(self) -> dict[str, float]: ...  # the figures so far
+    def compute(self) -> dict[str, float]: ...  # the figures so far; NaN or 0 before the first
 
 
 class Task(Protocol):

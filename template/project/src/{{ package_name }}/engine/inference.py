@@ -18,10 +18,7 @@ from .loop import evaluate, pick_device, to_device
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Module]:
-    """The config, task and trained model of a checkpoint, on the device and in evaluation mode.
-
-    Raises UserError if the checkpoint cannot be used, or does not fit its model.
-    """
+    """The config, task and trained model of a checkpoint; UserError if it cannot be used."""
     contents = checkpoint.load(path)
     config = load_config(Config, [], overrides, contents["config"])
     device = pick_device(config.run.device)

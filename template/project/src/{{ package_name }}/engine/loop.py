@@ -36,11 +36,6 @@ class State:
     best: float = math.nan  # the monitored figure of the best epoch
     best_file: str = ""
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the first parameter group."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
 
 def train(config: Config, run: Path, resume: dict[str, Any] | None = None) -> State:
     """Train as `config` says, in a new folder `run`, or go on there with a checkpoint's contents.
@@ -73,13 +68,14 @@ def train(config: Config, run: Path, resume: dict[str, Any] | None = None) -> St
             seconds = time.perf_counter() - started
             valid = evaluate(model, task, valid_loader, device)
 
-            when = {"epoch": epoch + 1, "step": state.step, "learning_rate": state.lr}
+            lr = state.scheduler.get_last_lr()[0]
+            when = {"epoch": epoch + 1, "step": state.step, "learning_rate": lr}
             figures: dict[str, float] = {}
             for name in trained:
                 figures |= {f"train_{name}": trained[name], f"valid_{name}": valid[name]}
             for tracker in trackers:  # before the save: a resumed run drops what came after its own
                 tracker.log({**when, **figures, "seconds": seconds})
-            schedule(state, config, "epoch", valid)
+            schedule(state, config, valid)
             state.epoch += 1
             best = "  best" if save(state, task, config, run, valid) else ""
             text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
@@ -109,15 +105,15 @@ def train_epoch(
             nn.utils.clip_grad_norm_(state.model.parameters(), config.train.grad_clip)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
-        schedule(state, config, "step", {})
+        schedule(state, config)
         state.step += 1
 
         metrics.update(outputs, batch)
         epoch_loss.update(loss, len(batch[0]))
         recent_loss.update(loss, len(batch[0]))
         if state.step % config.train.log_every == 0:  # the only place that waits for the device
-            value = finite(recent_loss.compute(), state)
-            print(f"  step {state.step}  loss {value:.4f}  lr {state.lr:.1e}", flush=True)
+            value, lr = finite(recent_loss.compute(), state), state.scheduler.get_last_lr()[0]
+            print(f"  step {state.step}  loss {value:.4f}  lr {lr:.1e}", flush=True)
             recent_loss = Average()
     return {"loss": finite(epoch_loss.compute(), state), **metrics.compute()}
 
@@ -137,16 +133,13 @@ def evaluate(
     return {"loss": loss.compute(), **metrics.compute()}
 
 
-def schedule(state: State, config: Config, every: str, valid: dict[str, float]) -> None:
-    """Move the learning rate on, if it is this scheduler's time."""
-    if config.scheduler.every != every:
-        return
-    if not isinstance(state.scheduler, ReduceLROnPlateau):
+def schedule(state: State, config: Config, valid: dict[str, float] | None = None) -> None:
+    """Move the learning rate on, after a step or (with the figures of `valid`) an epoch."""
+    if isinstance(state.scheduler, ReduceLROnPlateau):
+        if valid:
+            state.scheduler.step(monitored(config, valid))
+    elif config.scheduler.every == ("epoch" if valid else "step"):
         state.scheduler.step()
-    elif valid:
-        state.scheduler.step(monitored(config, valid))
-    else:
-        raise UserError("scheduler.every: ReduceLROnPlateau needs it to be 'epoch'")
 
 
 def save(state: State, task: Task, config: Config, run: Path, valid: dict[str, float]) -> bool:
@@ -165,7 +158,7 @@ def save(state: State, task: Task, config: Config, run: Path, valid: dict[str, f
         "epoch": state.epoch,
         "step": state.step,
         "best": {"value": state.best, "file": state.best_file},
-        "rng": checkpoint.rng_state(),
+        "rng": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         "config": config.model_dump(),
         "info": task.info,
     }
@@ -192,7 +185,10 @@ def restore(state: State, contents: dict[str, Any], config: Config) -> None:
         raise UserError(f"the run to resume does not fit: {reason}") from error
     state.epoch, state.step = contents["epoch"], contents["step"]
     state.best, state.best_file = contents["best"]["value"], contents["best"]["file"]
-    checkpoint.restore_rng(contents["rng"])
+    cpu, *cuda = contents["rng"]
+    torch.set_rng_state(cpu)
+    for index, generator_state in enumerate(cuda[: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(generator_state, index)
 
 
 def monitored(config: Config, valid: dict[str, float]) -> float:
@@ -206,7 +202,7 @@ def monitored(config: Config, valid: dict[str, float]) -> float:
 def finite(loss: float, state: State) -> float:
     """The loss, if it is a number; UserError if it is not."""
     if not math.isfinite(loss):
-        where = f"at step {state.step}, learning rate {state.lr:.3g}"
+        where = f"at step {state.step}, learning rate {state.scheduler.get_last_lr()[0]:.3g}"
         raise UserError(f"the loss is {loss} {where}; lower optimizer.lr or train.grad_clip")
     return loss
 

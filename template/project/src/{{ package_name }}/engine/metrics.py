@@ -7,9 +7,8 @@ from torch import Tensor
 class Average:
     """A mean over samples, from means over batches."""
 
-    def __init__(self) -> None:
-        self.total: Tensor | float = 0.0
-        self.count = 0
+    total: Tensor | float = 0.0
+    count: int = 0
 
     def update(self, mean: Tensor, count: int) -> None:
         """Take in the scalar mean over `count` samples."""

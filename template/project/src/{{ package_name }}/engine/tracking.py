@@ -30,9 +30,8 @@ class CSV:
 
 
 def open_trackers(name: str, run: Path, config: dict[str, Any], epochs_done: int) -> list[Any]:
-    """The CSV file, and the `Tracker` in `engine/<name>.py` unless `name` is "none".
+    """The CSV file, and a `Tracker(run, config)` from `engine/<name>.py`; both log and close.
 
-    A tracker is built with the run's folder and the config; it has `log(row)` and `close()`.
     Raises UserError if there is no such tracker, or its package is not installed.
     """
     table = CSV(run / "metrics.csv", epochs_done)

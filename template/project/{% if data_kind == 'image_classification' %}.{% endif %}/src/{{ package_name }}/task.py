@@ -1,6 +1,5 @@
-"""What this project is about, for the engine: image classification.
+"""What this project is about: all that the engine knows of your data, models and pictures.
 
-All that the engine knows of your data, models and pictures goes through here;
 `engine/contract.py` says what each method is for.
 """
 

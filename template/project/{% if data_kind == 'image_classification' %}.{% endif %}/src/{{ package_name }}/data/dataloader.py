@@ -1,7 +1,4 @@
-"""Loaders whose order and augmentation depend on seed, epoch and index alone.
-
-So a run is the same with any number of workers, and a resumed one the same as one never stopped.
-"""
+"""Loaders that give the same batches again, whatever the workers: seed, epoch and index decide."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

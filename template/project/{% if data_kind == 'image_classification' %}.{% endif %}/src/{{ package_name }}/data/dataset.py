@@ -1,5 +1,6 @@
 """Images in a folder per class: `<folder>/<class>/*.png`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
                 image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         empty = path.is_file() and not path.stat().st_size
-        reason = getattr(error, "strerror", None) or str(error).partition(" '")[0].partition(": ")[0]
-        reason = "the file is empty" if empty else reason
+        reason = "the file is empty" if empty else re.split(" '|: ", str(error))[0]
         raise UserError(f"{path}: not an image ({reason}); mend or remove it") from error
     pixels = np.asarray(image, dtype=np.float32).reshape(size, size, channels) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,5 +1,7 @@
 """A residual network for small images (He et al., 2015, section 4.2)."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,13 +34,10 @@ class ResNet(nn.Module):
     def __init__(self, num_classes: int, in_channels: int, width: int, blocks: int) -> None:
         super().__init__()
         self.stem = conv(in_channels, width, 3)
-        widths = [width * 2**stage for stage in range(3) for _ in range(blocks)]
-        layers, channels = list[nn.Module](), width
-        for wider in widths:
-            layers.append(Block(channels, wider, stride=1 if wider == channels else 2))
-            channels = wider
-        self.blocks = nn.Sequential(*layers)
-        self.head = nn.Linear(channels, num_classes)
+        widths = [width, *(width * 2**stage for stage in range(3) for _ in range(blocks))]
+        steps = pairwise(widths)
+        self.blocks = nn.Sequential(*(Block(a, b, stride=1 if a == b else 2) for a, b in steps))
+        self.head = nn.Linear(widths[-1], num_classes)
         self.apply(init_weights)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Pictures: grids of images with Pillow, charts with matplotlib.
 
-Matplotlib is slow to import, so only the functions that draw a chart do it; they use its object
-interface, which needs no display and touches no global state.
+Matplotlib is slow to import, so only what draws a chart does; it needs no display.
 """
 
 import math
@@ -86,7 +85,7 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str], path: Path) -> N
     counts, size = np.asarray(matrix), len(classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right, total = np.trace(counts), counts.sum()
-    names = [name if len(name) <= 24 else f"{name[:23]}…" for name in classes]
+    names = [name.replace("$", r"\$") for name in classes]  # not mathematics
     longest, step = max(map(len, names)), math.ceil(size / 60)
     side = min(14.0, 2.6 + 0.42 * size) + 0.07 * longest
     figure = Figure((side + 0.8, side), layout="constrained", dpi=110)
@@ -95,8 +94,6 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str], path: Path) -> N
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     axes.set_xticks(range(0, size, step), names[::step], rotation=90 if longest > 3 else 0)
     axes.set_yticks(range(0, size, step), names[::step])
-    for label in axes.get_xticklabels() + axes.get_yticklabels():
-        label.set_parse_math(False)  # a class may be called $x$
     axes.set_title(f"accuracy {right / max(total, 1):.2%} ({right} of {total})")
     if size <= 20:
         for (row, column), count in np.ndenumerate(counts):
