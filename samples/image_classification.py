@@ -28,8 +28,6 @@ SPLITS = {"train": range(180, 500, 4), "valid": range(100, 160, 4), "test": rang
 # name: class, tile (from the stretch of test, but not in it), mode, side in pixels. White ink on black in each of them.
 SAMPLES = {
     "two": (2, 34, "L", 20),
-    "three": (3, 29, "RGB", 64),
-    "five": (5, 37, "P", 40),
     "seven": (7, 22, "1", 28),
     "nine": (9, 17, "RGBA", 128),
 }

@@ -130,7 +130,7 @@ def test_no_package_that_a_project_installs_is_missing(names: dict[str, set[str]
         ("Torch", "project_torch"),
         ("import", "project_import"),
         ("json", "project_json"),
-        ("x" * 80, "x" * 32),
+        ("x" * 80, "x" * 30),
     ],
 )
 def test_the_package_name_follows_from_the_project_name(render: Render, project_name: str, package_name: str) -> None:

@@ -205,6 +205,7 @@ SETTINGS = [
     ("loss.args={smoothing: 3}", "loss: CrossEntropyLoss takes no argument 'smoothing'; did you mean"),
     ("optimizer.name=adamw", "optimizer: nothing is called 'adamw'; did you mean 'AdamW'?"),
     ("optimizer.args={betaz: 3}", "optimizer: AdamW takes no argument 'betaz'; did you mean 'betas'?"),
+    ("optimizer.args={lr: 3}", "optimizer.args.lr: comes from optimizer.lr or the data; remove it"),
     ("optimizer.args={betas: [2, 3]}", "optimizer: Invalid beta parameter at index 0: 2"),
     ("scheduler.name=cosine", "scheduler: nothing is called 'cosine'; did you mean 'warmup_cosine'?"),
     ("scheduler.args={warmup: 3}", "scheduler: warmup should be a share from 0 to 1, got 3"),

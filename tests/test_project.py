@@ -197,6 +197,7 @@ def test_a_config_stays_the_same_from_format_to_format(
     assert config["data"]["folder"] == config["loss"]["name"] == folder
     assert config["optimizer"]["lr"] == lr
     assert config["optimizer"]["args"] == args
+    assert list(config["optimizer"]["args"]) == list(args)
 
 
 # --- as its owner starts it ---

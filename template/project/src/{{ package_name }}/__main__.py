@@ -22,20 +22,20 @@ def train(args: argparse.Namespace) -> None:
     if args.resume is not None:
         from .engine import checkpoint
 
-        run = checkpoint.find_run(args.resume, locate(args.checkpoints))
+        run = checkpoint.find_run(args.resume, args.checkpoints)
         contents = checkpoint.load(run / checkpoint.LAST)
         config = load(Config, files, overrides, contents["config"])
         if contents["epoch"] >= config.train.epochs:
             done = f"all {contents['epoch']} epochs are done"
             raise UserError(f"{run}: {done}; give a larger train.epochs=N to go on")
     else:
-        files = files or [str(path) for path in locate("configs").glob("train.*")]
+        files = files or [str(path) for path in locate("configs", inside=True).glob("train.*")]
         if not files:
             raise UserError("which config? There is no configs/train.*; name a file")
         config = load(Config, files, overrides)
         date = time.strftime("%Y%m%d-%H%M%S")
         name = config.run.name.format(model=config.model.name, date=date, seed=config.run.seed)
-        run, contents = locate(config.run.checkpoints) / name, None
+        run, contents = locate(config.run.checkpoints, inside=True) / name, None
 
     from .engine.loop import train as train_loop
     from .visualization.plots import curves
@@ -43,7 +43,7 @@ def train(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     state = train_loop(config, run, contents)
     seconds = time.perf_counter() - started
-    images = locate(config.run.images)
+    images = locate(config.run.images, inside=True)
     curves(run / "metrics.csv", images / "result" / "curves.png")
     print(f"trained in {seconds:.1f} s; best {config.checkpoint.monitor} {state.best:.4f}:")
     print(f"  {run / state.best_file}\n  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
@@ -57,7 +57,7 @@ def test(args: argparse.Namespace) -> None:
     names, overrides = files_and_overrides(args.settings)
     if len(names) > 1:
         raise UserError(f"test takes one checkpoint, not {len(names)}: {' '.join(names)}")
-    path = checkpoint.find(names[0] if names else None, locate(args.checkpoints))
+    path = checkpoint.find(names[0] if names else None, args.checkpoints)
     metrics, pictures = measure(path, args.split, overrides)
     if args.json:
         print(json.dumps({"checkpoint": str(path), "split": args.split, **metrics}))
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     from .engine import checkpoint
     from .engine.inference import predict
 
-    path = checkpoint.find(args.checkpoint, locate(args.checkpoints))
+    path = checkpoint.find(args.checkpoint, args.checkpoints)
     predictions = []
     for prediction, sentence in predict(path, args.inputs):
         predictions.append(prediction)
@@ -123,7 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument(dest, **options)
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if command in (train, test, run):
-            sub.add_argument("--checkpoints", default="checkpoints", help="the folder of runs")
+            runs = locate("checkpoints", inside=True)
+            sub.add_argument("--checkpoints", type=locate, default=runs, help="the folder of runs")
         if command in (test, run):
             sub.add_argument("--json", action="store_true", help="print for programs")
         return sub

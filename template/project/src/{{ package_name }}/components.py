@@ -46,6 +46,8 @@ def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: 
     parameters = inspect.signature(known[name]).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for arg in args:
+        if arg in given:
+            raise UserError(f"{key}.args.{arg}: comes from {key}.{arg} or the data; remove it")
         if arg not in parameters and not takes_any:
             hint = did_you_mean(arg, parameters)
             raise UserError(f"{key}: {name} takes no argument {arg!r}{hint}")

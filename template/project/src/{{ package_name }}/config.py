@@ -26,10 +26,11 @@ _project = Path(__file__).resolve().parents[2]
 ROOT = _project if (_project / "pyproject.toml").is_file() else Path.cwd()
 
 
-def locate(path: str | Path) -> Path:
-    """`path` as it stands if that exists, else below the project's root."""
+def locate(path: str | Path, inside: bool = False) -> Path:
+    """`path` if it is there, else below the project; a path of a config is always `inside` it."""
     path = Path(path).expanduser()
-    return path if path.is_absolute() or path.exists() else ROOT / path
+    path = path if path.exists() and not inside else ROOT / path
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 class Text(str):
@@ -283,5 +284,5 @@ def _ini(value: object) -> str:
     if isinstance(value, str):
         bare = value.isprintable() and value.strip() == value != "null" and value[:1] != '"'
         return value if bare else json.dumps(value)
-    text = yaml.dump(value, Dumper=_YamlDumper, default_flow_style=True, width=math.inf)
-    return text.partition("\n")[0]
+    style: Any = {"default_flow_style": True, "sort_keys": False, "width": math.inf}
+    return yaml.dump(value, Dumper=_YamlDumper, **style).partition("\n")[0]

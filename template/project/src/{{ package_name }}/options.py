@@ -26,9 +26,7 @@ def rule(**fields: object) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Component(Section):
-    """Something of yours, or of torch's, by name."""
-
+class Component(Section):  # something of yours, or of torch's, by name
     name: str
     args: dict[str, JsonValue] = Field(default_factory=dict)
 

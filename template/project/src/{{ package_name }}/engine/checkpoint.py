@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..config import locate
 from ..errors import UserError
 
 LAST = "last.pt"
@@ -49,7 +50,7 @@ def load(path: Path) -> dict[str, Any]:
 def find_run(name: str | None, folder: Path) -> Path:
     """The run called `name`, or the one of `folder` that was saved last; UserError if none was."""
     if name:
-        return Path(name) if Path(name).exists() else folder / name
+        return locate(name) if locate(name).exists() else folder / name
     runs = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise UserError(f"{folder}: holds no run with a {LAST} yet; train one first")

@@ -43,7 +43,7 @@ def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, floa
         for batch in loader:
             yield task.forward(model, to_device(batch, device)).cpu(), batch
 
-    return metrics, task.draw_results(outputs(), locate(config.run.images) / "result")
+    return metrics, task.draw_results(outputs(), locate(config.run.images, inside=True) / "result")
 
 
 @torch.no_grad()

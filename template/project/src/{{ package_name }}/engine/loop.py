@@ -96,7 +96,7 @@ def train_epoch(
     epoch_loss, recent_loss, metrics = Average(), Average(), task.metrics()
     for number, batch in enumerate(loader):
         if number == 0:
-            task.draw_batch(batch, locate(config.run.images) / "loader")
+            task.draw_batch(batch, locate(config.run.images, inside=True) / "loader")
         batch = to_device(batch, device)
         outputs = task.forward(state.model, batch)
         loss = task.loss(outputs, batch)

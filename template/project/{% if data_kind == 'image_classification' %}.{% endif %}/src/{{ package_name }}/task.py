@@ -27,7 +27,7 @@ class Task:
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
-        self.folder = locate(config.data.folder)
+        self.folder = locate(config.data.folder, inside=True)
         if info is None:
             unpack_sample(self.folder)
             info = {"classes": find_classes(self.folder / "train")}

@@ -15,5 +15,4 @@ class Data(Section):
     channels: Literal[1, 3] = 1  # 1 grey, 3 colour
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read images
-    # Of training images, in this order: name -> arguments.
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
