@@ -8,7 +8,7 @@ import copier
 import yaml
 from conftest import NEXT, copy, git, run, save, tree
 
-CONFLICT = (b"<<<<<<< ", b">>>>>>> ")
+CONFLICT = (b"\n<<<<<<< ", b"\n>>>>>>> ")
 
 
 def edit(project: Path) -> None:
