@@ -32,4 +32,4 @@ class Confusion:
         self.matrix.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
 
     def compute(self) -> dict[str, float]:
-        return {"acc": float(self.matrix.trace() / self.matrix.sum().clamp(min=1))}
+        return {"acc": int(self.matrix.trace()) / max(1, int(self.matrix.sum()))}
