@@ -448,17 +448,22 @@ CHECKPOINTS: dict[str, tuple[Damage, tuple[str, ...], str]] = {
     "resume with another model": (
         nothing,
         ("train", "--resume", "first", "train.epochs=2", "model.name=resnet"),
-        "model.name: the run to resume has cnn, not resnet",
+        "model: the run to resume has {'name': 'cnn', ",
     ),
     "resume with another optimizer": (
         nothing,
         ("train", "--resume", "first", "train.epochs=2", "optimizer.name=SGD"),
-        "optimizer.name: the run to resume has AdamW, not SGD",
+        "optimizer: the run to resume has {'name': 'AdamW', ",
+    ),
+    "resume with another learning rate": (
+        nothing,
+        ("train", "--resume", "first", "train.epochs=2", "optimizer.lr=0.5"),
+        "optimizer: the run to resume has {'name': 'AdamW', ",
     ),
     "resume with another scheduler": (
         nothing,
         ("train", "--resume", "first", "train.epochs=2", "scheduler.name=StepLR", "scheduler.args={step_size: 2}"),
-        "scheduler.name: the run to resume has warmup_cosine, not StepLR",
+        "scheduler: the run to resume has {'name': 'warmup_cosine', ",
     ),
 }
 

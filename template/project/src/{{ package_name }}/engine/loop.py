@@ -172,10 +172,10 @@ def save(state: State, task: Task, config: Config, run: Path, valid: dict[str, f
 
 def restore(state: State, contents: dict[str, Any], config: Config) -> None:
     """Put a checkpoint's contents into a run built by the same config."""
-    new = config.model_dump()
-    for part in ("model", "optimizer", "scheduler"):
-        if (name := contents["config"][part]["name"]) != new[part]["name"]:
-            raise UserError(f"{part}.name: the run to resume has {name}, not {new[part]['name']}")
+    for part, now in config.model_dump(include={"model", "optimizer", "scheduler"}).items():
+        old = contents["config"][part]  # what the states below belong to
+        if old["name"] != now["name"] or (part != "model" and old != now):
+            raise UserError(f"{part}: the run to resume has {old}; start a new run to change it")
     try:
         state.model.load_state_dict(contents["model"])
         state.optimizer.load_state_dict(contents["optimizer"])
@@ -184,7 +184,7 @@ def restore(state: State, contents: dict[str, Any], config: Config) -> None:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"the run to resume does not fit: {reason}") from error
     state.epoch, state.step = contents["epoch"], contents["step"]
-    state.best, state.best_file = contents["best"]["value"], contents["best"]["file"]
+    state.best, state.best_file = contents["best"]["value"], Path(contents["best"]["file"]).name
     cpu, *cuda = contents["rng"]
     torch.set_rng_state(cpu)
     for index, generator_state in enumerate(cuda[: torch.cuda.device_count()]):
