@@ -64,6 +64,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "COPIER_SETTINGS_PATH": str(settings),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path_factory.mktemp("hypothesis")),
         "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
     }
     foreign = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "PYTHONPATH"]  # from a hook of Git

@@ -236,6 +236,9 @@ def test_docs_api_gives_the_purpose_of_each_file(render: Render, components: str
             continue
         folder = path.suffix in (".png", ".zip") and f"{path.parent}/" in api
         assert path.name in api or folder, f"docs/api.md doesn't name {name}"
+    for name in re.findall(r"^\| `([^`]+)` \|", api.partition("## The contract")[0], re.MULTILINE):
+        there = (project / name).exists() or (project / PACKAGE / name).exists()
+        assert there, f"docs/api.md names {name}, which is not there"
 
 
 def test_nothing_names_the_place_where_the_template_was_made(render: Render) -> None:
