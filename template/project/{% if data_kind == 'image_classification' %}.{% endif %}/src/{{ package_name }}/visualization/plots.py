@@ -63,7 +63,7 @@ def curves(metrics_csv: Path, path: Path) -> None:
     names = [name[6:] for name in table.dtype.names or () if name.startswith("valid_")]
     line = "o" if len(table) == 1 else "-"  # one point makes no line
     figure = Figure((5 * len(names) + 5, 3.6), layout="constrained", dpi=110)
-    *charts, last = figure.subplots(1, len(names) + 1)
+    *charts, last = (figure.add_subplot(1, len(names) + 1, i + 1) for i in range(len(names) + 1))
     for name, axes in zip(names, charts, strict=True):
         for split, colour in (("train", GREY), ("valid", BLUE)):
             axes.plot(table["epoch"], table[f"{split}_{name}"], line, color=colour, label=split)
