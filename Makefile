@@ -13,6 +13,7 @@ ARGS ?=
 venv := .venv/bin/python
 demo := build/demo-venv/bin/python
 kind := template/project/{% if data_kind == 'image_classification' %}.{% endif %}
+pytest := OMP_NUM_THREADS=1 $(venv) -m pytest --numprocesses logical
 pip := -m pip install --quiet --constraint constraints.txt
 copy = -m copier copy --defaults --quiet --vcs-ref HEAD $(ARGS) .
 enough = @"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -42,19 +43,19 @@ pictures: demo
 	cp build/demo/images/result/confusion.png docs/pictures/confusion.png
 	cp build/demo/images/result/curves.png docs/pictures/curves.png
 
-# --- tests of the template ---
+# --- tests of the template; the list of versions is complete, and Python compiles what is used ---
 
 .venv/installed: constraints.txt
 	$(enough)
 	test -x $(venv) || "$(PYTHON)" -m venv .venv
-	$(venv) $(pip) --requirement constraints.txt
+	$(venv) $(pip) --no-deps --no-compile --requirement constraints.txt
 	@touch $@
 
 test: .venv/installed lint
-	OMP_NUM_THREADS=1 $(venv) -m pytest $(ARGS)
+	$(pytest) $(ARGS)
 
 check: .venv/installed lint
-	OMP_NUM_THREADS=1 $(venv) -m pytest -m "not slow" $(ARGS)
+	$(pytest) -m "not slow" $(ARGS)
 
 .PHONY: lint
 lint: .venv/installed

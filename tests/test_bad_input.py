@@ -19,6 +19,8 @@ import torch
 from conftest import Render, in_project
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 Main = Callable[[list[str]], int]
 Refuse = Callable[..., None]
 Damage = Callable[[Path], object]

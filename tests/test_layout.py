@@ -21,7 +21,7 @@ OWN = {
 }
 
 
-@pytest.fixture(scope="session", params=["file", pytest.param("folder", marks=pytest.mark.slow)])
+@pytest.fixture(scope="session", params=[pytest.param(layout, marks=pytest.mark.slow) for layout in ("file", "folder")])
 def trained(request: pytest.FixtureRequest, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that has trained for an epoch with all its own components, and tested the result."""
     project = tmp_path_factory.mktemp(f"trained-{request.param}") / "project"

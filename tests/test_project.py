@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,7 @@ def test_make_train_test_and_lint_pass_from_nothing(render: Render, tmp_path: Pa
         *make, "train", "CONFIG=configs/train.yaml configs/debug.yaml", "ARGS=optimizer.lr=0.002", cwd=project
     )
     assert "trained in" in trained.stdout
-    started = time.monotonic()
     run(*make, "test", cwd=project)
-    assert time.monotonic() - started < 60
     run(*make, "lint", cwd=project)
     assert git("status", "--porcelain", cwd=project) == ""
     versions = run(project / ".venv" / "bin" / "python", "-m", "pip", "freeze", cwd=project).stdout
@@ -163,6 +160,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150,
     deadline=None,
