@@ -496,6 +496,17 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(
     assert not planted.exists()
 
 
+def test_a_checkpoint_cannot_have_a_file_outside_its_run_deleted(home: Path, tmp_path: Path) -> None:
+    project = shutil.copytree(home, tmp_path / "project")
+    last = project / "checkpoints" / "first" / "last.pt"
+    contents = torch.load(last, weights_only=True)
+    contents["best"] = {"value": -1.0, "file": "../../victim"}  # any epoch is better, so this one would go
+    torch.save(contents, last)
+    (project / "victim").write_text("own")
+    in_project(project, "-m", "my_project", "train", "--resume", "first", "train.epochs=2")
+    assert (project / "victim").read_text() == "own"
+
+
 # --- as people start it ---
 
 BY_COMMAND: dict[str, tuple[Damage, str]] = {name: DATA[name] for name in ("empty image", "cut-off image in valid")}
