@@ -4,11 +4,15 @@
 #   make test      everything (minutes)
 #   make check     the quick part: format, types, rendering, update
 #   make preview   the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
+#   make fuzz      random projects, edits and versions: N=500 of them, or one again with SEED=17 N=1
+#   make losses    what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
 #   make tags      a tag for each release commit
 #   make pictures  the pictures of the README and of new projects, drawn anew
 
 PYTHON ?= python3
 ARGS ?=
+N ?= 40
+SEED ?= 0
 
 venv := .venv/bin/python
 demo := build/demo-venv/bin/python
@@ -57,7 +61,13 @@ test: .venv/installed lint
 check: .venv/installed lint
 	$(pytest) -m "not slow" $(ARGS)
 
-.PHONY: lint
+.PHONY: fuzz losses lint
+fuzz: .venv/installed
+	N=$(N) SEED=$(SEED) $(pytest) tests/test_fuzz.py $(ARGS)
+
+losses: .venv/installed
+	OMP_NUM_THREADS=1 $(venv) tests/losses.py
+
 lint: .venv/installed
 	$(venv) -m ruff check
 	$(venv) -m ruff format --check

@@ -1,5 +1,6 @@
 """Tests copy from a clone of this repository with the work tree on top, tagged as a version above all released ones."""
 
+import importlib
 import os
 import shutil
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import copier
@@ -117,6 +119,19 @@ def copy(template: Path, project: Path, version: str | None = None, **answers: A
     copier.run_copy(str(template), project, data=answers, defaults=True, quiet=True, vcs_ref=version)
 
 
+def update(project: Path, version: str = NEXT, ok: bool = True, **answers: str) -> subprocess.CompletedProcess[str]:
+    """Update as an owner does, without being asked."""
+    given = [f"--data={key}={value}" for key, value in answers.items()]
+    command = ["-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", version]
+    return run(sys.executable, *command, *given, cwd=project, ok=ok)
+
+
+def unmerged(project: Path) -> list[str]:
+    """The paths in conflict."""
+    entries = git("ls-files", "-z", "--unmerged", cwd=project).split("\0")
+    return sorted({entry.split("\t")[1] for entry in entries if entry})
+
+
 @pytest.fixture(scope="session")
 def render(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """A project with these answers, shared between tests: look, don't touch."""
@@ -145,3 +160,11 @@ def project(template: Path, tmp_path: Path) -> Path:
 def in_project(project: Path, *command: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
     """Run Python on a project that is not installed."""
     return run(sys.executable, *command, cwd=project, ok=ok, PYTHONPATH=str(project / "src"))
+
+
+@pytest.fixture(scope="session")
+def update_script() -> ModuleType:
+    """`extensions/update.py`, imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "extensions")
+        return importlib.import_module("update")

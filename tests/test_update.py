@@ -1,88 +1,469 @@
 """A project made by an earlier version takes over what changed, and keeps what its owner wrote."""
 
+import itertools
+import os
 import re
+import shutil
+import stat
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import copier
+import pytest
 import yaml
-from conftest import NEXT, copy, git, run, save, tree
+from conftest import NEXT, ROOT, Render, copy, git, in_project, run, save, tree, unmerged, update
 
-CONFLICT = (b"\n<<<<<<< ", b"\n>>>>>>> ")
+LATER = "v9999.0.1"
+MANY = [
+    {},
+    {"components": "folder", "tracker": "tensorboard"},
+    {"package_name": "own_name", "config_format": "ini", "license": "Apache-2.0"},
+    {"components": "folder", "config_format": "py", "license": "none"},
+]
+slow = pytest.mark.slow
+several = pytest.mark.parametrize(
+    "answers",
+    [pytest.param(answers, marks=slow if answers else ()) for answers in MANY],
+    ids=lambda answers: " ".join(answers.values()) or "defaults",
+)
 
 
-def edit(project: Path) -> None:
+def edit(project: Path, package: str = "my_project") -> None:
     """What an owner does: changes some files, adds one, deletes one."""
-    config = project / "configs" / "train.yaml"
-    config.write_text(re.sub(r"epochs: \d+", "epochs: 99", config.read_text()))
     with (project / "README.md").open("a") as file:
         file.write("\nWritten by the owner.\n")
-    with (project / "src" / "my_project" / "model" / "cnn.py").open("a") as file:
+    with (project / "src" / package / "model" / "cnn.py").open("a") as file:
         file.write("\n\nOWN = True\n")
+    with (project / "Makefile").open("a") as file:
+        file.write("\nown:\n\techo own\n")
     (project / "notes.txt").write_text("own\n")
     (project / "notebooks" / "1_tutorial.ipynb").unlink()
     save(project, "own work")
 
 
-def update(project: Path, version: str) -> None:
-    copier.run_update(project, defaults=True, overwrite=True, quiet=True, vcs_ref=version)
-    for name, (content, _) in tree(project).items():
-        assert not name.endswith(".rej"), name
-        assert not any(mark in b"\n" + content for mark in CONFLICT), name
-
-
-def assert_kept(project: Path) -> None:
-    assert "epochs: 99" in (project / "configs" / "train.yaml").read_text()
+def assert_kept(project: Path, package: str = "my_project") -> None:
     assert (project / "README.md").read_text().endswith("\nWritten by the owner.\n")
-    assert (project / "src" / "my_project" / "model" / "cnn.py").read_text().endswith("\n\nOWN = True\n")
+    assert (project / "src" / package / "model" / "cnn.py").read_text().endswith("\n\nOWN = True\n")
+    assert (project / "Makefile").read_text().endswith("\nown:\n\techo own\n")
     assert (project / "notes.txt").read_text() == "own\n"
     assert not (project / "notebooks" / "1_tutorial.ipynb").exists()
+
+
+def later(template: Path, folder: Path, change: Callable[[Path], object]) -> Path:
+    """A clone of the template in which a version comes after the work tree."""
+    clone = folder / "template"
+    git("clone", "--quiet", template, clone, cwd=folder)
+    change(clone)
+    save(clone, "later")
+    git("tag", LATER, cwd=clone)
+    return clone
+
+
+def made(template: Path, project: Path, version: str = NEXT, **answers: str) -> Path:
+    copy(template, project, version, **answers)
+    save(project, "new project")
+    return project
+
+
+# --- from every release ---
 
 
 def test_there_is_a_release(releases: list[str]) -> None:
     assert releases, "no commit has the subject `Release vX.Y.Z` yet"
 
 
+@several
 def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
-    releases: list[str], template: Path, tmp_path: Path
+    answers: dict[str, str], releases: list[str], template: Path, tmp_path: Path
 ) -> None:
+    package = answers.get("package_name", "my_project")
     for version in releases:
-        project = tmp_path / version
-        copy(template, project, version)
-        save(project, "new project")
-        edit(project)
-        update(project, NEXT)
-        assert_kept(project)
+        project = made(template, tmp_path / version, version, **answers)
+        edit(project, package)
+        update(project)
+        assert_kept(project, package)
+        assert unmerged(project) == []
         assert yaml.safe_load((project / ".copier-answers.yml").read_text())["_commit"] == NEXT
 
 
-def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is(
+@several
+def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is_but_for_what_is_its_owners(
+    answers: dict[str, str], releases: list[str], template: Path, update_script: ModuleType, tmp_path: Path
+) -> None:
+    copy(template, tmp_path / "fresh", NEXT, **answers)
+    fresh = tree(tmp_path / "fresh")
+    for version in releases:
+        project = made(template, tmp_path / version, version, **answers)
+        start = tree(project)
+        update(project)
+        now = tree(project)
+        assert set(now) == set(fresh)
+        for name, content in now.items():
+            assert content == (start[name] if update_script.is_yours(name) and name in start else fresh[name]), name
+
+
+@several
+def test_each_generated_file_has_an_owner(
+    answers: dict[str, str], releases: list[str], template: Path, update_script: ModuleType, tmp_path: Path
+) -> None:
+    for version in [*releases, NEXT]:
+        copy(template, tmp_path / version, version, **answers)
+        for name in tree(tmp_path / version):
+            fitting = [p for p in update_script.owners() if re.fullmatch(update_script.regex(p), name)]
+            longest = [p for p in fitting if len(p) == max(map(len, fitting))]
+            assert len(longest) == 1, f"{name} of {version}: extensions/ownership.yml has {fitting or 'no line for it'}"
+
+
+def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(
+    render: Render, update_script: ModuleType
+) -> None:
+    lists = yaml.safe_load((ROOT / "extensions" / "ownership.yml").read_text())
+    assert set(lists) == {"yours", "baseline"}
+    names = {name for answers in MANY for name in tree(render(**answers))}
+    for reasons in lists.values():
+        for pattern, reason in reasons.items():
+            assert reason, pattern
+            assert any(re.fullmatch(update_script.regex(pattern), name) for name in names | {".copier-answers.yml"}), (
+                pattern
+            )
+
+
+@several
+def test_what_is_gone_since_the_release_before_is_declared_in_moves(
+    answers: dict[str, str], releases: list[str], template: Path, update_script: ModuleType, tmp_path: Path
+) -> None:
+    versions = [*releases, NEXT]
+    trees = {}
+    for version in versions:
+        copy(template, tmp_path / version, version, **answers)
+        trees[version] = tree(tmp_path / version)
+    for before, after in itertools.pairwise(versions):
+        moves = update_script.declared(update_script.Version(before), update_script.Version(after))
+        for name in set(trees[before]) - set(trees[after]):
+            fitting = [m for m in moves if any(re.fullmatch(update_script.regex(s), name) for s in m.sources)]
+            assert fitting, f"{name} of {before} is not in {after}: declare it in extensions/moves.yml"
+            assert all(m.target is None or m.follow(name) in trees[after] for m in fitting), name
+
+
+@slow
+def test_what_the_next_version_changes_reaches_an_edited_project(template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        path = clone / "template" / "project" / "Makefile.jinja"
+        path.write_text("# from the next version\n" + path.read_text())
+
+    clone = later(template, tmp_path, change)
+    project = made(clone, tmp_path / "project")
+    edit(project)
+    update(project, LATER)
+    assert_kept(project)
+    assert (project / "Makefile").read_text().startswith("# from the next version\n")
+
+
+# --- who owns what ---
+
+
+@slow
+def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Path, tmp_path: Path) -> None:
+    root = "template/project/{% if data_kind == 'image_classification' %}.{% endif %}"
+
+    def change(clone: Path) -> None:
+        for name in ("README.md.jinja", "src/{{ package_name }}/task.py", "src/{{ package_name }}/model/cnn.py"):
+            (clone / root / name).write_text("# other\n")
+        (clone / root / "src/{{ package_name }}/model/resnet.py").unlink()
+        (clone / root / "src/{{ package_name }}/model/new.py").write_text("# new\n")
+        (clone / root / "src/{{ package_name }}/model/own.py").write_text("# the template's\n")
+
+    clone = later(template, tmp_path, change)
+    project = made(clone, tmp_path / "project")
+    model = project / "src" / "my_project" / "model"
+    (model / "cnn.py").unlink()
+    (model / "own.py").write_text("# own\n")
+    save(project)
+    before = tree(project)
+    said = update(project, LATER).stdout
+    assert "3 kept as yours" in said
+    after = tree(project)
+    assert set(after) == {*before, "src/my_project/model/new.py"}
+    assert {name for name in before if after[name] != before[name]} == {".copier-answers.yml"}
+
+
+@slow
+def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_script: ModuleType, tmp_path: Path) -> None:
+    root = "template/project/{% if data_kind == 'image_classification' %}.{% endif %}/src/{{ package_name }}"
+
+    def change(clone: Path) -> None:
+        (clone / root / "visualization").rename(clone / root / "pictures")
+        moves = clone / "extensions" / "moves.yml"
+        text = f"\n{LATER}:\n  - {{from: ['src/*/visualization/**'], to: 'src/*/pictures/**'}}\n"
+        moves.write_text(moves.read_text() + text)
+        lists = clone / "extensions" / "ownership.yml"
+        lists.write_text(lists.read_text().replace("src/*/visualization/**", "src/*/pictures/**"))
+
+    clone = later(template, tmp_path, change)
+    project = made(clone, tmp_path / "project")
+    package = project / "src" / "my_project"
+    with (package / "visualization" / "plots.py").open("a") as file:
+        file.write("\n\nOWN = True\n")
+    (package / "visualization" / "own.py").write_text("from ..errors import UserError as UserError\n")
+    (project / "test" / "test_own.py").write_text("import my_project.visualization.plots\n")
+    save(project)
+    said = update(project, LATER).stdout
+    assert not (package / "visualization").exists()
+    assert (package / "pictures" / "plots.py").read_text().endswith("\n\nOWN = True\n")
+    assert (package / "pictures" / "own.py").read_text() == "from ..errors import UserError as UserError\n"
+    assert "my_project.visualization.plots is my_project.pictures.plots now; these still name it: " in said
+    assert "test/test_own.py" in said
+
+
+# --- answers that shape paths ---
+
+
+@slow
+def test_another_package_name_takes_all_along(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project")
+    edit(project)
+    (project / "src" / "my_project" / "own").mkdir()
+    (project / "src" / "my_project" / "own" / "thing.py").write_text("OWN = 1\n")
+    (project / "src" / "my_project" / "data" / "__init__.py").write_text("OWN = 1\n")  # it was empty: git sees no move
+    (project / "test" / "test_own.py").write_text("from my_project.own import thing\n")
+    save(project)
+    said = update(project, package_name="other").stdout
+    assert unmerged(project) == []
+    assert_kept(project, "other")
+    assert not (project / "src" / "my_project").exists()
+    assert (project / "src" / "other" / "own" / "thing.py").read_text() == "OWN = 1\n"
+    assert (project / "src" / "other" / "data" / "__init__.py").read_text() == "OWN = 1\n"
+    assert "from other.cli import main" in (project / "test" / "test_train.py").read_text()
+    assert "my_project is other now; these still name it: test/test_own.py" in said
+    in_project(project, "-c", "import other.cli")
+
+
+@slow
+def test_components_go_to_folders_and_back_with_what_the_owner_wrote(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project")
+    own = "\n\nfrom .errors import UserError as UserError\n\n\ndef own(logits, targets):\n    return logits.mean()\n"
+    loss = project / "src" / "my_project" / "loss.py"
+    loss.write_text(loss.read_text() + own)
+    before = tree(project)
+    save(project)
+    save(project, update(project, components="folder").stdout)
+    assert (project / "src/my_project/loss/focal.py").read_text().endswith(own.replace("from .errors", "from ..errors"))
+    assert not loss.exists()
+    known = "from my_project import components, loss; print(*components.defined_in(loss))"
+    assert "own" in in_project(project, "-c", known).stdout.split()
+    save(project, update(project, components="file").stdout)
+    assert tree(project) == before
+    assert "own" in in_project(project, "-c", known).stdout.split()
+
+
+@slow
+def test_a_component_folder_with_files_of_the_owner_stays_one(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project", components="folder")
+    (project / "src/my_project/loss/own.py").write_text("def own(logits, targets):\n    return logits.mean()\n")
+    save(project)
+    said = update(project, components="file").stdout
+    assert "src/my_project/loss/ stays a folder, for src/my_project/loss/own.py" in said
+    assert (project / "src/my_project/optim.py").exists()
+    assert not (project / "src/my_project/loss.py").exists()
+    known = "from my_project import components, loss; print(*components.defined_in(loss))"
+    assert {"own", "FocalLoss"} <= set(in_project(project, "-c", known).stdout.split())
+
+
+@slow
+def test_what_one_file_joins_stays_apart_where_the_owner_changed_it(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    fresh = tmp_path / "fresh"
-    copy(template, fresh, NEXT)
-    for version in releases:
-        project = tmp_path / version
-        copy(template, project, version)
-        save(project, "new project")
-        update(project, NEXT)
-        assert tree(project) == tree(fresh)
-
-
-def test_what_the_next_version_changes_reaches_an_edited_project(template: Path, project: Path, tmp_path: Path) -> None:
-    clone = tmp_path / "template"
-    git("clone", "--quiet", template, clone, cwd=tmp_path)
-    with (clone / "template" / "project" / "Makefile.jinja").open("a") as file:
-        file.write("\n# from the next version\n")
-    save(clone)
-    git("tag", "v9999.0.1", cwd=clone)
-    answers = project / ".copier-answers.yml"
-    answers.write_text(answers.read_text().replace(str(template), str(clone)))
+    project = made(template, tmp_path / "project", "v0.1.0", components="folder")
+    flip = project / "src/my_project/transforms/flip.py"
+    flip.write_text(flip.read_text() + "\n\nOWN = 1\n")
     save(project)
+    said = update(project).stdout
+    names = sorted(path.name for path in flip.parent.iterdir())
+    assert names == ["__init__.py", "affine.py", "erase.py", "flip.py"]
+    assert flip.read_text().endswith("\n\nOWN = 1\n")
+    assert "transforms/augment.py is not there" in said
+
+
+@slow
+def test_a_tracker_and_a_license_come_and_go(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project")
     edit(project)
-    update(project, "v9999.0.1")
+    before = tree(project)
+    update(project, tracker="tensorboard", license="BSD-3-Clause")
     assert_kept(project)
-    assert (project / "Makefile").read_text().endswith("\n# from the next version\n")
+    assert "tensorboard" in (project / "pyproject.toml").read_text()
+    assert "BSD" in (project / "LICENSE").read_text()
+    save(project)
+    update(project, tracker="none", license="MIT")
+    assert tree(project) == before
+
+
+@slow
+def test_another_config_format_leaves_the_configs_and_names_the_command_that_converts_them(
+    template: Path, tmp_path: Path
+) -> None:
+    project = made(template, tmp_path / "project")
+    train = project / "configs" / "train.yaml"
+    train.write_text(re.sub(r"epochs: \d+", "epochs: 99", train.read_text()))
+    (project / "configs" / "own.yaml").write_text("run:\n  seed: 7\n")
+    save(project)
+    before = {path.name: path.read_text() for path in train.parent.iterdir()}
+    whole = ["-m", "my_project", "config", "--to", "yaml"]
+    resolved = in_project(project, *whole, "configs/train.yaml", "configs/own.yaml").stdout
+    assert "epochs: 99" in resolved
+    for old, new in (("yaml", "ini"), ("ini", "json"), ("json", "py"), ("py", "yaml")):
+        said = update(project, config_format=new).stdout
+        now = {path.name: path.read_text() for path in train.parent.iterdir()}
+        assert now == before
+        assert f"configs/train.{new}" in (project / "Makefile").read_text()
+        save(project, "updated")
+        command = re.search(r"To convert them:\n(.*?)\n\n", said, re.DOTALL)
+        assert command
+        python = f"PYTHONPATH=src {sys.executable}"
+        run("bash", "-ec", command[1].replace("      python ", f"      {python} "), cwd=project)
+        before = {path.name: path.read_text() for path in train.parent.iterdir()}
+        assert sorted(before) == [f"{name}.{new}" for name in ("debug", "long", "own", "train")]
+        files = [f"configs/{name}.{new}" for name in ("train", "own")]
+        assert in_project(project, *whole, *files).stdout == resolved, f"{old} to {new}"
+        save(project, "converted")
+
+
+@slow
+@pytest.mark.parametrize("known", [False, True], ids=["new to the template", "known to the old version"])
+def test_another_kind_of_data_never_deletes_an_edited_file(known: bool, template: Path, tmp_path: Path) -> None:
+    root = Path("template/project")
+
+    def add_kind(clone: Path) -> None:
+        kind = root / "{% if data_kind == 'toy' %}.{% endif %}"
+        shutil.copytree(clone / root / "{% if data_kind == 'image_classification' %}.{% endif %}", clone / kind)
+        shutil.copytree(clone / "template/configs/image_classification", clone / "template/configs/toy")
+        model = clone / kind / "src/{{ package_name }}/model"
+        (model / "resnet.py").unlink()
+        (model / "toy.py").write_text("TOY = 1\n")
+        for name in ("cnn.py", "../task.py"):
+            (model / name).write_text("# of toy\n" + (model / name).read_text().replace("\n", "  # toy\n", 30))
+        settings = (clone / "copier.yml").read_text()
+        (clone / "copier.yml").write_text(
+            settings.replace("    - image_classification\n", "    - image_classification\n    - toy\n")
+        )
+
+    clone = later(template, tmp_path, add_kind)
+    target = LATER
+    if known:
+        save(clone, "later still")
+        target = "v9999.0.2"
+        git("tag", target, cwd=clone)
+    project = made(clone, tmp_path / "project", LATER if known else NEXT)
+    model = project / "src/my_project/model"
+    for name in ("cnn.py", "resnet.py"):
+        (model / name).write_text("# own\n" + (model / name).read_text())
+    save(project)
+    done = update(project, target, ok=False, data_kind="toy")
+    assert done.returncode == 1
+    assert "src/my_project/model/cnn.py" in unmerged(project)
+    for name in ("cnn.py", "resnet.py"):
+        assert "# own\n" in (model / name).read_text()
+    assert (model / "toy.py").read_text() == "TOY = 1\n"
+    assert (model.parent / "task.py").read_text().startswith("# of toy\n")
+
+
+# --- conflicts ---
+
+
+def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        path = clone / "template" / "project" / "setup.py"
+        path.write_text(path.read_text().replace("\n", "  # template\n", 1))
+        (clone / "template" / "project" / "scripts" / "run.sh.jinja").unlink()
+
+    clone = later(template, tmp_path, change)
+    project = made(clone, tmp_path / "project")
+    for name in ("setup.py", "scripts/run.sh"):
+        path = project / name
+        path.write_text(path.read_text().replace("\n", "  # own\n", 1))
+    save(project)
+    before, status = tree(project), git("status", "--porcelain", cwd=project)
+    done = update(project, LATER, ok=False)
+    assert done.returncode == 1
+    assert unmerged(project) == ["scripts/run.sh", "setup.py"]
+    text = (project / "setup.py").read_text()
+    assert re.search(rf"^<<<<<<< yours\n.*  # own\n=======\n.*  # template\n>>>>>>> {LATER}\n", text, re.MULTILINE)
+    assert "2 in conflict:" in done.stdout
+    assert "git add setup.py" in done.stdout
+    assert "git rm scripts/run.sh" in done.stdout
+    [back] = re.findall(r"Go back: (.*)", done.stdout)
+    run("sh", "-c", back, cwd=project)
+    assert (tree(project), git("status", "--porcelain", cwd=project)) == (before, status)
+
+
+# --- in the project ---
+
+
+@slow
+def test_make_update_says_what_is_new_and_updates(template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        log = clone / "CHANGELOG.md"
+        head, _, rest = log.read_text().partition("\n## ")
+        log.write_text(f"{head}\n## {LATER} (2100-01-01)\n\nThe moon is made of cheese.\n\n## {rest}")
+
+    clone = later(template, tmp_path, change)
+    project = made(clone, tmp_path / "project")
+    command = ["make", "update", f"COPIER={sys.executable} -m copier", "ARGS=--defaults --quiet"]
+    said = run(*command, cwd=project).stdout
+    assert said.index(f"## {LATER}") < said.index("The moon is made of cheese.") < said.index(f"{NEXT} → {LATER}")
+    assert "v0.1.0 (" not in said
+    save(project)
+    assert "up to date" in run(*command, cwd=project).stdout
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(str(clone), str(tmp_path / "gone")))
+    assert run(*command, cwd=project, ok=False).returncode != 0
+
+
+@slow
+@pytest.mark.parametrize("conflict", [False, True], ids=["clean", "in conflict"])
+def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        path = clone / "template" / "project" / "setup.py"
+        path.write_text(path.read_text().replace("\n", "  # template\n", 1))
+
+    project = made(later(template, tmp_path, change), tmp_path / "project")
+    if conflict:
+        (project / "setup.py").write_text((project / "setup.py").read_text().replace("\n", "  # own\n", 1))
+        save(project)
+    git("clone", "--quiet", "--bare", project, tmp_path / "origin.git", cwd=tmp_path)
+    git("remote", "add", "origin", tmp_path / "origin.git", cwd=project)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "gh").write_text(f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done > "{tmp_path}/pull"\n')
+    (programs / "copier").write_text(f'#!/bin/sh\nexec {sys.executable} -m copier "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    workflow = yaml.safe_load((project / ".github" / "workflows" / "update.yml").read_text())
+    script = workflow["jobs"]["update"]["steps"][-1]["run"]
+    path = f"{programs}:{os.environ['PATH']}"
+
+    def job() -> subprocess.CompletedProcess[str]:
+        return run("bash", "-eo", "pipefail", "-c", script, cwd=project, PATH=path, RUNNER_TEMP=str(tmp_path))
+
+    job()
+    pull = (tmp_path / "pull").read_text().splitlines()
+    assert pull[pull.index("--title") + 1] == ("[conflicts] " if conflict else "") + f"Template {LATER}"
+    body = Path(pull[pull.index("--body-file") + 1]).read_text()
+    assert f"{NEXT} → {LATER}" in body
+    assert ("1 in conflict" in body) == conflict
+    pushed = git("show", f"template-{LATER}:setup.py", cwd=tmp_path / "origin.git")
+    assert "# template" in pushed
+    assert ("<<<<<<< yours" in pushed) == conflict
+    git("checkout", "--quiet", "main", cwd=project)
+    git("branch", "-D", f"template-{LATER}", cwd=project)
+    (tmp_path / "pull").unlink()
+    assert "is there already" in job().stdout
+    assert not (tmp_path / "pull").exists(), "one pull request is enough"
+
+
+# --- releases ---
 
 
 def test_a_shallow_clone_says_what_to_do(template: Path, tmp_path: Path) -> None:

@@ -263,9 +263,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 # --- four formats out
-def dump(config: Section, format: str) -> str:
-    """The resolved config as the text of a config file."""
-    sections = config.model_dump()
+def dump(config: Section, format: str, only: dict[str, Any] | None = None) -> str:
+    """The resolved config as the text of a config file, or no more keys of it than `only` has."""
+    keys = {k: set(v) if isinstance(v, dict) else True for k, v in only.items()} if only else None
+    sections = config.model_dump(include=keys)
     if format == "yaml":
         return yaml.dump(sections, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
     if format == "json":

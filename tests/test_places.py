@@ -1,0 +1,432 @@
+"""An update keeps what the owner wrote wherever the project lives, and however git is set up."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import NEXT, copy, git, run, save, tree, unmerged, update
+
+pytestmark = pytest.mark.slow
+
+LATER = "v9999.0.1"
+SOURCES = "template/project/"
+
+
+@pytest.fixture(scope="session")
+def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A template whose next version changes, moves, adds and removes a file."""
+    clone = tmp_path_factory.mktemp("later") / "template"
+    git("clone", "--quiet", template, clone, cwd=template)
+    with (clone / SOURCES / "Makefile.jinja").open("a") as file:
+        file.write("\n# later\n")
+    (clone / SOURCES / "bin").mkdir()
+    git("mv", f"{SOURCES}scripts/train.sh.jinja", f"{SOURCES}bin/train.sh.jinja", cwd=clone)
+    (clone / SOURCES / "NEW.md").write_text("later\n")
+    (clone / SOURCES / "setup.py").unlink()
+    save(clone, "later")
+    git("tag", LATER, cwd=clone)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def fresh(later: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of the version before: look, or copy it."""
+    project = tmp_path_factory.mktemp("fresh") / "project"
+    copy(later, project, NEXT)
+    return project
+
+
+@pytest.fixture
+def project(fresh: Path, tmp_path: Path) -> Path:
+    """The same, with the owner's changes, under version control."""
+    return begun(fresh, tmp_path / "project")
+
+
+def begun(fresh: Path, path: Path) -> Path:
+    shutil.copytree(fresh, path)
+    save(path, "new project")
+    change(path)
+    save(path, "own work")
+    return path
+
+
+def change(project: Path) -> None:
+    """What the owner did: changed a file that will move and one that will change, made some ignored files."""
+    for name in ("scripts/train.sh", "Makefile"):
+        text = (project / name).read_text()
+        (project / name).write_text(text.replace("\n", "\n# own\n", 1))
+    (project / "own notes 메모.md").write_text("own\n")
+    (project / ".venv").mkdir()
+    (project / ".venv" / "python").write_text("ignored\n")
+    (project / "checkpoints" / "best.pt").write_bytes(b"\0ignored")
+
+
+def assert_updated(project: Path) -> None:
+    """The next version is there, and so is what the owner did."""
+    makefile = (project / "Makefile").read_text()
+    assert makefile.endswith("\n# later\n")
+    assert "\n# own\n" in makefile
+    assert "\n# own\n" in (project / "bin" / "train.sh").read_text()
+    assert os.access(project / "bin" / "train.sh", os.X_OK)
+    assert not (project / "scripts" / "train.sh").exists()
+    assert not (project / "setup.py").exists()
+    assert (project / "NEW.md").read_text() == "later\n"
+    assert (project / "own notes 메모.md").read_text() == "own\n"
+    assert (project / ".venv" / "python").read_text() == "ignored\n"
+    assert (project / "checkpoints" / "best.pt").read_bytes() == b"\0ignored"
+    assert unmerged(project) == []
+    assert git("ls-files", "--others", "--exclude-standard", cwd=project) == ""
+    assert git("diff", "--name-only", cwd=project) == "", "all is in the index"
+
+
+def state(project: Path) -> tuple[object, ...]:
+    """All that an update must leave alone when it fails: files, index, branches, HEAD."""
+    where = ("rev-parse", "HEAD"), ("ls-files", "--stage"), ("for-each-ref", "--exclude=refs/worktree")
+    return tree(project), *(git(*command, cwd=project) for command in where[:2])
+
+
+# --- places ---
+
+
+def test_it_says_what_it_did_and_how_to_go_back(project: Path) -> None:
+    before = state(project)
+    said = update(project, LATER).stdout
+    assert_updated(project)
+    assert f"{NEXT} → {LATER}" in said
+    for line in (
+        "1 merged",
+        "Makefile",
+        "1 moved",
+        "scripts/train.sh → bin/train.sh",
+        "1 added",
+        "1 removed",
+        "setup.py",
+    ):
+        assert line in said, line
+    [back] = re.findall(r"Go back: (.*)", said)
+    run("sh", "-c", back, cwd=project)
+    assert state(project) == before
+
+
+def test_a_second_update_changes_nothing(project: Path) -> None:
+    update(project, LATER)
+    save(project, "updated")
+    before = state(project)
+    assert "nothing to do" in update(project, LATER).stdout
+    assert state(project) == before
+
+
+def test_in_a_folder_of_a_larger_repository(fresh: Path, tmp_path: Path) -> None:
+    top = tmp_path / "large"
+    (top / "neighbour").mkdir(parents=True)
+    (top / "neighbour" / "Makefile").write_text("# not ours\n")
+    (top / ".gitattributes").write_text("*.md text eol=lf\n")
+    save(top)
+    project = begun(fresh, top / "work" / "a project")
+    (top / "neighbour" / "Makefile").write_text("# staged\n")
+    git("add", "neighbour", cwd=top)
+    (top / "neighbour" / "untracked").write_text("")
+    update(project, LATER)
+    assert_updated(project)
+    assert git("status", "--porcelain", "--", "neighbour", cwd=top) == "M  neighbour/Makefile\n?? neighbour/untracked"
+    assert (top / "neighbour" / "Makefile").read_text() == "# staged\n"
+
+
+def test_in_a_worktree(project: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    git("worktree", "add", "--quiet", "-b", "other", other, cwd=project)
+    before = state(project)
+    (other / ".venv").mkdir()
+    (other / ".venv" / "python").write_text("ignored\n")
+    (other / "checkpoints" / "best.pt").write_bytes(b"\0ignored")
+    update(other, LATER)
+    assert_updated(other)
+    assert state(project) == before
+
+
+def test_with_a_submodule_and_files_that_a_filter_stores_elsewhere(project: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    (library / "file").write_text("a library\n")
+    save(library)
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", library, "extern/library", cwd=project)
+    # Like git-lfs: the repository holds a pointer, here the text upside down; the work tree holds the file.
+    for way in ("clean", "smudge"):
+        git("config", f"filter.upside.{way}", "tac", cwd=project)
+    git("config", "filter.upside.required", "true", cwd=project)
+    with (project / ".gitattributes").open("a") as file:
+        file.write("Makefile filter=upside\n*.pt filter=upside\n")
+    git("add", "--renormalize", ".", cwd=project)
+    save(project, "filters")
+    assert (
+        git("show", "HEAD:Makefile", cwd=project).splitlines()[-1] == (project / "Makefile").read_text().splitlines()[0]
+    )
+    update(project, LATER)
+    assert_updated(project)
+    assert (project / "extern/library/file").read_text() == "a library\n"
+    assert git("submodule", "status", cwd=project)[0] != "+"
+
+
+def test_without_an_identity(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for who in ("AUTHOR", "COMMITTER"):
+        for what in ("NAME", "EMAIL"):
+            monkeypatch.delenv(f"GIT_{who}_{what}")
+    git("config", "user.useConfigOnly", "true", cwd=project)
+    update(project, LATER)
+    assert_updated(project)
+
+
+def test_with_hooks_that_fail(project: Path) -> None:
+    for name in (
+        "pre-commit",
+        "commit-msg",
+        "post-checkout",
+        "post-index-change",
+        "reference-transaction",
+        "pre-merge-commit",
+    ):
+        hook = project / ".git" / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\nexit 1\n")
+        hook.chmod(0o755)
+    update(project, LATER)
+    assert_updated(project)
+
+
+def test_with_line_ends_of_windows(fresh: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    git("init", "--quiet", cwd=project)
+    git("config", "core.autocrlf", "true", cwd=project)
+    git("config", "core.safecrlf", "true", cwd=project)
+    git("-c", "core.safecrlf=false", "add", ".", cwd=project)
+    git("commit", "--quiet", "--message=new", cwd=project)
+    git("rm", "--quiet", "--cached", "-r", ".", cwd=project)
+    git("reset", "--quiet", "--hard", cwd=project)  # now with line ends of Windows
+    change(project)  # Python writes them as it read them
+    git("-c", "core.safecrlf=false", "add", ".", cwd=project)
+    git("commit", "--quiet", "--message=own", cwd=project)
+    update(project, LATER)
+    assert_updated(project)
+    assert b"\r\n" in (project / "Makefile").read_bytes()
+
+
+def test_with_files_that_the_owner_turned_to_line_ends_of_windows(project: Path) -> None:
+    text = (project / "Makefile").read_bytes().replace(b"\n", b"\r\n")
+    (project / "Makefile").write_bytes(text)
+    save(project, "line ends")
+    assert update(project, LATER, ok=False).returncode in (0, 1)
+    assert b"# own" in (project / "Makefile").read_bytes()
+
+
+def test_with_a_global_gitignore_that_hides_files_of_the_template(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ignore").write_text("*.png\nNEW.md\n.editorconfig\n.venv\n")
+    (tmp_path / "config").write_text(f'[core]\n\texcludesFile = "{tmp_path / "ignore"}"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    project = begun(fresh, tmp_path / "project")
+    (project / ".editorconfig").write_text("# mine, and hidden\n")
+    pictures = {name: content for name, content in tree(project).items() if name.endswith(".png")}
+    assert pictures
+    update(project, LATER)
+    assert_updated(project)
+    assert (project / ".editorconfig").read_text() == "# mine, and hidden\n"
+    assert {name: content for name, content in tree(project).items() if name.endswith(".png")} == pictures
+
+
+def test_with_spaces_and_korean_in_all_paths(later: Path, fresh: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "서식 1"
+    git("clone", "--quiet", later, clone, cwd=tmp_path)
+    project = tmp_path / "내 project's"
+    shutil.copytree(fresh, project)
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(str(later), str(clone)))
+    save(project)
+    change(project)
+    save(project, "own work")
+    update(project, LATER)
+    assert_updated(project)
+
+
+def test_with_links_to_data_elsewhere(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "README.md").write_text("of the disk\n")
+    (project / "data" / "train").symlink_to(tmp_path / "disk")
+    update(project, LATER)
+    assert_updated(project)
+    assert (project / "data" / "train" / "README.md").read_text() == "of the disk\n"
+
+
+def test_from_a_template_that_is_fetched_from_a_server(
+    later: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COPIER_CACHE_DIR", str(tmp_path / "cache"))
+    git("clone", "--quiet", "--bare", later, tmp_path / "template.git", cwd=tmp_path)
+    project = tmp_path / "project"
+    shutil.copytree(fresh, project)
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(str(later), f"git+file://{tmp_path}/template.git"))
+    save(project)
+    change(project)
+    save(project, "own work")
+    update(project, LATER)
+    assert_updated(project)
+
+
+# --- what it refuses, before anything changes ---
+
+
+def old_git(project: Path) -> str:
+    fake = project.parent / "bin" / "git"
+    fake.parent.mkdir()
+    real = f'exec {shutil.which("git")} "$@"'
+    fake.write_text(f'#!/bin/sh\ncase " $* " in *" version "*) echo git version 2.30.2;; *) {real};; esac\n')
+    fake.chmod(0o755)
+    return "install git 2.38"
+
+
+def merging(project: Path) -> str:
+    (project / ".git" / "MERGE_HEAD").write_text(git("rev-parse", "HEAD", cwd=project) + "\n")
+    return "finish or abort"
+
+
+def untracked(project: Path) -> str:
+    git("config", "status.showUntrackedFiles", "no", cwd=project)
+    (project / "not committed.txt").write_text("")
+    return "not committed.txt is not committed"
+
+
+def read_only(project: Path) -> str:
+    (project / "Makefile").chmod(0o444)
+    return "chmod u+w Makefile"
+
+
+def overlooked(project: Path) -> str:
+    git("update-index", "--assume-unchanged", "Makefile", cwd=project)
+    return "overlook Makefile"
+
+
+def answers_ignored(project: Path) -> str:
+    git("rm", "--quiet", "--cached", ".copier-answers.yml", cwd=project)
+    (project / ".git" / "info" / "exclude").write_text(".copier-answers.yml\n")
+    save(project)
+    return "git add --force .copier-answers.yml"
+
+
+def folder_for_file(project: Path) -> str:
+    git("mv", "scripts/run.sh", "run.sh", cwd=project)
+    (project / "scripts" / "run.sh").mkdir()
+    (project / "scripts" / "run.sh" / "a").write_text("own\n")
+    save(project)
+    return "scripts/run.sh is a folder here"
+
+
+def file_for_folder(project: Path) -> str:
+    git("mv", "scripts", "tools", cwd=project)
+    (project / "scripts").write_text("own\n")
+    save(project)
+    return "scripts is a file here"
+
+
+def link_out(project: Path) -> str:
+    shutil.rmtree(project / "data")
+    (project / "data").symlink_to(project.parent)
+    save(project)
+    return "Make data a folder, with links in it"
+
+
+REFUSED = (
+    old_git,
+    merging,
+    untracked,
+    read_only,
+    overlooked,
+    answers_ignored,
+    folder_for_file,
+    file_for_folder,
+    link_out,
+)
+
+
+@pytest.mark.parametrize("trouble", REFUSED, ids=lambda trouble: trouble.__name__)
+def test_it_refuses_what_would_fail_later(
+    project: Path, trouble: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = trouble(project)
+    monkeypatch.setenv("PATH", f"{project.parent / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    before = state(project)
+    done = update(project, LATER, ok=False)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert state(project) == before
+
+
+# --- failures on the way ---
+
+
+@pytest.mark.parametrize("command", ["merge-tree", "commit-tree", "update-index"])
+def test_its_own_failure_leaves_the_project_as_it_was(
+    project: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "NEW.md").write_text("ignored\n")
+    (project / ".git" / "info" / "exclude").write_text("NEW.md\n")
+    fake = project.parent / "bin" / "git"
+    fake.parent.mkdir()
+    # It works up to the second stage, which is when the new answers are on disk.
+    failing = f'grep -q "_commit: {LATER}" "{project}/.copier-answers.yml" && touch "{project.parent}/second"'
+    fake.write_text(
+        f'#!/bin/sh\n{failing}\ncase " $* " in *" {command} "*) test -e "{project.parent}/second" && exit 3;; esac\n'
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    before = state(project)
+    done = update(project, LATER, ok=False)
+    assert done.returncode == 1
+    assert "as it was before" in done.stderr
+    assert state(project) == before
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_killed_at_any_moment_the_printed_command_restores_it(project: Path, seed: int) -> None:
+    (project / "NEW.md").write_text("ignored\n")  # the template will have one
+    (project / ".git" / "info" / "exclude").write_text("NEW.md\n")
+    before, index = state(project), (project / ".git" / "index").read_bytes()
+    said = project.parent / "said"
+    command = [sys.executable, "-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", LATER]
+    with said.open("w") as file:
+        process = subprocess.Popen(command, cwd=project, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        while process.poll() is None and "go back with" not in said.read_text():
+            time.sleep(0.01)
+        time.sleep(random.Random(seed).uniform(0, 3))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert git("rev-parse", "HEAD", cwd=project) == before[1]
+    (project / ".git" / "index.lock").unlink(missing_ok=True)  # git itself says to remove it
+    git("fsck", "--strict", cwd=project)
+    assert index
+    back = said.read_text().split("go back with\n")[1].splitlines()[0].strip()
+    run("sh", "-c", back, cwd=project.parent)
+    assert state(project) == before
+
+
+def test_modes_and_links_of_the_owner_stay(project: Path) -> None:
+    (project / "Makefile").chmod(0o755)
+    (project / "docs" / "link.md").symlink_to("api.md")
+    save(project, "modes")
+    update(project, LATER)
+    assert_updated(project)
+    assert (project / "Makefile").stat().st_mode & stat.S_IXUSR
+    assert (project / "docs" / "link.md").is_symlink()
