@@ -217,6 +217,21 @@ def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_scri
     assert "test/test_own.py" in said
 
 
+@slow
+def test_a_tracker_of_the_owners_works_where_it_was_before_there_was_a_folder_for_them(
+    template: Path, tmp_path: Path
+) -> None:
+    project = made(template, tmp_path / "project", "v0.1.0", tracker="tensorboard")
+    engine = project / "src/my_project/engine"
+    (engine / "own.py").write_text("class Tracker:\n    def __init__(self, run, config):\n        print('own')\n")
+    (engine / "tensorboard.py").write_text((engine / "tensorboard.py").read_text() + "\n\nOWN = True\n")
+    save(project)
+    update(project)
+    assert (engine / "tracking" / "tensorboard.py").read_text().endswith("\n\nOWN = True\n")
+    command = "from my_project.engine.tracking import open_trackers as o, Path; o('own', Path(), {}, 0)"
+    assert in_project(project, "-c", command).stdout == "own\n"
+
+
 # --- answers that shape paths ---
 
 

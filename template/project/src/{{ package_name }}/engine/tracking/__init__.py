@@ -2,10 +2,11 @@
 
 import csv
 import importlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ...errors import UserError
 
 
 class CSV:
@@ -30,13 +31,15 @@ class CSV:
 
 
 def open_trackers(name: str, run: Path, config: dict[str, Any], epochs_done: int) -> list[Any]:
-    """The CSV file, and a `Tracker(run, config)` from `engine/<name>.py`; both log and close.
+    """The CSV file, and a `Tracker(run, config)` of a file here called `name`; both log and close.
 
     Raises UserError if there is no such tracker, or its package is not installed.
     """
     table = CSV(run / "metrics.csv", epochs_done)
     try:
-        module = importlib.import_module(f"{__package__}.{name}") if name != "none" else None
+        here = find_spec(f"{__package__}.{name}")
+        place = __package__ if here else __package__.rpartition(".")[0]  # it was there before v0.3
+        module = importlib.import_module(f"{place}.{name}") if name != "none" else None
         return [table, module.Tracker(run, config)] if module else [table]
     except (ImportError, AttributeError) as error:
         raise UserError(f"run.tracker: {name!r} cannot be used ({error}); try none") from error
