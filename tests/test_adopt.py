@@ -1,0 +1,788 @@
+"""A project that was not made from the template joins it, and its owner loses nothing."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import copier
+import pytest
+import yaml
+from conftest import NEXT, git, run, save, tree
+
+pytestmark = pytest.mark.slow
+
+ANSWERS = ".copier-answers.yml"
+FLAT = {
+    "README.md": "# Mine\n\nMy own words.\n",
+    "setup.py": "from setuptools import setup\nNAME = 'tiny'\nsetup(name=NAME, author='Kim')\n",
+    "tiny/__init__.py": "",
+    "tiny/loss.py": "from tensorboardX import SummaryWriter\n",
+    "config/a.json": "{}\n",
+    "config/b.json": "{}\n",
+    "config/b.yaml": "a: 1\n",
+}
+
+
+class Outcome(NamedTuple):
+    """How the command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+Adopt = Callable[..., Outcome]
+
+
+def load(clone: Path) -> ModuleType:
+    """The command, as it lies in a clone of the template."""
+    spec = importlib.util.spec_from_file_location("adopt", clone / "extensions" / "adopt.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(clone: Path, *arguments: str | Path) -> Outcome:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = load(clone).main([str(argument) for argument in arguments])
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def adopt(template: Path) -> Adopt:
+    """Adopt a project, with the guesses for answers."""
+    return lambda *arguments: call(template, "--defaults", *arguments)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Path]:
+    """Make a project of these files, by path, and commit them."""
+
+    def made(files: dict[str, str], folder: str = "theirs") -> Path:
+        project = tmp_path / folder
+        for name, text in files.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_text(text)
+        save(project, "own work")
+        return project
+
+    return made
+
+
+def state(project: Path) -> tuple[Any, ...]:
+    """All that adopting could change."""
+    commands = [
+        "symbolic-ref -q HEAD",
+        "for-each-ref",
+        "ls-files --stage -v",
+        "status --porcelain --ignored",
+        "stash list",
+    ]
+    said = [run("git", *command.split(), cwd=project, ok=False).stdout for command in commands]
+    return (*said, tree(project))
+
+
+def unmerged(project: Path) -> set[str]:
+    return {line.split("\t")[1] for line in git("ls-files", "--unmerged", cwd=project).splitlines()}
+
+
+def answers(project: Path) -> dict[str, str]:
+    found: dict[str, str] = yaml.safe_load((project / ANSWERS).read_text())
+    return found
+
+
+def assert_refused(outcome: Outcome, *words: str) -> None:
+    """One line that holds these words, and no more."""
+    assert outcome.status == 2, outcome
+    assert outcome.err.count("\n") == 1, outcome.err
+    for word in ("Not adopted: ", *words):
+        assert word in outcome.err
+
+
+# --- guesses ---
+
+
+def test_a_flat_package_with_a_setup_py_is_read_and_not_run(template: Path, make: Callable[..., Path]) -> None:
+    project = make(FLAT | {"setup.py": FLAT["setup.py"] + "raise SystemExit('run')\n"})
+    adopt = load(template)
+    assert adopt.guess(adopt.look(project, "new", template)) == {
+        "project_name": ("tiny", "name in setup.py"),
+        "package_name": ("tiny", "folder tiny"),
+        "description": (None, "nothing found"),
+        "user_name": ("Kim", "author in setup.py"),
+        "user_email": (None, "nothing found"),
+        "license": ("none", "there is no license"),
+        "config_format": ("json", "2 of 3 files for configs"),
+        "components": ("file", "tiny/loss.py"),
+        "tracker": ("tensorboard", "tiny/loss.py"),
+    }
+
+
+def test_a_package_in_src_with_a_pyproject_is_read(template: Path, make: Callable[..., Path]) -> None:
+    pyproject = """
+        [project]
+        name = "Tiny-Net"
+        description = '''Tiny nets
+          for {{ tiny }} "images"'''
+        authors = [{name = "김민수", email = "kim@example.com"}]
+        dependencies = ["torch"]
+        optional-dependencies.dev = ["TensorBoard>=2"]
+        """
+    files = {
+        "pyproject.toml": pyproject,
+        "LICENSE.txt": (template / "template" / "licenses" / "Apache-2.0.txt").read_text(),
+        "src/tiny_net/__init__.py": "",
+        "src/tiny_net/losses/dice.py": "",
+        "src/other/__init__.py": "",
+        "tests/__init__.py": "",
+        "conf/train.ini": "[a]\n",
+        "conf/__init__.py": "",
+    }
+    adopt = load(template)
+    assert adopt.guess(adopt.look(make(files), "new", template)) == {
+        "project_name": ("Tiny-Net", "name in pyproject.toml"),
+        "package_name": ("tiny_net", "folder src/tiny_net"),
+        "description": ('Tiny nets for {{ tiny }} "images"', "description in pyproject.toml"),
+        "user_name": ("김민수", "author in pyproject.toml"),
+        "user_email": ("kim@example.com", "author in pyproject.toml"),
+        "license": ("Apache-2.0", "LICENSE.txt"),
+        "config_format": ("ini", "1 of 1 files for configs"),
+        "components": ("folder", "src/tiny_net/losses/dice.py"),
+        "tracker": ("tensorboard", "required in pyproject.toml"),
+    }
+
+
+def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path, make: Callable[..., Path]) -> None:
+    project = make({"main.py": "print('hi')\n"}, "my work")
+    for name, email, times in (("Lee", "lee@example.com", 3), ("ci[bot]", "bot@example.com", 5)):
+        for _ in range(times):
+            git("commit", "-q", "--allow-empty", "-m", "x", f"--author={name} <{email}>", cwd=project)
+    (project / "main.py").write_text("print('ho')\n")
+    git("commit", "-qam", "x", "--author=Lee <lee@example.com>", cwd=project)
+    (project / "main.py").write_text("print('hi')\n")
+    git("commit", "-qam", "x", "--author=Lee <lee@example.com>", cwd=project)
+    adopt = load(template)
+    assert adopt.guess(adopt.look(project, "new", template)) == {
+        "project_name": ("my work", "name of the folder"),
+        "package_name": (None, "no package found"),
+        "description": (None, "nothing found"),
+        "user_name": ("Lee", "2 of 3 commits"),
+        "user_email": ("lee@example.com", "2 of 3 commits"),
+        "license": ("none", "there is no license"),
+        "config_format": (None, "nothing found"),
+        "components": (None, "nothing found"),
+        "tracker": (None, "nothing found"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "question", "guess"),
+    [
+        ({"setup.cfg": "[metadata]\nname = x-y\nauthor-email = a@b.example\n"}, "project_name", "x-y"),
+        ({"setup.cfg": "[metadata]\nname = attr: x.name\n"}, "project_name", "theirs"),
+        ({"setup.cfg": "[metadata]\nauthor = A\nauthor_email = a@b.example\n"}, "user_email", "a@b.example"),
+        ({"setup.cfg": "[options]\ninstall_requires =\n    torch\n    tensorboard\n"}, "tracker", "tensorboard"),
+        ({"pyproject.toml": '[tool.poetry]\nauthors = ["A B <a@b.example>"]\n'}, "user_email", "a@b.example"),
+        ({"pyproject.toml": '[tool.poetry]\ndependencies = {tensorboard = "*"}\n'}, "tracker", "tensorboard"),
+        ({"pyproject.toml": '[project]\nname = "x"\nlicense = 1\n'}, "license", "none"),
+        ({"setup.py": "from setuptools import *\nsetup(name=f())\nsetup(**x)\n"}, "project_name", "theirs"),
+        ({"setup.py": "import setuptools\nsetuptools.setup(license='MIT License')"}, "license", "MIT"),
+        ({"setup.py": "X = '\\d'\nsetup(name='x')"}, "project_name", "x"),
+        ({"setup.py": "setup(license='GPL-3.0-only')"}, "license", "none"),
+        ({"pyproject.toml": '[project]\nlicense = {text = "BSD-3-Clause"}'}, "license", "BSD-3-Clause"),
+        ({"LICENSE": "All mine."}, "license", "none"),
+        ({"a/__init__.py": "", "b/__init__.py": ""}, "package_name", None),
+        ({"a/__init__.py": "", "theirs/__init__.py": ""}, "package_name", "theirs"),
+        ({"models/__init__.py": "", "conf/__init__.py": ""}, "package_name", None),
+        ({"configs/a.yml": "", "configs/deep/b.yaml": "", "configs/c.py": ""}, "config_format", "yaml"),
+        ({"configs/a.toml": ""}, "config_format", None),
+        ({"requirements-dev.txt": "torch\ntensorboard==2.1\n"}, "tracker", "tensorboard"),
+        ({"a.py": "if True:\n    from torch.utils.tensorboard import SummaryWriter\n"}, "tracker", "tensorboard"),
+        ({"a.py": "# from tensorboard\n"}, "tracker", None),
+    ],
+)
+def test_a_guess_is_right_or_none(
+    files: dict[str, str], question: str, guess: str | None, template: Path, make: Callable[..., Path]
+) -> None:
+    adopt = load(template)
+    project = adopt.look(make(files), "new", template)
+    assert adopt.guess(project)[question][0] == guess
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", "[project\n"),
+        ("pyproject.toml", '[project]\nname = "x"\nauthors = [3]\n'),
+        ("setup.cfg", "name = x\n"),
+        ("setup.py", "if True\n"),
+        ("setup.py", "\0"),
+        ("setup.py", "setup(name='x', install_requires=3)"),
+    ],
+)
+def test_what_can_t_be_read_is_said_and_left_out(
+    name: str, text: str, template: Path, make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    adopt = load(template)
+    assert adopt.guess(adopt.look(make({name: text}), "new", template))["project_name"][0] == "theirs"
+    assert f"  {name} can't be read, so nothing is guessed from it: " in capsys.readouterr().out
+
+
+def test_every_license_that_the_template_writes_is_known_again(template: Path, make: Callable[..., Path]) -> None:
+    adopt = load(template)
+    for license in ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later"):
+        text = (template / "template" / "licenses" / f"{license}.txt").read_text()
+        project = adopt.look(make({"LICENCE": text}, license), "new", template)
+        assert adopt.guess(project)["license"] == (license, "LICENCE")
+
+
+def test_a_guess_that_the_template_refuses_is_said_and_not_taken(adopt: Adopt, make: Callable[..., Path]) -> None:
+    pyproject = '[project]\nname = "Big Net"\nauthors = [{name = "Kim", email = "root@localhost"}]\n'
+    project = make({"pyproject.toml": pyproject, "src/BigNet/__init__.py": ""})
+    outcome = adopt(project, "-d", "user_email=kim@example.com", "--data", "license=MIT")
+    assert (
+        "\n  package_name: the template's default (folder src/BigNet is 'BigNet', but use lower-case letters"
+        in outcome.out
+    )
+    assert "\n  user_email: kim@example.com (given)\n" in outcome.out
+    assert answers(project)["package_name"] == "big_net"
+    assert answers(project)["user_email"] == "kim@example.com"
+
+
+def test_an_answer_that_the_template_refuses_is_the_users_to_mend(adopt: Adopt, make: Callable[..., Path]) -> None:
+    project = make(FLAT)
+    before = state(project)
+    assert_refused(adopt(project, "-d", "package_name=Ä"), "package_name", "use lower-case letters")
+    assert_refused(adopt(project, "-d", "licence=MIT"), "licence=MIT", "license")
+    assert_refused(adopt(project, "-d", "license"), "KEY=VALUE")
+    assert state(project) == before
+
+
+# --- what is adopted ---
+
+
+def test_without_a_file_in_common_all_is_merged(adopt: Adopt, make: Callable[..., Path], template: Path) -> None:
+    mine = {"main.py": "print('hi')\n", "data/own.csv": "1\n", "tiny/__init__.py": "", ".gitignore.orig": "x\n"}
+    project = make(mine)
+    before, was = tree(project), git("rev-parse", "HEAD", cwd=project)
+    outcome = adopt(project)
+    assert outcome.status == 0, outcome
+    assert git("rev-parse", "main", "HEAD^1", cwd=project).split() == [was, was]
+    assert len(git("rev-list", "--parents", "-1", "HEAD", cwd=project).split()) == 3
+    assert git("rev-list", "--count", "HEAD^2", cwd=project) == "1"
+    assert git("log", "-1", "--format=%an %ae %s", cwd=project) == f"Test test@example.com Adopt copier-torch/{NEXT}"
+    assert git("branch", "--show-current", cwd=project) == "copier-torch"
+    assert git("status", "--porcelain", "--ignored", cwd=project) == ""
+    assert git("for-each-ref", "--format=%(refname)", cwd=project).split() == [
+        "refs/heads/copier-torch",
+        "refs/heads/main",
+    ]
+    after = tree(project)
+    assert before.items() <= after.items()
+    given = {key: value for key, value in answers(project).items() if not key.startswith("_")}
+    fresh = project.parent / "fresh"
+    copier.run_copy(str(template), fresh, data=given, defaults=True, quiet=True, vcs_ref=NEXT)
+    rendered = tree(fresh)
+    assert {path for path in after if path not in before} == set(rendered)
+    assert {path for path in rendered if after[path] != rendered[path]} == {ANSWERS}
+    assert after["scripts/train.sh"][1]
+    assert "Changed without a conflict" not in outcome.out
+
+
+@pytest.fixture
+def project(make: Callable[..., Path]) -> Path:
+    """Of another shape, with 50 commits, some files that the template has too, a binary one, and what git ignores."""
+    more = {".gitignore": "*.pt\n", "docs/notes.md": "n\n", "Makefile": "all:\n\ttrue\n", "setup.py": ""}
+    project = make(FLAT | more, "it's 나의")
+    (project / "tiny" / "logo.png").write_bytes(bytes(range(256)))
+    (project / "tiny" / "run.sh").write_text("#!/bin/sh\n")
+    (project / "tiny" / "run.sh").chmod(0o755)
+    git("add", "--all", cwd=project)
+    git("commit", "--quiet", "--amend", "--no-edit", cwd=project)
+    first = git("rev-parse", "HEAD", cwd=project)
+    commits = "".join(
+        f"commit refs/heads/main\ncommitter Kim <kim@example.com> {1_700_000_000 + number} +0900\ndata 4\nwork\n"
+        f"{'' if number else f'from {first}'}\nM 644 inline tiny/model.py\ndata {4 + len(str(number))}\na = {number}\n"
+        for number in range(49)
+    ).replace("\n\nM", "\nM")
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=project, input=commits, text=True, check=True)
+    git("reset", "--hard", "--quiet", cwd=project)
+    (project / "model.pt").write_text("trained for days")
+    return project
+
+
+def test_a_project_with_a_history_keeps_it_and_gets_conflicts_only_where_both_have_a_file(
+    adopt: Adopt, project: Path
+) -> None:
+    log, before = git("log", "--format=%H %s", cwd=project), tree(project)
+    assert len(log.splitlines()) == 50
+    outcome = adopt(project)
+    assert outcome.status == 1
+    both = {".gitignore", "Makefile", "README.md", "setup.py"}
+    assert "\nChanged without a conflict, as yours was empty, or as your .gitattributes say: setup.py\n" in outcome.out
+    both.remove("setup.py")
+    assert unmerged(project) == both
+    assert all(f"\n    {path}\n" in outcome.out for path in both)
+    assert git("log", "--format=%H %s", "main", cwd=project) == log
+    assert git("diff", "--name-only", "--diff-filter=MD", "main", cwd=project).split() == sorted(both | {"setup.py"})
+    assert {path for path, content in before.items() if tree(project)[path] != content} == both | {"setup.py"}
+    readme = (project / "README.md").read_text()
+    assert "\n>>>>>>> copier-torch/" in readme
+    assert "My own words." in readme
+    assert "Your package stays in tiny/, the template's is src/tiny/" in outcome.out
+
+    git("checkout", "--ours", "--", *both, cwd=project)
+    (project / "setup.py").write_text("")
+    save(project, "adopted")
+    assert git("merge-base", "main", "HEAD", cwd=project) == git("rev-parse", "main", cwd=project)
+    assert {path: tree(project)[path] for path in before} == before
+
+
+def test_the_way_back_that_is_printed_leads_back(adopt: Adopt, project: Path) -> None:
+    git("checkout", "--quiet", "--detach", "HEAD~3", cwd=project)
+    before = state(project)
+    outcome = adopt(project, "--branch", "it's/new")
+    assert outcome.status == 1, outcome
+    folder = outcome.out.split("\nIn ")[1].split(", copier-torch ")[0]
+    commands = outcome.out.split("To go back:\n\n")[1].split("\n\n")[0]
+    run("sh", "-ec", f"cd {folder}\n{commands}", cwd=project.parent)
+    assert state(project) == before
+
+
+@pytest.fixture
+def published(template: Path, tmp_path: Path) -> Path:
+    """A clone of the template that others clone, in a folder with an unusual name."""
+    clone = tmp_path / 'it\'s "the" 틀: of us' / "copier torch"
+    git("clone", "--quiet", template, clone, cwd=tmp_path)
+    git("remote", "remove", "origin", cwd=clone)
+    return clone
+
+
+def next_version(published: Path) -> None:
+    with (published / "template" / "project" / "Makefile.jinja").open("a") as file:
+        file.write("\n# from the next version\n")
+    save(published)
+    git("tag", "v9999.0.1", cwd=published)
+
+
+def update(project: Path) -> None:
+    copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=True, vcs_ref="v9999.0.1")
+    assert answers(project)["_commit"] == "v9999.0.1"
+
+
+def test_later_updates_reach_an_adopted_project_and_keep_what_is_its_owners(
+    published: Path, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    project = make(FLAT | {".gitignore": "*.pt\n", "docs/running.md": "As I do.\n"})
+    git("clone", "--quiet", os.path.relpath(published, tmp_path), "clone", cwd=tmp_path)
+    git("config", "remote.origin.url", os.path.relpath(published, tmp_path / "clone"), cwd=tmp_path / "clone")
+    outcome = call(tmp_path / "clone", "--defaults", project)
+    assert outcome.status == 1
+    assert outcome.out.rstrip().endswith("with git mv.")
+    assert f" new versions there, from {published}.\n" in outcome.out
+    assert answers(project)["_src_path"] == str(published)
+    assert answers(project)["_commit"] == NEXT
+    git("checkout", "--ours", "--", *unmerged(project), cwd=project)
+    save(project, "adopted")
+    before = tree(project)
+
+    next_version(published)
+    update(project)
+    assert (project / "Makefile").read_text().endswith("\n# from the next version\n")
+    changed = {path for path, content in tree(project).items() if before[path] != content}
+    assert changed == {"Makefile", ANSWERS}
+
+
+def test_a_part_of_a_larger_repository_is_adopted_and_updated_in_its_folder(
+    published: Path, make: Callable[..., Path]
+) -> None:
+    mine = {
+        "README.md": "# All\n",
+        "a b/나의/README.md": "# Mine\n",
+        "a b/나의/tiny/__init__.py": "",
+        "other/x.py": "x\n",
+    }
+    top = make(mine)
+    project = top / "a b" / "나의"
+    outcome = call(published, "--defaults", project)
+    assert outcome.status == 1, outcome
+    assert unmerged(top) == {'"a b/\\353\\202\\230\\354\\235\\230/README.md"'}
+    assert "\n    README.md\n" in outcome.out
+    assert answers(project)["package_name"] == "tiny"
+    outside = {path for path in tree(top) if not path.startswith("a b/나의/")}
+    assert outside == {"README.md", "other/x.py"}
+    git("checkout", "--ours", "--", "README.md", cwd=project)
+    save(top, "adopted")
+
+    next_version(published)
+    update(project)
+    assert (project / "Makefile").read_text().endswith("\n# from the next version\n")
+    assert (project / "README.md").read_text() == "# Mine\n"
+    assert {path for path in tree(top) if not path.startswith("a b/나의/")} == outside
+
+
+# --- where updates come from ---
+
+
+@pytest.mark.parametrize(
+    ("url", "source"),
+    [
+        ("https://github.com/them/copier-torch", "https://github.com/them/copier-torch"),
+        ("https://kim:secret@example.com/torch", "git+https://example.com/torch"),
+        ("https://token@example.com/torch.git", "https://example.com/torch.git"),
+        ("ssh://git@example.com/torch.git", "ssh://git@example.com/torch.git"),
+        ("ssh://git@example.com/torch", "git+ssh://git@example.com/torch"),
+        ("git@example.com:torch", "git@example.com:torch"),
+        ("kim@example.com:torch", "git+kim@example.com:torch"),
+    ],
+)
+def test_the_origin_is_recorded_as_copier_understands_it_and_without_a_password(
+    url: str, source: str, template: Path, tmp_path: Path
+) -> None:
+    git("init", "--quiet", cwd=tmp_path)
+    git("remote", "add", "origin", url, cwd=tmp_path)
+    assert load(template).source_of(tmp_path) == source
+
+
+def test_a_bare_origin_serves_updates_and_a_version_that_it_lacks_is_named(
+    published: Path, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    git("clone", "--quiet", "--bare", published, "bare", cwd=tmp_path)
+    git("clone", "--quiet", "bare", "clone", cwd=tmp_path)
+    git("tag", "--delete", NEXT, cwd=tmp_path / "bare")
+    project = make({"main.py": ""})
+    outcome = call(tmp_path / "clone", "--defaults", project)
+    source = answers(project)["_src_path"]
+    assert source == f"git+{tmp_path}/bare"
+    assert (
+        f" from {source}.\nThat has no {NEXT} yet, and needs it: git push origin {NEXT}, in {tmp_path}/clone\n"
+        in outcome.out
+    )
+    git("push", "--quiet", "origin", NEXT, cwd=tmp_path / "clone")
+    copier.run_copy(source, tmp_path / "copy", vcs_ref=answers(project)["_commit"], defaults=True, quiet=True)
+    assert answers(tmp_path / "copy")["_commit"] == NEXT
+
+
+def test_another_version_can_be_adopted(
+    adopt: Adopt, template: Path, releases: list[str], make: Callable[..., Path]
+) -> None:
+    project = make({"main.py": ""})
+    outcome = adopt(project, "--vcs-ref", releases[0])
+    assert outcome.status == 0, outcome
+    assert answers(project)["_commit"] == releases[0]
+    assert_refused(adopt(make({"main.py": ""}, "other"), "--vcs-ref", "v0.0.0"), "no version v0.0.0")
+
+
+def test_a_clone_without_the_tags_of_releases_says_how_to_make_them(template: Path, make: Callable[..., Path]) -> None:
+    project = make({"main.py": ""})
+    clone = project.parent / "clone"
+    git("clone", "--quiet", "--no-tags", template, clone, cwd=project)
+    assert_refused(call(clone, "--defaults", project), "make tags")
+    shutil.rmtree(clone / ".git")
+    assert_refused(call(clone, "--defaults", project), "not a clone")
+
+
+# --- settings of the owner ---
+
+
+def test_hooks_that_fail_do_not_run(adopt: Adopt, make: Callable[..., Path]) -> None:
+    project = make({"main.py": ""})
+    for hook in ("pre-commit", "pre-merge-commit", "commit-msg", "post-checkout", "reference-transaction"):
+        (project / ".git" / "hooks" / hook).write_text("#!/bin/sh\nexit 1\n")
+        (project / ".git" / "hooks" / hook).chmod(0o755)
+    outcome = adopt(project)
+    assert outcome.status == 0, outcome
+
+
+def test_without_an_identity_all_is_staged(
+    adopt: Adopt, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make({"main.py": ""})
+    git("config", "user.useConfigOnly", "true", cwd=project)
+    with monkeypatch.context() as patch:
+        for who in ("AUTHOR", "COMMITTER"):
+            patch.delenv(f"GIT_{who}_NAME")
+            patch.delenv(f"GIT_{who}_EMAIL")
+        outcome = adopt(project)
+    assert outcome.status == 1
+    assert "Please tell me who you are" in outcome.out
+    assert "All is staged. Once that is mended: git commit --no-edit\n" in outcome.out
+    assert unmerged(project) == set()
+    git("commit", "--quiet", "--no-edit", cwd=project)
+    assert git("log", "-1", "--format=%s%n%P", cwd=project).startswith("Adopt copier-torch/")
+    assert git("status", "--porcelain", cwd=project) == ""
+
+
+def test_line_ends_and_ignored_names_of_the_owner_do_not_matter(
+    adopt: Adopt, make: Callable[..., Path], template: Path, tmp_path: Path
+) -> None:
+    same = (template / "template" / "project" / "setup.py").read_text()
+    project = make({"main.py": "", "setup.py": same})
+    (tmp_path / "ignore").write_text("*.sh\ndocs/\n.copier*\n*.png\n")
+    for key, value in (
+        ("core.autocrlf", "true"),
+        ("core.safecrlf", "true"),
+        ("core.excludesFile", str(tmp_path / "ignore")),
+        ("merge.ff", "only"),
+        ("pull.twohead", "ours"),
+        ("merge.renames", "false"),
+        ("status.showUntrackedFiles", "no"),
+    ):
+        git("config", key, value, cwd=project)
+    outcome = adopt(project)
+    assert outcome.status == 0, outcome
+    assert git("status", "--porcelain", "--untracked-files=all", cwd=project) == ""
+    assert git("show", "HEAD:setup.py", cwd=project) == same.strip()
+    assert b"\r" not in (project / "scripts" / "train.sh").read_bytes()
+    assert b"\r\n" in (project / "docs" / "running.md").read_bytes()
+    assert git("cat-file", "blob", "HEAD:docs/running.md", cwd=project).count("\r") == 0
+
+
+def test_files_are_stored_as_the_owners_attributes_say(adopt: Adopt, make: Callable[..., Path]) -> None:
+    """Here with a filter that turns letters around, as one for large files stores pointers in their place."""
+    project = make({"main.py": "", "images/.gitattributes": "*.png filter=turn\n"})
+    git("config", "filter.turn.clean", "base64", cwd=project)
+    git("config", "filter.turn.smudge", "base64 --decode", cwd=project)
+    git("config", "filter.turn.required", "true", cwd=project)
+    outcome = adopt(project)
+    assert outcome.status == 0, outcome
+    assert git("status", "--porcelain", cwd=project) == ""
+    assert git("cat-file", "blob", "HEAD:images/sample/two.png", cwd=project).startswith("iVBORw0K")
+    assert (project / "images" / "sample" / "two.png").read_bytes().startswith(b"\x89PNG")
+
+
+# --- what is refused, or fails ---
+
+
+def no_repository(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+
+
+def no_commit(project: Path) -> None:
+    no_repository(project)
+    git("init", "--quiet", cwd=project)
+
+
+def changed(project: Path) -> None:
+    (project / "main.py").write_text("changed")
+
+
+def staged(project: Path) -> None:
+    changed(project)
+    git("add", "main.py", cwd=project)
+
+
+def untracked(project: Path) -> None:
+    git("config", "status.showUntrackedFiles", "no", cwd=project)
+    (project / "new 나.py").write_text("new")
+
+
+def merging(project: Path) -> None:
+    git("checkout", "--quiet", "-b", "side", cwd=project)
+    save(project, "side")
+    git("checkout", "--quiet", "main", cwd=project)
+    git("merge", "--quiet", "--no-ff", "--no-commit", "side", cwd=project)
+
+
+def rebasing(project: Path) -> None:
+    save(project, "more")
+    run("git", "rebase", "--quiet", "--exec", "false", "HEAD~1", cwd=project, ok=False)
+
+
+def made_already(project: Path) -> None:
+    (project / ANSWERS).write_text("_commit: v1\n")
+    save(project)
+
+
+def branch_there(project: Path) -> None:
+    git("branch", "copier-torch", cwd=project)
+
+
+def branch_below(project: Path) -> None:
+    git("branch", "copier-torch/side", cwd=project)
+
+
+def in_the_way(project: Path) -> None:
+    for name, text in (("README.md", "mine"), ("scripts", "a file"), ("LICENSE/MIT", "in a folder")):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(text)
+    (project / "docs").symlink_to("..")
+    (project / "notebooks").mkdir()
+    save(project / "notebooks")  # as a repository in the repository
+    save(project)
+    git("update-index", "--skip-worktree", "README.md", cwd=project)
+    (project / "README.md").write_text("local")
+    (project / ".git" / "info" / "exclude").write_text("data/\nMakefile\nimages\n")
+    (project / "data").mkdir()
+    for name in ("data/README.md", "Makefile"):
+        (project / name).write_text("mine")
+    (project / "images").symlink_to("/nonexistent")
+
+
+IN_THE_WAY = [
+    "LICENSE (a folder)",
+    "Makefile (git ignores it)",
+    "README.md (git update-index hides changes in it)",
+    "data/README.md (git ignores it)",
+    "docs (no plain folder)",
+    "images (no plain folder)",
+    "notebooks (no plain folder)",
+    "scripts (no plain folder)",
+]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (no_repository, ["git init, list data", "git add --all, git commit"]),
+        (no_commit, ["no commit yet", "git add --all, git commit"]),
+        (changed, ["(main.py)", "commit them"]),
+        (staged, ["(main.py)", "commit them"]),
+        (untracked, ["(new 나.py)", "git stash --include-untracked"]),
+        (merging, ["finish or abort"]),
+        (rebasing, ["finish or abort"]),
+        (made_already, ["copier update"]),
+        (branch_there, ["copier-torch", "--branch"]),
+        (branch_below, ["copier-torch/side"]),
+        (in_the_way, [", ".join(IN_THE_WAY), "git add --force"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_can_t_be_adopted_is_refused_and_nothing_changes(
+    prepare: Callable[[Path], None], words: list[str], adopt: Adopt, make: Callable[..., Path]
+) -> None:
+    project = make({"main.py": "print('hi')\n"})
+    prepare(project)
+    before = state(project)
+    assert_refused(adopt(project), *words)
+    assert state(project) == before
+
+
+def test_what_is_no_project_is_refused(
+    adopt: Adopt, make: Callable[..., Path], template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make({"main.py": "", "LICENSE": "x"})
+    git("clone", "--quiet", "--bare", project, "bare.git", cwd=tmp_path)
+    (project / "empty").mkdir()
+    assert_refused(adopt(tmp_path / "bare.git"), "bare")
+    assert_refused(adopt(project / ".git"), "inside of .git")
+    assert_refused(adopt(project / "main.py"), "not a folder")
+    assert_refused(adopt(project / "none"), "not a folder")
+    assert_refused(adopt(project / "empty"), "nothing of", "git init")
+    assert_refused(adopt(template), "the template itself")
+    assert_refused(adopt(project, "--branch", "a..b"), "--branch")
+    assert_refused(call(template, project), "--defaults")
+    monkeypatch.setenv("GIT_DIR", str(project / ".git"))
+    assert_refused(adopt(project), "unset GIT_DIR")
+
+
+def test_an_old_git_and_none_at_all_are_refused(
+    adopt: Adopt, make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, real = make({"main.py": ""}), shutil.which("git")
+    old = tmp_path / "bin" / "git"
+    old.parent.mkdir()
+    old.write_text(f'#!/bin/sh\ncase "$*" in *version) echo git version 2.37.9;; *) exec {real} "$@";; esac\n')
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
+    assert_refused(adopt(project), "git 2.37", "2.38")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert_refused(adopt(project), "there is no git")
+
+
+def test_a_merge_that_breaks_off_is_undone(adopt: Adopt, make: Callable[..., Path]) -> None:
+    """Here by a filter that can't write its files; by then git has written others."""
+    project = make(FLAT | {"images/.gitattributes": "*.png filter=broken\n"})
+    (project / ".git" / "info" / "exclude").write_text("docs/\n")
+    git("config", "filter.broken.smudge", "false", cwd=project)
+    git("config", "filter.broken.clean", "cat", cwd=project)
+    git("config", "filter.broken.required", "true", cwd=project)
+    before = state(project)
+    outcome = adopt(project)
+    assert outcome.status == 2, outcome
+    assert "Back as it was, without the new branch." in outcome.err
+    assert state(project) == before
+
+
+def test_a_merge_that_is_stopped_is_undone(
+    template: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, adopt = make(FLAT), load(template)
+    before, attempt = state(project), adopt.attempt
+
+    def stop(*arguments: str, **options: Any) -> Any:
+        done = attempt(*arguments, **options)
+        if arguments[0] == "merge" and "--abort" not in arguments:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(adopt, "attempt", stop)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
+        assert adopt.main(["--defaults", str(project)]) == 2
+    assert "Back as it was" in err.getvalue()
+    assert state(project) == before
+
+
+# --- in a terminal ---
+
+
+def in_terminal(clone: Path, project: Path, key: str) -> tuple[int, str]:
+    """Run the command in a terminal, and press a key whenever it waits."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(clone / "extensions" / "adopt.py"), str(project)],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=os.environ | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"},
+        start_new_session=True,
+    )
+    os.close(its)
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            if select.select([ours], [], [], 0.3)[0]:
+                seen += os.read(ours, 65536)
+            elif "\N{MICROPHONE}".encode() in seen:
+                os.write(ours, key.encode())
+    os.close(ours)
+    return process.wait(), seen.decode()
+
+
+def test_the_questions_start_from_the_guesses(template: Path, make: Callable[..., Path]) -> None:
+    project = make({"main.py": "", "tiny/__init__.py": "", "conf/a.ini": ""}, "Tiny thing")
+    status, seen = in_terminal(template, project, "\r")
+    assert status == 0, seen
+    assert answers(project)["project_name"] == "Tiny thing"
+    assert answers(project)["package_name"] == "tiny"
+    assert answers(project)["config_format"] == "ini"
+
+
+def test_ctrl_c_at_a_question_changes_nothing(template: Path, make: Callable[..., Path]) -> None:
+    project = make({"main.py": ""})
+    before = state(project)
+    status, seen = in_terminal(template, project, "\x03")
+    assert status == 2
+    assert "Stopped; nothing has changed." in seen
+    assert "Traceback" not in seen
+    assert state(project) == before
+
+
+def test_the_help_says_how_to_call_it_and_what_its_exit_status_means(template: Path) -> None:
+    said = run(sys.executable, "extensions/adopt.py", "--help", cwd=template).stdout
+    assert said.startswith("usage: python extensions/adopt.py [-h]")
+    for words in ("--vcs-ref REF", "--data KEY=VALUE", "exit status:\n  0  merged\n"):
+        assert words in said
