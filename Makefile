@@ -6,6 +6,7 @@
 #   make preview   the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
 #   make fuzz      random projects, edits and versions: N=500 of them, or one again with SEED=17 N=1
 #   make losses    what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
+#   make transcript  the update that the README shows, played anew
 #   make tags      a tag for each release commit
 #   make pictures  the pictures of the README and of new projects, drawn anew
 
@@ -61,12 +62,15 @@ test: .venv/installed lint
 check: .venv/installed lint
 	$(pytest) -m "not slow" $(ARGS)
 
-.PHONY: fuzz losses lint
+.PHONY: fuzz losses transcript lint
 fuzz: .venv/installed
 	N=$(N) SEED=$(SEED) $(pytest) tests/test_fuzz.py $(ARGS)
 
 losses: .venv/installed
 	OMP_NUM_THREADS=1 $(venv) tests/losses.py
+
+transcript: .venv/installed
+	@COPIER="$(CURDIR)/$(venv) -m copier" bench/transcript.sh
 
 lint: .venv/installed
 	$(venv) -m ruff check

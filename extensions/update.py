@@ -14,6 +14,7 @@ touched, so whatever fails, or is killed, leaves HEAD as it was, and one printed
 
 import ast
 import glob
+import io
 import itertools
 import os
 import re
@@ -368,7 +369,9 @@ class Sides:
 
 def prepare(project: Project, update: Update) -> Sides:
     """The three trees, with all done to them that no merge could know of."""
-    base, template = rendered(project, update.old_ref, update.old), rendered(project, update.new_ref, update.new)
+    base = rendered(project, update.old_ref, update.old)
+    same = (update.old_ref, update.old) == (update.new_ref, update.new)
+    template = dict(base) if same else rendered(project, update.new_ref, update.new)
     yours = {path: entry for path, entry in project.head.items() if path != project.answers_file}
     notes = []
 
@@ -626,11 +629,13 @@ def report(project: Project, update: Update, sides: Sides, merged: Merged) -> st
 # --- after Copier's part ---
 
 
-def finish(project: Project, update: Update, paths: set[str]) -> int:
+def finish(project: Project, paths: set[str], refs: tuple[str, str], versions: tuple[Version, Version]) -> int:
     """Put the merge in the place of what Copier did; 1 if there are conflicts."""
     answers = (project.path / project.answers_file).read_bytes()
     project.go_back(paths)
     try:
+        old = read_answers(git("show", f"HEAD:./{project.answers_file}", cwd=project.path))
+        update = Update(*refs, *versions, old, read_answers(answers.decode()))
         sides = prepare(project, update)
         merged = merge(project, sides, ("yours", update.new_ref))
         mend_imports(project, sides, merged)
@@ -655,6 +660,8 @@ def read_answers(text: str) -> dict[str, Any]:
 
 def main(answers_file: str) -> int:
     """One stage of an update of the project in the current folder; what it is about, Copier says in the environment."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack an arrow
     env = os.environ
     old, new = Version(env["VERSION_PEP440_FROM"]), Version(env["VERSION_PEP440_TO"])
     try:
@@ -663,10 +670,7 @@ def main(answers_file: str) -> int:
         if env["STAGE"] == "before":
             check(project, paths, old, new)
             return 0
-        before = read_answers(git("show", f"HEAD:./{answers_file}", cwd=project.path))
-        after = read_answers((project.path / answers_file).read_text(encoding="utf-8"))
-        update = Update(env["VERSION_FROM"], env["VERSION_TO"], old, new, before, after)
-        return finish(project, update, paths)
+        return finish(project, paths, (env["VERSION_FROM"], env["VERSION_TO"]), (old, new))
     except Refusal as error:
         print(f"No update: {error}", file=sys.stderr)
         return 1

@@ -478,6 +478,12 @@ def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, templ
     assert not (tmp_path / "pull").exists(), "one pull request is enough"
 
 
+@slow
+def test_the_readme_shows_an_update_as_it_is(template: Path) -> None:
+    said = run("bench/transcript.sh", cwd=template, COPIER=f"{sys.executable} -m copier").stdout
+    assert said in (ROOT / "README.md").read_text()
+
+
 # --- releases ---
 
 

@@ -1,0 +1,367 @@
+"""Updates many projects made from a template, side by side, and says in a table how each one went.
+
+    python extensions/fleet.py projects.txt
+
+The list holds a project a line: a folder, relative to the list, or a URL to clone; lines that start with # are skipped.
+Each is updated as by `copier update --trust --defaults`, with the Copier of this Python: the template's migrations run,
+and new questions get their defaults. What changed stays uncommitted, unless --commit is given; nothing is ever pushed.
+Exit status: 0 all are updated or up to date, 1 one is not, 2 a mistake in the call or in the list, 130 after Ctrl-C.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unicodedata import combining, east_asian_width, normalize
+
+ANSWERS = ".copier-answers.yml"
+COPIER = (sys.executable, "-P", "-m", "copier")  # -P: no module of a project stands in for one of Copier's
+OUTCOMES = ("updated", "to update", "up to date", "conflicts", "failed", "not started")
+URL = re.compile(r"(?:https?|ssh|git|file)://|[\w.-]+@[\w.-]+:")
+
+stopping = threading.Event()  # after Ctrl-C nothing new starts
+running: set["subprocess.Popen[bytes]"] = set()
+worker = threading.local()
+
+
+class Problem(Exception):
+    """What is wrong with one project, or with the list, in a line."""
+
+
+@dataclass
+class Project:
+    """A line of the list, and what becomes of it."""
+
+    name: str
+    folder: Path
+    url: str
+    log: Path
+    before: str = "-"
+    after: str = "-"
+    outcome: str = "not started"
+    detail: str = ""
+
+
+def read_list(source: str, clones: Path | None) -> list[Project]:
+    """The projects of a list. None may be there twice: two updates would meet in it."""
+    home = Path() if source == "-" else Path(source).parent
+    content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    if b"\0" in content:
+        raise Problem(f"{source} is no text in UTF-8")
+    projects, lines = [], dict[Path, int]()
+    for number, line in enumerate(content.decode("utf-8-sig", "surrogateescape").split("\n"), start=1):
+        if not (line := line.strip()) or line.startswith("#"):
+            continue
+        url = line if URL.match(line) else ""
+        path = (clones or home / "fleet") / clone_name(url) if url else home / os.path.expanduser(line)
+        folder, name = Path(os.path.realpath(path)), without_password(line)
+        if folder in lines:
+            raise Problem(f"{source}, line {number}: {name} is the same project as line {lines[folder]}")
+        lines[folder] = number
+        projects.append(Project(name, folder, url, Path(f"{number:03d} {folder.name[:60]}.log")))
+    if not projects:
+        raise Problem(f"{source} names no project")
+    return projects
+
+
+def clone_name(url: str) -> Path:
+    """`github.com/team/model`, since another team may have a `model`, too."""
+    address = re.sub(r"^\w+://", "", url).rpartition("@")[2].removesuffix("/").removesuffix(".git")
+    return Path(*[part for part in re.split(r"[/:\\]+", address) if part.strip(".")])
+
+
+def without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+# --- commands ---
+
+
+def silent(folder: Path, **more: str) -> dict[str, Any]:
+    """How a command runs in a folder: without a question, and in English, since the table quotes what it says.
+
+    In a session of its own no Ctrl-C cuts it short, and ssh finds no terminal to ask for a password.
+    """
+    env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS_REQUIRE": "never"}
+    env |= {"LANGUAGE": "en", "NO_COLOR": "1"} | more
+    for key in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):  # of a hook that runs this
+        env.pop(key, None)
+    return {"cwd": folder, "env": env, "stdin": subprocess.DEVNULL, "start_new_session": True}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git answers to a question."""
+    done = subprocess.run(["git", *arguments], **silent(folder), capture_output=True, check=False)
+    if done.returncode:
+        raise Problem(reason(done.returncode, done.stderr))
+    return os.fsdecode(done.stdout).removesuffix("\n")
+
+
+def attempt(project: Project, folder: Path, *command: str) -> tuple[int, bytes]:
+    """Exit status and output of a command; the output is in the project's log, too.
+
+    Copier keeps one clone of a remote template for all its processes, and some fail where several use it at once. So
+    each worker here has a cache of its own.
+    """
+    with project.log.open("a+b") as log:
+        log.write(os.fsencode(f"$ {without_password(' '.join(command))}\n"))
+        log.flush()
+        start = log.tell()
+        how = silent(folder, COPIER_CACHE_DIR=worker.cache)
+        process = subprocess.Popen(command, **how, stdout=log, stderr=subprocess.STDOUT)
+        running.add(process)
+        status = process.wait()
+        running.discard(process)
+        log.seek(start)
+        return status, log.read()
+
+
+def must(project: Project, folder: Path, *command: str) -> bytes:
+    """The output of a command that has to succeed."""
+    status, output = attempt(project, folder, *command)
+    if status:
+        raise Problem(reason(status, output))
+    return output
+
+
+def reason(status: int, output: bytes) -> str:
+    """The line that says why: git's own words, also from inside a traceback, or else the last line."""
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not re.match(r"hint:|Task .* returned non-zero exit status", line)]
+    told = re.findall(r"\b(?:fatal|error): (.+)", "\n".join(lines))
+    return str((told or lines or [f"exit status {status}, and not a word"])[-1])
+
+
+# --- one project ---
+
+
+def fetch(project: Project) -> None:
+    """Clone a URL, or bring its clone of last time up to date."""
+    folder = project.folder
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        must(project, folder.parent, "git", "clone", "--quiet", "--", project.url, str(folder))
+    elif (folder / ".git").exists() and git(folder, "config", "--default", "", "remote.origin.url") == project.url:
+        must(project, folder, "git", "fetch", "--quiet")
+        must(project, folder, "git", "merge", "--quiet", "--ff-only", "@{upstream}")
+    else:
+        raise Problem(f"another folder or repository is where it would be cloned to: {folder}")
+
+
+def origin(folder: Path) -> tuple[str, str]:
+    """Which template a project says it is from, and which version of it."""
+    import yaml  # stands beside Copier, which `main` looks for
+
+    try:
+        answers = yaml.safe_load((folder / ANSWERS).read_text(encoding="utf-8"))
+        return str(answers["_src_path"]), str(answers["_commit"])
+    except FileNotFoundError:
+        raise Problem(f"no {ANSWERS}: not made by Copier, or not the folder of the project") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise Problem(f"{ANSWERS}{line}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        raise Problem(f"{ANSWERS} names no version of a template (_src_path, _commit)") from None
+
+
+def changes(folder: Path) -> int:
+    """How many files of a project are not as committed. A renamed one has two entries, and counts once."""
+    entries = iter(git(folder, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".").split("\0")[:-1])
+    return sum(1 for entry in entries if not set("RC") & set(entry[:2]) or next(entries))
+
+
+def unmerged(folder: Path, below: str = ".") -> list[str]:
+    """The files in conflict."""
+    entries = git(folder, "ls-files", "--unmerged", "-z", "--", below).split("\0")[:-1]
+    return sorted({entry.split("\t", 1)[1] for entry in entries})
+
+
+def files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
+
+
+def look(project: Project) -> None:
+    """Which version is offered, without a change to the project."""
+    output = must(project, project.folder, *COPIER, "check-update", "--output-format=json")
+    offered = json.loads(output[output.rindex(b"{") :])
+    project.after = "v" * project.before.startswith("v") + offered["latest_version"]  # Copier drops the v of the tag
+    project.outcome = "to update" if offered["update_available"] else "up to date"
+
+
+def check(project: Project, options: argparse.Namespace) -> None:
+    """Refuse what would end in a muddle, while nothing has changed."""
+    folder = project.folder
+    if names := unmerged(folder, ":/"):
+        raise Problem(f"its repository has conflicts to resolve first: {names[0]}")
+    if count := changes(folder):
+        raise Problem(f"uncommitted changes in {files(count)}: commit or stash them first")
+    other = options.commit and git(folder, "branch", "--show-current") != options.branch
+    if other and git(folder, "branch", "--list", options.branch):
+        raise Problem(f"there is a branch {options.branch} already: delete it, or give another --branch")
+
+
+def update(project: Project, options: argparse.Namespace) -> None:
+    """Let Copier update one project, and find out what came of it."""
+    check(project, options)
+    folder = project.folder
+    wanted = [f"--vcs-ref={options.vcs_ref}"] if options.vcs_ref else []
+    status, output = attempt(project, folder, *COPIER, "update", "--trust", "--defaults", *wanted)
+    count, names = changes(folder), unmerged(folder)
+    if status and not names:
+        raise Problem(reason(status, output) + (f" ({files(count)} changed halfway: see the log)" if count else ""))
+    project.after = origin(folder)[1]
+    if names:  # whatever the exit status: by itself Copier ends with 0 on conflicts, too
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        project.outcome, project.detail = "conflicts", f"{files(len(names))}: {', '.join(names[:3])}{more}"
+    elif count:
+        committed = commit(project, options.commit, options.branch) if options.commit else ""
+        project.outcome, project.detail = "updated", files(count) + committed
+    else:
+        project.outcome = "up to date"
+
+
+def commit(project: Project, message: str, branch: str) -> str:
+    """Commit one project's update, and nothing of its neighbours in the repository; a hook may refuse it."""
+    folder = project.folder
+    try:
+        must(project, folder, "git", "add", "--all", "--", ".")
+        if git(folder, "branch", "--show-current") != branch:
+            must(project, folder, "git", "switch", "--quiet", "--create", branch)
+        must(project, folder, "git", "commit", "--quiet", f"--message={message}", "--", ".")
+    except Problem as problem:
+        raise Problem(f"updated and staged, but not committed: {problem}") from None
+    return f", committed on {branch}"
+
+
+# --- all of them ---
+
+
+def serve(projects: Sequence[Project], options: argparse.Namespace) -> None:
+    """Projects of one repository, one after the other; what is wrong with one stops no other."""
+    for project in projects:
+        if stopping.is_set():
+            return
+        try:
+            project.log.unlink(missing_ok=True)
+            if project.url:
+                fetch(project)
+            if not project.folder.is_dir():
+                raise Problem("no such folder")
+            git(project.folder, "rev-parse", "--show-toplevel")
+            template, project.before = origin(project.folder)
+            if ":" not in template and not (project.folder / os.path.expanduser(template)).exists():
+                raise Problem(f"its template is not there: {template}")  # Copier would say that it is not in git
+            look(project) if options.dry_run else update(project, options)
+        except (Problem, OSError, ValueError) as problem:
+            project.outcome, project.detail = "failed", str(problem)
+
+
+def repository(project: Project) -> str:
+    """What may not be in two hands at once. Work trees of one repository share its branches."""
+    with suppress(Problem, OSError):
+        return git(project.folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    return str(project.folder)
+
+
+def serve_all(projects: Sequence[Project], options: argparse.Namespace) -> None:
+    """Repositories in parallel."""
+    groups: dict[str, list[Project]] = {}
+    for project in projects:
+        groups.setdefault(repository(project), []).append(project)
+    with tempfile.TemporaryDirectory(prefix="fleet-", ignore_cleanup_errors=True) as caches:
+
+        def prepare() -> None:
+            worker.cache = str(Path(caches, threading.current_thread().name))
+
+        with ThreadPoolExecutor(options.jobs, initializer=prepare) as pool:
+            futures = [pool.submit(serve, group, options) for group in groups.values()]
+            while wait(futures, timeout=0.5).not_done:
+                if sys.stderr.isatty():
+                    done = sum(project.outcome != "not started" for project in projects)
+                    print(f"\r{done} of {len(projects)} ", end="\r", file=sys.stderr, flush=True)
+            for future in futures:
+                future.result()
+
+
+def stop(*_: object) -> None:
+    """Ctrl-C: what runs comes to its end, so that no project is left halfway; once more, and it is stopped."""
+    if stopping.is_set():
+        for process in list(running):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+    else:
+        stopping.set()
+        os.write(2, b"\nNothing new starts. Ctrl-C once more also stops the updates that run.\n")  # not within a print
+
+
+def table(projects: Sequence[Project]) -> str:
+    """Aligned as a terminal shows it, where a Korean letter is two columns wide."""
+    rows = [("project", "from", "to", "outcome", "detail")]
+    rows += [(p.name, p.before, p.after, p.outcome, p.detail[:160]) for p in projects]
+    shown = [["".join(c if c.isprintable() else "?" for c in normalize("NFC", cell)) for cell in row] for row in rows]
+    widths = [max(map(columns, column)) for column in zip(*shown, strict=True)]
+    padded = [[c + " " * (width - columns(c)) for c, width in zip(row, widths, strict=True)] for row in shown]
+    return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def columns(text: str) -> int:
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
+
+
+def main() -> int:
+    summary, _, rest = str(__doc__).partition("\n\n")
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=summary, epilog=rest, formatter_class=layout)
+    add = parser.add_argument
+    add("list", metavar="LIST", help="a text file, or - for standard input")
+    add("--dry-run", action="store_true", help="only say which version each has, and which release it is offered")
+    add("--vcs-ref", metavar="REF", help="the version to go to (default: the newest release)")
+    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="updates at a time (default: %(default)s)")
+    add("--commit", metavar="MESSAGE", help="commit the updates without conflicts, on a branch of their own")
+    add("--branch", default="copier-update", metavar="NAME", help="the name of that branch (default: %(default)s)")
+    add("--clones", type=Path, metavar="FOLDER", help="where URLs are cloned to (default: fleet/ beside the list)")
+    add("--logs", type=Path, metavar="FOLDER", help="a log a project goes there (default: a temporary folder)")
+    options = parser.parse_args()
+    if not find_spec("copier"):
+        parser.exit(2, "This Python has no Copier. One that has: uvx --from copier python extensions/fleet.py LIST\n")
+    if options.jobs < 1:
+        parser.error("--jobs must be 1 or more")
+    if options.dry_run and (options.vcs_ref or options.commit):
+        parser.error("--dry-run looks for the newest release and changes nothing: leave out --vcs-ref and --commit")
+    try:
+        git(Path(), "check-ref-format", "--branch", options.branch)
+        projects = read_list(options.list, options.clones)
+        logs = options.logs or Path(tempfile.mkdtemp(prefix="fleet-logs-"))
+        logs.mkdir(parents=True, exist_ok=True)
+    except Problem as problem:
+        parser.exit(2, f"{parser.prog}: {problem}\n")
+    except OSError as error:
+        parser.exit(2, f"{parser.prog}: {error.filename}: {error.strerror}\n")
+    for project in projects:
+        project.log = logs / project.log
+    signal.signal(signal.SIGINT, stop)  # an exception could come at any moment, also while one is handled
+    serve_all(projects, options)
+    counts = Counter(project.outcome for project in projects)
+    summary = ", ".join(f"{counts[name]} {name}" for name in OUTCOMES if counts[name])
+    text = f"{table(projects)}\n\n{summary}\nlogs: {logs}"
+    print(text.encode(sys.stdout.encoding, "replace").decode(sys.stdout.encoding))  # not all write Korean
+    return 130 if stopping.is_set() else int(bool(counts["conflicts"] + counts["failed"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
