@@ -35,7 +35,8 @@ HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE.parent
 GO_BACK = "git restore --source=HEAD --staged --worktree ."
 KEPT = "refs/worktree/copier-torch"  # ignored files as they were, while an update runs
-GIT = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-c", "core.safecrlf=false"]
+SETTINGS = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false", "submodule.recurse=false")
+GIT = ["git", *(word for setting in SETTINGS for word in ("-c", setting))]
 RENAMES = ["-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "diff.renameLimit=0"]
 AUTHOR = {f"GIT_{who}_NAME": "copier-torch" for who in ("AUTHOR", "COMMITTER")}
 AUTHOR |= {f"GIT_{who}_EMAIL": "copier-torch@localhost" for who in ("AUTHOR", "COMMITTER")}

@@ -372,6 +372,18 @@ def test_it_refuses_what_would_fail_later(
     assert state(project) == before
 
 
+@pytest.mark.parametrize("lost", ["the version", "the template"])
+def test_nothing_changes_where_the_old_version_can_not_be_read(project: Path, later: Path, lost: str) -> None:
+    answers = project / ".copier-answers.yml"
+    gone = (NEXT, "v8888.0.0") if lost == "the version" else (str(later), str(later / "gone"))
+    assert gone[0] in answers.read_text()
+    answers.write_text(answers.read_text().replace(*gone))
+    save(project)
+    before = state(project)
+    assert update(project, LATER, ok=False).returncode != 0
+    assert state(project) == before
+
+
 # --- failures on the way ---
 
 
