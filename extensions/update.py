@@ -202,6 +202,9 @@ def check(project: Project, paths: set[str], old: Version, new: Version) -> None
         raise Refusal("the repository has conflicts that are not resolved: see `git status`")
     if project.answers_file not in project.head:
         raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, and commit")
+    answers = read_answers(git("show", f"HEAD:./{project.answers_file}", cwd=project.path))
+    if missing := {"package_name", "config_format"} - set(answers):
+        raise Refusal(f"{project.answers_file} lacks {', '.join(sorted(missing))}: bring the line back, and commit")
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))
     if untracked:
         raise Refusal(f"{untracked[0]} is not committed: commit it, or add it to .gitignore")

@@ -24,7 +24,12 @@ Render = Callable[..., Path]
 def run(*command: str | Path, cwd: Path, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command, by default one that must succeed."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=os.environ | env, capture_output=True, text=True
+        [str(part) for part in command],
+        cwd=cwd,
+        env=os.environ | env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     assert not ok or done.returncode == 0, f"{command} in {cwd}:\n{done.stdout}{done.stderr}"
     return done

@@ -323,6 +323,13 @@ def answers_ignored(project: Path) -> str:
     return "git add --force .copier-answers.yml"
 
 
+def answer_gone(project: Path) -> str:
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace("package_name: my_project\n", ""))
+    save(project)
+    return ".copier-answers.yml lacks package_name"
+
+
 def folder_for_file(project: Path) -> str:
     git("mv", "scripts/run.sh", "run.sh", cwd=project)
     (project / "scripts" / "run.sh").mkdir()
@@ -381,6 +388,13 @@ def test_nothing_changes_where_the_old_version_can_not_be_read(project: Path, la
     save(project)
     before = state(project)
     assert update(project, LATER, ok=False).returncode != 0
+    assert state(project) == before
+
+
+def test_nothing_changes_where_nobody_answers_the_questions(project: Path) -> None:
+    before = state(project)
+    done = run(sys.executable, "-m", "copier", "update", "--trust", "--vcs-ref", LATER, cwd=project, ok=False)
+    assert done.returncode != 0
     assert state(project) == before
 
 

@@ -1,5 +1,6 @@
 """A project made by an earlier version takes over what changed, and keeps what its owner wrote."""
 
+import ast
 import itertools
 import os
 import re
@@ -496,6 +497,20 @@ def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, templ
 def test_the_readme_shows_an_update_as_it_is(template: Path) -> None:
     said = run("bench/transcript.sh", cwd=template, COPIER=f"{sys.executable} -m copier").stdout
     assert said in (ROOT / "README.md").read_text()
+
+
+# --- what the scripts need ---
+
+
+@pytest.mark.parametrize("name", ["update", "adopt", "fleet"])
+def test_a_script_imports_only_what_stands_beside_copier(name: str) -> None:
+    beside = {"copier", "jinja2", "packaging", "pathspec", "plumbum", "yaml"}
+    nodes = list(ast.walk(ast.parse((ROOT / "extensions" / f"{name}.py").read_text())))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {module.partition(".")[0] for module in modules} <= sys.stdlib_module_names | beside
+    private = [ast.unparse(n) for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n).startswith("copier._")]
+    assert not private
 
 
 # --- releases ---
