@@ -236,12 +236,8 @@ def check(project: Project, paths: set[str], old: Version, new: Version) -> None
     if ways:
         blobs = {path: ("100644", write_blob(project.path, (project.path / path).read_bytes())) for path in ways}
         tree = write_tree(project.path, blobs)
-        git(
-            "update-ref",
-            KEPT,
-            git("commit-tree", "-m", "ignored", tree, cwd=project.path, env=AUTHOR).strip(),
-            cwd=project.path,
-        )
+        commit = git("commit-tree", "-m", "ignored", tree, cwd=project.path, env=AUTHOR).strip()
+        git("update-ref", KEPT, commit, cwd=project.path)
         back += f" && git restore --source={KEPT} --worktree -- {shlex.join(ways)}"
     print(*news(old, new), f"If this is interrupted, go back with\n    {back}\n", sep="\n\n", flush=True)
 
@@ -292,7 +288,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index-of-project"))}
         repository = git("rev-parse", "--absolute-git-dir", cwd=project.path).rstrip("\n")
         where = [f"--git-dir={repository}", f"--work-tree={work}", "-c", "core.fileMode=true"]
-        git(*where, "add", "--force", "--all", "--", f"./{project.prefix}", cwd=work, env=env)
+        git(*where, "add", "--force", "--all", "--", ".", cwd=root, env=env)
         stored = read_tree(project.path, git(*where, "write-tree", cwd=work, env=env).strip())
         tree = {path.removeprefix(project.prefix): entry for path, entry in stored.items()}
         tree = {path: entry for path, entry in tree.items() if path.rpartition("/")[2] != ".gitattributes"}
@@ -385,7 +381,9 @@ def prepare(project: Project, update: Update) -> Sides:
     if any(update.new.get(key) != value for key, value in update.old.items()):
         try:
             start = rendered(project, update.old_ref, {**update.old, **update.new})
-        except Exception as error:
+        except Refusal:
+            raise
+        except Exception as error:  # Copier's, for an answer: of several classes
             start = None
             notes.append(f"{update.old_ref} doesn't take the new answers ({error}), so files of yours were merged too.")
 
@@ -502,10 +500,9 @@ def merge(project: Project, sides: Sides, names: tuple[str, str]) -> Merged:
     """Merge the sides; `names` stand at the marks of conflicts."""
 
     def commit(tree: Tree, *parents: str) -> str:
-        given = [word for parent in parents for word in ("-p", parent)]
-        return git(
-            "commit-tree", "-m", "-", *given, write_tree(project.path, tree), cwd=project.path, env=AUTHOR
-        ).strip()
+        after = [word for parent in parents for word in ("-p", parent)]
+        written = write_tree(project.path, tree)
+        return git("commit-tree", "-m", "-", *after, written, cwd=project.path, env=AUTHOR).strip()
 
     base = commit(sides.base)
     ours, theirs = commit(sides.yours, base), commit(sides.template, base)

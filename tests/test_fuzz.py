@@ -229,8 +229,8 @@ def test_an_update_loses_nothing(
 
     touched = {name for name, was in begun.items() if before.get(name) != was} | (set(before) - set(begun))
     touched_names = {Path(name).name for name in touched}
-    if "__main__.py" in touched_names:
-        touched_names |= {"cli.py"}
+    moves = update_script.declared(update_script.Version(start), update_script.Version(target))
+    touched_names |= {Path(update_script.follow(name, moves)).name for name in touched}
     for name, content in made.items():
         if is_yours(name) or name == ".copier-answers.yml" or Path(name).name in touched_names or name in conflicts:
             continue

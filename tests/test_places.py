@@ -131,7 +131,7 @@ def test_in_a_folder_of_a_larger_repository(fresh: Path, tmp_path: Path) -> None
     (top / "neighbour" / "Makefile").write_text("# not ours\n")
     (top / ".gitattributes").write_text("*.md text eol=lf\n")
     save(top)
-    project = begun(fresh, top / "work" / "a project")
+    project = begun(fresh, top / "work" / "a [new] project")
     (top / "neighbour" / "Makefile").write_text("# staged\n")
     git("add", "neighbour", cwd=top)
     (top / "neighbour" / "untracked").write_text("")
