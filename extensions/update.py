@@ -15,175 +15,37 @@ touched, so whatever fails, or is killed, leaves HEAD as it was, and one printed
 import ast
 import glob
 import io
-import itertools
 import os
 import re
 import shlex
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import yaml
 from packaging.version import Version
+from update_sides import Sides, Update, is_yours, prepare
+from update_trees import (
+    AUTHOR,
+    KEPT,
+    RENAMES,
+    TEMPLATE,
+    Entry,
+    Project,
+    Refusal,
+    Tree,
+    git,
+    listed,
+    read_blob,
+    read_tree,
+    template_paths,
+    write_blob,
+    write_tree,
+)
 
-HERE = Path(__file__).resolve().parent
-TEMPLATE = HERE.parent
 GO_BACK = "git restore --source=HEAD --staged --worktree ."
-KEPT = "refs/worktree/copier-torch"  # ignored files as they were, while an update runs
-SETTINGS = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false", "submodule.recurse=false")
-GIT = ["git", *(word for setting in SETTINGS for word in ("-c", setting))]
-RENAMES = ["-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "diff.renameLimit=0"]
-AUTHOR = {f"GIT_{who}_NAME": "copier-torch" for who in ("AUTHOR", "COMMITTER")}
-AUTHOR |= {f"GIT_{who}_EMAIL": "copier-torch@localhost" for who in ("AUTHOR", "COMMITTER")}
-
-Entry: TypeAlias = tuple[str, str]  # mode, object id
-Tree: TypeAlias = dict[str, Entry]  # by path, relative to the project
-
-
-class Refusal(Exception):
-    """What keeps an update from being made, and what to do about it."""
-
-
-# --- git ---
-
-
-def git(
-    *arguments: str | Path, cwd: Path, given: str = "", ok: Iterable[int] = (0,), env: Mapping[str, str] | None = None
-) -> str:
-    """What a git command prints; paths that are no UTF-8 survive. Refusal if it fails."""
-    done = subprocess.run(
-        [*GIT, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        input=os.fsencode(given),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode not in ok:
-        raise Refusal(f"git {arguments[0]}: {os.fsdecode(done.stderr).strip()}")
-    return os.fsdecode(done.stdout)
-
-
-def listed(text: str) -> list[str]:
-    """The items of a list that ends each with NUL."""
-    return text.split("\0")[:-1]
-
-
-def read_tree(cwd: Path, tree: str) -> Tree:
-    """All files of a tree."""
-    entries = (line.split("\t", 1) for line in listed(git("ls-tree", "-r", "-z", "--full-tree", tree, cwd=cwd)))
-    return {path: (what.split()[0], what.split()[2]) for what, path in entries}
-
-
-def write_tree(cwd: Path, tree: Tree) -> str:
-    """The id of a tree of these files."""
-    with tempfile.TemporaryDirectory() as folder:
-        index = str(Path(folder, "index"))
-        entries = "".join(f"{mode} {oid}\t{path}\0" for path, (mode, oid) in tree.items())
-        git("update-index", "-z", "--index-info", cwd=cwd, given=entries, env={"GIT_INDEX_FILE": index})
-        return git("write-tree", cwd=cwd, env={"GIT_INDEX_FILE": index}).strip()
-
-
-def read_blob(cwd: Path, oid: str) -> bytes:
-    return subprocess.run([*GIT, "cat-file", "blob", oid], cwd=cwd, capture_output=True, check=True).stdout
-
-
-def write_blob(cwd: Path, content: bytes) -> str:
-    command = [*GIT, "hash-object", "-w", "--stdin"]
-    return subprocess.run(command, cwd=cwd, input=content, capture_output=True, check=True).stdout.decode().strip()
-
-
-def renames(cwd: Path, old: Tree, new: Tree) -> dict[str, str]:
-    """Where files went, as far as git can tell."""
-    trees = [write_tree(cwd, old), write_tree(cwd, new)]
-    found = listed(git(*RENAMES, "diff-tree", "-r", "-z", "-M", "--name-status", "--diff-filter=R", *trees, cwd=cwd))
-    return dict(zip(found[1::3], found[2::3], strict=True))
-
-
-# --- the project's files on disk ---
-
-
-@dataclass
-class Project:
-    """A project in a git repository, maybe in a folder of it.
-
-    Attributes:
-        path: the project's folder.
-        answers_file: relative to it.
-        top: the repository's folder.
-        prefix: from there to the project; "" or with a slash at the end.
-    """
-
-    path: Path
-    answers_file: str
-    top: Path = field(init=False)
-    prefix: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.top = Path(git("rev-parse", "--show-toplevel", cwd=self.path).rstrip("\n"))
-        self.prefix = git("rev-parse", "--show-prefix", cwd=self.path).rstrip("\n")
-
-    @cached_property
-    def head(self) -> Tree:
-        """What is committed, with paths relative to the project."""
-        return read_tree(self.path, f"HEAD:{self.prefix.rstrip('/')}" if self.prefix else "HEAD")
-
-    def in_the_way(self, template_paths: Iterable[str]) -> list[str]:
-        """Files on disk, in no commit, where Copier may write or delete: at a path of the template, or a reject."""
-        tracked = self.head
-        found = {path for pattern in template_paths for path in glob.glob(pattern, root_dir=self.path)}
-        found |= {f"{path}.rej" for path in tracked}
-        return sorted(path for path in found - set(tracked) if (self.path / path).is_file())
-
-    def occupied(self, path: str) -> str | None:
-        """What stands on disk in the place of a path, though in no commit: itself, or no folder where one should be."""
-        tracked = self.head
-        for place in (path, *map(str, Path(path).parents)):
-            disk = self.path / place
-            real_folder = place != path and disk.is_dir() and not disk.is_symlink()
-            if place not in tracked and os.path.lexists(disk) and not real_folder:
-                return place
-        return None
-
-    def lay(self, tree: str) -> None:
-        """Make index and work tree of the project those of a tree of the repository; ignored files stay."""
-        git("restore", f"--source={tree}", "--staged", "--worktree", "--", ".", cwd=self.path)
-
-    def go_back(self, template_paths: Iterable[str]) -> None:
-        """Undo what Copier did: back to HEAD and to the ignored files that `check` kept."""
-        self.lay("HEAD")
-        kept = read_tree(self.path, KEPT) if git("rev-parse", "-q", "--verify", KEPT, cwd=self.path, ok=(0, 1)) else {}
-        for path in self.in_the_way(template_paths):
-            file = self.path / path
-            if path not in kept:
-                file.unlink()
-                for folder in itertools.takewhile(lambda f: f != self.path and not any(f.iterdir()), file.parents):
-                    folder.rmdir()
-            elif file.read_bytes() != (content := read_blob(self.path, kept[path][1])):
-                file.write_bytes(content)
-        for path in kept:
-            if not (self.path / path).exists():
-                (self.path / path).parent.mkdir(parents=True, exist_ok=True)
-                (self.path / path).write_bytes(read_blob(self.path, kept[path][1]))
-
-
-def template_paths(ref: str) -> set[str]:
-    """Patterns of all paths that a version of the template can give to a project, whatever the answers."""
-    patterns = set()
-    root = "template/project/"
-    for source in listed(git("ls-tree", "-r", "-z", "--name-only", "--full-tree", ref, root, cwd=TEMPLATE)):
-        name = source.removeprefix(root).removesuffix(".jinja").replace("{{ _copier_conf.sep }}", "/")
-        parts = re.split(r"{% if .*?%}(.*?){% endif %}", re.sub(r"{{.*?}}", "*", name))
-        for chosen in itertools.product((True, False), repeat=len(parts) // 2):
-            path = "".join(part for i, part in enumerate(parts) if i % 2 == 0 or chosen[i // 2])
-            if all(path.split("/")):  # a folder without a name is not made
-                patterns.add(path.replace("./", "", 1) if path.startswith("./") else path)
-    return patterns - {"*"}  # the answers file
 
 
 # --- before Copier's part ---
@@ -248,234 +110,6 @@ def news(old: Version, new: Version) -> Iterator[str]:
         name = section.split()[1]
         if new.is_devrelease if name == "Unreleased" else old < Version(name) <= new:
             yield section.strip()
-
-
-# --- the two versions ---
-
-
-@dataclass
-class Update:
-    """The two versions of the template (a ref each, and what it means), with the answers given to each."""
-
-    old_ref: str
-    new_ref: str
-    old_version: Version
-    new_version: Version
-    old: dict[str, Any]
-    new: dict[str, Any]
-
-
-def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
-    """A version of the template with these answers, as the project's repository would store it."""
-    import copier
-
-    with tempfile.TemporaryDirectory() as folder:
-        source, work = Path(folder, "template"), Path(folder, "work")
-        env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-        git("read-tree", ref, cwd=TEMPLATE, env=env)
-        git("checkout-index", "--all", f"--prefix={source}/", cwd=TEMPLATE, env=env)
-        root = work / project.prefix
-        copier.run_copy(str(source), root, data=dict(answers), defaults=True, quiet=True, overwrite=True)
-        # The project's attributes say how files are stored (line ends, LFS), not those of the render.
-        own = {path for path in work.rglob(".gitattributes") if path.is_file()}
-        texts = {path: path.read_bytes() for path in own}
-        for path in own:
-            path.unlink()
-        for name, (_, oid) in read_tree(project.path, "HEAD").items():
-            if name.rpartition("/")[2] == ".gitattributes":
-                (work / name).parent.mkdir(parents=True, exist_ok=True)
-                (work / name).write_bytes(read_blob(project.path, oid))
-        env = {"GIT_INDEX_FILE": str(Path(folder, "index-of-project"))}
-        repository = git("rev-parse", "--absolute-git-dir", cwd=project.path).rstrip("\n")
-        where = [f"--git-dir={repository}", f"--work-tree={work}", "-c", "core.fileMode=true"]
-        git(*where, "add", "--force", "--all", "--", ".", cwd=root, env=env)
-        stored = read_tree(project.path, git(*where, "write-tree", cwd=work, env=env).strip())
-        tree = {path.removeprefix(project.prefix): entry for path, entry in stored.items()}
-        tree = {path: entry for path, entry in tree.items() if path.rpartition("/")[2] != ".gitattributes"}
-        for path, text in texts.items():
-            tree[path.relative_to(root).as_posix()] = ("100644", write_blob(project.path, text))
-    tree.pop(project.answers_file, None)  # Copier writes it
-    return tree
-
-
-# --- what steers the merge ---
-
-
-def regex(pattern: str) -> str:
-    """`*` is a part of a name, `**` any number of folders and names; each is a group."""
-    wild = {"**": "(.*)", "*": "([^/]*)"}
-    return "".join(wild.get(part) or re.escape(part) for part in re.split(r"(\*\*?)", pattern))
-
-
-@cache
-def owners() -> dict[str, str]:
-    """`yours` or `baseline`, by pattern."""
-    lists = yaml.safe_load((HERE / "ownership.yml").read_text(encoding="utf-8"))
-    return {pattern: owner for owner, reasons in lists.items() for pattern in reasons}
-
-
-def is_yours(path: str) -> bool:
-    """Whether a generated file belongs to the owner once the project is made."""
-    fitting = [pattern for pattern in owners() if re.fullmatch(regex(pattern), path)]
-    return bool(fitting) and owners()[max(fitting, key=len)] == "yours"
-
-
-@dataclass
-class Move:
-    """Paths of the old version, and the path in the new one that holds what they held (None: nothing does)."""
-
-    sources: list[str]
-    target: str | None
-
-    def follow(self, path: str) -> str | None:
-        """The target for a path that is a source, with what its wild cards stand for."""
-        for source in self.sources if self.target else ():
-            if found := re.fullmatch(regex(source), path):
-                stars = iter(found.groups())
-                return re.sub(r"\*\*?", lambda _, stars=stars: next(stars), str(self.target))  # type: ignore[misc]
-        return None
-
-
-def declared(old: Version, new: Version) -> list[Move]:
-    """What moves.yml says of the versions after `old`, up to `new`; oldest first."""
-    by_version = yaml.safe_load((HERE / "moves.yml").read_text(encoding="utf-8"))
-    wanted = sorted((name for name in by_version if old < Version(name) <= new), key=Version)
-    return [Move(move["from"], move.get("to")) for name in wanted for move in by_version[name]]
-
-
-def follow(path: str, moves: list[Move]) -> str:
-    """Where a file is after all moves of one path to one."""
-    for move in moves:
-        if len(move.sources) == 1:
-            path = move.follow(path) or path
-    return path
-
-
-# --- three trees ---
-
-
-@dataclass
-class Sides:
-    """What git is to merge, and what the report says beside it."""
-
-    base: Tree
-    yours: Tree
-    template: Tree
-    came_from: dict[str, str]  # where the template has a file now, and where it was in the project
-    moved_away: set[str] = field(default_factory=set)  # what the template has elsewhere, as git sees it
-    kept: list[str] = field(default_factory=list)  # files of the owner that the new version would start differently
-    notes: list[str] = field(default_factory=list)
-
-
-def prepare(project: Project, update: Update) -> Sides:
-    """The three trees, with all done to them that no merge could know of."""
-    base = rendered(project, update.old_ref, update.old)
-    same = (update.old_ref, update.old) == (update.new_ref, update.new)
-    template = dict(base) if same else rendered(project, update.new_ref, update.new)
-    yours = {path: entry for path, entry in project.head.items() if path != project.answers_file}
-    notes = []
-
-    # Changed answers reach the owner's files, a changed version does not: they start as the old version with the new
-    # answers. Where the old version doesn't know an answer, such as a new kind of data, all is merged.
-    start: Tree | None = dict(base)
-    if any(update.new.get(key) != value for key, value in update.old.items()):
-        try:
-            start = rendered(project, update.old_ref, {**update.old, **update.new})
-        except Refusal:
-            raise
-        except Exception as error:  # Copier's, for an answer: of several classes
-            start = None
-            notes.append(f"{update.old_ref} doesn't take the new answers ({error}), so files of yours were merged too.")
-
-    moves = declared(update.old_version, update.new_version)
-    was, now = update.old["package_name"], update.new["package_name"]
-    all_moves = [Move([f"src/{was}/**"], f"src/{now}/**"), *moves]
-    places = {path: follow(path, all_moves) for path in [*base, *yours]}
-    taken = {path for path, place in places.items() if place != path and (place in base or place in yours)}
-
-    def moved(tree: Tree) -> Tree:
-        return {path if path in taken else follow(path, all_moves): entry for path, entry in tree.items()}
-
-    came_from = {path if path in taken else place: path for path, place in places.items()}
-    sides = Sides(moved(base), moved(yours), template, came_from, notes=notes)
-    start = moved(start) if start else {}
-    join(sides, start, moves)
-    for path in filter(is_yours, start):
-        if path in sides.yours and template.get(path) != start[path]:
-            sides.kept.append(path)
-        template[path] = start[path]
-    keep_configs(sides, update)
-    keep_folders(sides)
-    keep_own(project, sides)
-    return sides
-
-
-def join(sides: Sides, start: Tree, moves: list[Move]) -> None:
-    """Several files that become one do so where the owner has changed none of them."""
-    for move in moves:
-        joined: dict[str, list[str]] = {}
-        for path in {**sides.base, **start} if len(move.sources) > 1 else ():
-            if target := move.follow(path):
-                joined.setdefault(target, []).append(path)
-        for target, paths in joined.items():
-            if all(sides.yours.get(path) == sides.base.get(path) for path in paths):
-                for path in paths:
-                    start.pop(path, None)
-            elif sides.template.pop(target, None):
-                sides.notes.append(f"{target} is not there: you changed what it would join ({', '.join(paths)}).")
-
-
-def keep_configs(sides: Sides, update: Update) -> None:
-    """A change of `config_format` leaves the owner's configs as they are: all four formats load."""
-    was, now = (answers["config_format"] for answers in (update.old, update.new))
-    if was == now:
-        return
-    for path in [path for path in sides.base if re.fullmatch(rf"configs/[^/]+\.{was}", path)]:
-        sides.template.pop(f"{path.removesuffix(was)}{now}", None)
-        sides.template[path] = sides.base[path]
-    names = sorted(Path(path).stem for path in sides.yours if re.fullmatch(rf"configs/[^/]+\.{was}", path))
-    if names:
-        command = f"python -m {update.new['package_name']} config configs/train.{was} configs/$name.{was}"
-        sides.notes.append(
-            f"Your configs stay as they are; the commands now look for {now} by default. To convert them:\n"
-            f"    for name in {' '.join(names)}; do\n"
-            f"      {command} --to {now} --last > configs/$name.{now}\n"
-            f"    done && git rm configs/*.{was} && git add configs"
-        )
-
-
-def keep_folders(sides: Sides) -> None:
-    """`loss/` becomes `loss.py` only where it holds no other file than the template's."""
-    for path in [path for path in sides.template if path.endswith(".py") and path not in sides.base]:
-        folder = path.removesuffix(".py") + "/"
-        started = {p: entry for p, entry in sides.base.items() if p.startswith(folder)}
-        own = [p for p in sides.yours if p.startswith(folder) and p not in started]
-        if started and own and not any(p.startswith(folder) for p in sides.template):
-            del sides.template[path]
-            sides.template |= started
-            sides.notes.append(f"{folder} stays a folder, for {', '.join(own)}. Both layouts work.")
-
-
-def keep_own(project: Project, sides: Sides) -> None:
-    """What the owner deleted stays deleted, what they own is not removed, and what git ignores is not in the trees."""
-    base, yours, template = sides.base, sides.yours, sides.template
-    by_owner, by_template = renames(project.path, base, yours), renames(project.path, base, template)
-    sides.came_from |= {new: sides.came_from[old] for old, new in by_template.items()}
-    sides.moved_away = set(by_template)
-    for path in list(base):
-        if path not in yours and path not in by_owner:
-            del base[path]
-            template.pop(path, None)
-            template.pop(by_template.get(path, ""), None)
-        elif is_yours(path) and path not in template and path not in by_template and yours.get(path) != base[path]:
-            template[path] = base[path]
-            sides.kept.append(path)
-    for path in [path for path in template if path not in base]:
-        if path in yours and is_yours(path):
-            del template[path]
-        elif path not in yours and (place := project.occupied(path)):
-            del template[path]
-            sides.notes.append(f"{path} was left out: git ignores {place}, which is in its place.")
 
 
 # --- the merge ---

@@ -167,9 +167,18 @@ def in_project(project: Path, *command: str | Path, ok: bool = True) -> subproce
     return run(sys.executable, *command, cwd=project, ok=ok, PYTHONPATH=str(project / "src"))
 
 
-@pytest.fixture(scope="session")
-def update_script() -> ModuleType:
-    """`extensions/update.py`, imported."""
+def extension(name: str) -> ModuleType:
+    """A script of `extensions/`, imported."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "extensions")
-        return importlib.import_module("update")
+        return importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def update_script() -> ModuleType:
+    return extension("update")
+
+
+@pytest.fixture(scope="session")
+def update_sides() -> ModuleType:
+    return extension("update_sides")

@@ -179,10 +179,11 @@ def test_an_update_loses_nothing(
     template: Path,
     releases: list[str],
     update_script: ModuleType,
+    update_sides: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rng, is_yours = random.Random(seed), update_script.is_yours
+    rng, is_yours = random.Random(seed), update_sides.is_yours
     old = {key: rng.choice(values) for key, values in ANSWERS.items()}
     new = {key: rng.choice(values) for key, values in ANSWERS.items() if rng.random() < 0.15}
     start = rng.choice([*releases, NEXT])
@@ -229,8 +230,8 @@ def test_an_update_loses_nothing(
 
     touched = {name for name, was in begun.items() if before.get(name) != was} | (set(before) - set(begun))
     touched_names = {Path(name).name for name in touched}
-    moves = update_script.declared(update_script.Version(start), update_script.Version(target))
-    touched_names |= {Path(update_script.follow(name, moves)).name for name in touched}
+    moves = update_sides.declared(update_sides.Version(start), update_sides.Version(target))
+    touched_names |= {Path(update_sides.follow(name, moves)).name for name in touched}
     for name, content in made.items():
         if is_yours(name) or name == ".copier-answers.yml" or Path(name).name in touched_names or name in conflicts:
             continue
@@ -253,7 +254,7 @@ def test_an_update_loses_nothing(
         assert "nothing to do" in update(project, target).stdout
         assert tree(project) == after, "a second update changes nothing"
     else:  # the same without Copier's part, which takes most of the time
-        monkeypatch.setattr(update_script, "TEMPLATE", clone)
+        monkeypatch.setattr(update_sides, "TEMPLATE", clone)
         again = update_script.Project(project, ".copier-answers.yml")
         answers = update_script.read_answers((project / ".copier-answers.yml").read_text())
         version = update_script.Version(target)

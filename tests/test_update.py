@@ -92,7 +92,7 @@ def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
 
 @several
 def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is_but_for_what_is_its_owners(
-    answers: dict[str, str], releases: list[str], template: Path, update_script: ModuleType, tmp_path: Path
+    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
 ) -> None:
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
@@ -103,38 +103,36 @@ def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is_but_for_
         now = tree(project)
         assert set(now) == set(fresh)
         for name, content in now.items():
-            assert content == (start[name] if update_script.is_yours(name) and name in start else fresh[name]), name
+            assert content == (start[name] if update_sides.is_yours(name) and name in start else fresh[name]), name
 
 
 @several
 def test_each_generated_file_has_an_owner(
-    answers: dict[str, str], releases: list[str], template: Path, update_script: ModuleType, tmp_path: Path
+    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
 ) -> None:
     for version in [*releases, NEXT]:
         copy(template, tmp_path / version, version, **answers)
         for name in tree(tmp_path / version):
-            fitting = [p for p in update_script.owners() if re.fullmatch(update_script.regex(p), name)]
+            fitting = [p for p in update_sides.owners() if re.fullmatch(update_sides.regex(p), name)]
             longest = [p for p in fitting if len(p) == max(map(len, fitting))]
             assert len(longest) == 1, f"{name} of {version}: extensions/ownership.yml has {fitting or 'no line for it'}"
 
 
-def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(
-    render: Render, update_script: ModuleType
-) -> None:
+def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Render, update_sides: ModuleType) -> None:
     lists = yaml.safe_load((ROOT / "extensions" / "ownership.yml").read_text())
     assert set(lists) == {"yours", "baseline"}
     names = {name for answers in MANY for name in tree(render(**answers))}
     for reasons in lists.values():
         for pattern, reason in reasons.items():
             assert reason, pattern
-            assert any(re.fullmatch(update_script.regex(pattern), name) for name in names | {".copier-answers.yml"}), (
+            assert any(re.fullmatch(update_sides.regex(pattern), name) for name in names | {".copier-answers.yml"}), (
                 pattern
             )
 
 
 @several
 def test_what_is_gone_since_the_release_before_is_declared_in_moves(
-    answers: dict[str, str], releases: list[str], template: Path, update_script: ModuleType, tmp_path: Path
+    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
 ) -> None:
     versions = [*releases, NEXT]
     trees = {}
@@ -142,9 +140,9 @@ def test_what_is_gone_since_the_release_before_is_declared_in_moves(
         copy(template, tmp_path / version, version, **answers)
         trees[version] = tree(tmp_path / version)
     for before, after in itertools.pairwise(versions):
-        moves = update_script.declared(update_script.Version(before), update_script.Version(after))
+        moves = update_sides.declared(update_sides.Version(before), update_sides.Version(after))
         for name in set(trees[before]) - set(trees[after]):
-            fitting = [m for m in moves if any(re.fullmatch(update_script.regex(s), name) for s in m.sources)]
+            fitting = [m for m in moves if any(re.fullmatch(update_sides.regex(s), name) for s in m.sources)]
             assert fitting, f"{name} of {before} is not in {after}: declare it in extensions/moves.yml"
             assert all(m.target is None or m.follow(name) in trees[after] for m in fitting), name
 
@@ -192,7 +190,7 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
 
 
 @slow
-def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_script: ModuleType, tmp_path: Path) -> None:
+def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_sides: ModuleType, tmp_path: Path) -> None:
     root = "template/project/{% if data_kind == 'image_classification' %}.{% endif %}/src/{{ package_name }}"
 
     def change(clone: Path) -> None:
@@ -502,9 +500,9 @@ def test_the_readme_shows_an_update_as_it_is(template: Path) -> None:
 # --- what the scripts need ---
 
 
-@pytest.mark.parametrize("name", ["update", "adopt", "fleet"])
+@pytest.mark.parametrize("name", ["update", "update_sides", "update_trees", "adopt", "fleet"])
 def test_a_script_imports_only_what_stands_beside_copier(name: str) -> None:
-    beside = {"copier", "jinja2", "packaging", "pathspec", "plumbum", "yaml"}
+    beside = {"copier", "jinja2", "packaging", "pathspec", "plumbum", "yaml", "update_sides", "update_trees"}
     nodes = list(ast.walk(ast.parse((ROOT / "extensions" / f"{name}.py").read_text())))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}

@@ -1,0 +1,165 @@
+"""Trees of git, and the project on disk: what `update.py` does without knowing anything of templates."""
+
+import glob
+import itertools
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+TEMPLATE = Path(__file__).resolve().parents[1]
+KEPT = "refs/worktree/copier-torch"  # ignored files as they were, while an update runs
+SETTINGS = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false", "submodule.recurse=false")
+GIT = ["git", *(word for setting in SETTINGS for word in ("-c", setting))]
+RENAMES = ["-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "diff.renameLimit=0"]
+AUTHOR = {f"GIT_{who}_NAME": "copier-torch" for who in ("AUTHOR", "COMMITTER")}
+AUTHOR |= {f"GIT_{who}_EMAIL": "copier-torch@localhost" for who in ("AUTHOR", "COMMITTER")}
+
+Entry: TypeAlias = tuple[str, str]  # mode, object id
+Tree: TypeAlias = dict[str, Entry]  # by path, relative to the project
+
+
+class Refusal(Exception):
+    """What keeps an update from being made, and what to do about it."""
+
+
+# --- git ---
+
+
+def git(
+    *arguments: str | Path, cwd: Path, given: str = "", ok: Iterable[int] = (0,), env: Mapping[str, str] | None = None
+) -> str:
+    """What a git command prints; paths that are no UTF-8 survive. Refusal if it fails."""
+    done = subprocess.run(
+        [*GIT, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        input=os.fsencode(given),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode not in ok:
+        raise Refusal(f"git {arguments[0]}: {os.fsdecode(done.stderr).strip()}")
+    return os.fsdecode(done.stdout)
+
+
+def listed(text: str) -> list[str]:
+    """The items of a list that ends each with NUL."""
+    return text.split("\0")[:-1]
+
+
+def read_tree(cwd: Path, tree: str) -> Tree:
+    """All files of a tree."""
+    entries = (line.split("\t", 1) for line in listed(git("ls-tree", "-r", "-z", "--full-tree", tree, cwd=cwd)))
+    return {path: (what.split()[0], what.split()[2]) for what, path in entries}
+
+
+def write_tree(cwd: Path, tree: Tree) -> str:
+    """The id of a tree of these files."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = str(Path(folder, "index"))
+        entries = "".join(f"{mode} {oid}\t{path}\0" for path, (mode, oid) in tree.items())
+        git("update-index", "-z", "--index-info", cwd=cwd, given=entries, env={"GIT_INDEX_FILE": index})
+        return git("write-tree", cwd=cwd, env={"GIT_INDEX_FILE": index}).strip()
+
+
+def read_blob(cwd: Path, oid: str) -> bytes:
+    return subprocess.run([*GIT, "cat-file", "blob", oid], cwd=cwd, capture_output=True, check=True).stdout
+
+
+def write_blob(cwd: Path, content: bytes) -> str:
+    command = [*GIT, "hash-object", "-w", "--stdin"]
+    return subprocess.run(command, cwd=cwd, input=content, capture_output=True, check=True).stdout.decode().strip()
+
+
+def renames(cwd: Path, old: Tree, new: Tree) -> dict[str, str]:
+    """Where files went, as far as git can tell."""
+    trees = [write_tree(cwd, old), write_tree(cwd, new)]
+    found = listed(git(*RENAMES, "diff-tree", "-r", "-z", "-M", "--name-status", "--diff-filter=R", *trees, cwd=cwd))
+    return dict(zip(found[1::3], found[2::3], strict=True))
+
+
+# --- the project's files on disk ---
+
+
+@dataclass
+class Project:
+    """A project in a git repository, maybe in a folder of it.
+
+    Attributes:
+        path: the project's folder.
+        answers_file: relative to it.
+        top: the repository's folder.
+        prefix: from there to the project; "" or with a slash at the end.
+    """
+
+    path: Path
+    answers_file: str
+    top: Path = field(init=False)
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.top = Path(git("rev-parse", "--show-toplevel", cwd=self.path).rstrip("\n"))
+        self.prefix = git("rev-parse", "--show-prefix", cwd=self.path).rstrip("\n")
+
+    @cached_property
+    def head(self) -> Tree:
+        """What is committed, with paths relative to the project."""
+        return read_tree(self.path, f"HEAD:{self.prefix.rstrip('/')}" if self.prefix else "HEAD")
+
+    def in_the_way(self, template_paths: Iterable[str]) -> list[str]:
+        """Files on disk, in no commit, where Copier may write or delete: at a path of the template, or a reject."""
+        tracked = self.head
+        found = {path for pattern in template_paths for path in glob.glob(pattern, root_dir=self.path)}
+        found |= {f"{path}.rej" for path in tracked}
+        return sorted(path for path in found - set(tracked) if (self.path / path).is_file())
+
+    def occupied(self, path: str) -> str | None:
+        """What stands on disk in the place of a path, though in no commit: itself, or no folder where one should be."""
+        tracked = self.head
+        for place in (path, *map(str, Path(path).parents)):
+            disk = self.path / place
+            real_folder = place != path and disk.is_dir() and not disk.is_symlink()
+            if place not in tracked and os.path.lexists(disk) and not real_folder:
+                return place
+        return None
+
+    def lay(self, tree: str) -> None:
+        """Make index and work tree of the project those of a tree of the repository; ignored files stay."""
+        git("restore", f"--source={tree}", "--staged", "--worktree", "--", ".", cwd=self.path)
+
+    def go_back(self, template_paths: Iterable[str]) -> None:
+        """Undo what Copier did: back to HEAD and to the ignored files that `check` kept."""
+        self.lay("HEAD")
+        kept = read_tree(self.path, KEPT) if git("rev-parse", "-q", "--verify", KEPT, cwd=self.path, ok=(0, 1)) else {}
+        for path in self.in_the_way(template_paths):
+            file = self.path / path
+            if path not in kept:
+                file.unlink()
+                for folder in itertools.takewhile(lambda f: f != self.path and not any(f.iterdir()), file.parents):
+                    folder.rmdir()
+            elif file.read_bytes() != (content := read_blob(self.path, kept[path][1])):
+                file.write_bytes(content)
+        for path in kept:
+            if not (self.path / path).exists():
+                (self.path / path).parent.mkdir(parents=True, exist_ok=True)
+                (self.path / path).write_bytes(read_blob(self.path, kept[path][1]))
+
+
+def template_paths(ref: str) -> set[str]:
+    """Patterns of all paths that a version of the template can give to a project, whatever the answers."""
+    patterns = set()
+    root = "template/project/"
+    for source in listed(git("ls-tree", "-r", "-z", "--name-only", "--full-tree", ref, root, cwd=TEMPLATE)):
+        name = source.removeprefix(root).removesuffix(".jinja").replace("{{ _copier_conf.sep }}", "/")
+        parts = re.split(r"{% if .*?%}(.*?){% endif %}", re.sub(r"{{.*?}}", "*", name))
+        for chosen in itertools.product((True, False), repeat=len(parts) // 2):
+            path = "".join(part for i, part in enumerate(parts) if i % 2 == 0 or chosen[i // 2])
+            if all(path.split("/")):  # a folder without a name is not made
+                patterns.add(path.replace("./", "", 1) if path.startswith("./") else path)
+    return patterns - {"*"}  # the answers file
