@@ -29,11 +29,9 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from update_trees import AUTHOR, GIT, Refusal, check_git
+
 ANSWERS = ".copier-answers.yml"
-# No hook of the project runs, and no setting of its owner keeps a file of the template out.
-SETTINGS = [f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false", "submodule.recurse=false"]
-SELF = {f"GIT_{role}_NAME": "copier-torch" for role in ("AUTHOR", "COMMITTER")}
-SELF |= {f"GIT_{role}_EMAIL": "copier-torch@localhost" for role in ("AUTHOR", "COMMITTER")}
 LICENSES = {  # what their texts say, in lower case and single spaces
     "MIT": "permission is hereby granted, free of charge, .* this permission notice shall be included",
     "Apache-2.0": "^apache license version 2.0",
@@ -54,18 +52,15 @@ Guess: TypeAlias = tuple[str | None, str]  # an answer and where it comes from; 
 Metadata: TypeAlias = list[tuple[str, dict[str, Any]]]  # what each file about the package says, named as setup() does
 
 
-class Refusal(Exception):
-    """Why nothing has changed, and what to do about it."""
-
-
 # --- git ---
 
 
 def attempt(*arguments: str, cwd: Path, given: str = "", **env: str) -> tuple[int, str, str]:
     """Run git: its exit status, what it prints, what it complains of."""
-    command = ["git", *chain.from_iterable(("-c", setting) for setting in SETTINGS), *arguments]
     try:
-        done = subprocess.run(command, cwd=cwd, env=os.environ | env, input=os.fsencode(given), capture_output=True)
+        done = subprocess.run(
+            [*GIT, *arguments], cwd=cwd, env=os.environ | env, input=os.fsencode(given), capture_output=True
+        )
     except FileNotFoundError:
         raise Refusal("there is no git: install 2.38 or newer") from None
     return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip()
@@ -177,9 +172,6 @@ def look(folder: Path, branch: str, clone: Path) -> Project:
         raise Refusal(f"{folder} is not a folder: name the one that holds the project")
     if os.path.lexists(folder / ANSWERS):
         raise Refusal(f"{folder} is made from a template already, {ANSWERS} is there: use `copier update`")
-    found = re.search(r"(\d+)\.(\d+)", git("version", cwd=folder))
-    if not found or (int(found[1]), int(found[2])) < (2, 38):
-        raise Refusal(f"git {found and found[0]} is too old for the updates to come: install 2.38 or newer")
     start = "list data and models in .gitignore, git add --all, git commit"
     status, inside, complaint = attempt("rev-parse", "--is-inside-work-tree", cwd=folder)
     if status:
@@ -193,9 +185,7 @@ def look(folder: Path, branch: str, clone: Path) -> Project:
     status, head, _ = attempt("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=top)
     if status:
         raise Refusal(f"{top} has no commit yet; there: {start}")
-    for state in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
-        if (top / git("rev-parse", "--git-path", state, cwd=top).removesuffix("\n")).exists():
-            raise Refusal(f"a merge or rebase is under way in {top}: finish or abort it, as `git status` says")
+    check_git(top)
     changes = git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", cwd=top).split("\0")[:-1]
     if changes:
         names = ", ".join([change[3:] for change in changes[:3]] + ["…"] * (len(changes) > 3))
@@ -208,7 +198,7 @@ def look(folder: Path, branch: str, clone: Path) -> Project:
     tracked = {path: (about.split()[1], about[0]) for about, path in lines}
     if not any(path.startswith(prefix) for path in tracked):
         raise Refusal(f"nothing of {folder} is committed in {top}: commit it there, or git init it on its own")
-    who = SELF if attempt("var", "GIT_COMMITTER_IDENT", cwd=top)[0] else {}
+    who = AUTHOR if attempt("var", "GIT_COMMITTER_IDENT", cwd=top)[0] else {}
     former = attempt("symbolic-ref", "--short", "--quiet", "HEAD", cwd=top)[1].strip()
     head = head.strip()
     return Project(folder, top, prefix, head, [former] if former else ["--detach", head], who, tracked)
@@ -442,7 +432,7 @@ def commit_render(project: Project, files: dict[str, Path], message: str, index:
         entries += f"{'100755' if file.stat().st_mode & 0o100 else '100644'} {blob}\t{path}\0"
     git("update-index", "-z", "--index-info", cwd=project.top, given=entries, GIT_INDEX_FILE=str(index))
     tree = git("write-tree", cwd=project.top, GIT_INDEX_FILE=str(index)).strip()
-    return git("commit-tree", "-m", message, tree, cwd=project.top, **SELF).strip()
+    return git("commit-tree", "-m", message, tree, cwd=project.top, **AUTHOR).strip()
 
 
 # --- the merge ---

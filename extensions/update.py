@@ -29,13 +29,13 @@ from packaging.version import Version
 from update_sides import Sides, Update, is_yours, prepare
 from update_trees import (
     AUTHOR,
-    KEPT,
     RENAMES,
     TEMPLATE,
     Entry,
     Project,
     Refusal,
     Tree,
+    check_git,
     git,
     listed,
     read_blob,
@@ -53,13 +53,7 @@ GO_BACK = "git restore --source=HEAD --staged --worktree ."
 
 def check(project: Project, paths: set[str], old: Version, new: Version) -> None:
     """Refuse what would fail later; keep the ignored files that Copier could overwrite; say what is on offer."""
-    found = re.search(r"\d+\.\d+", git("version", cwd=project.path))
-    if not found or Version(found[0]) < Version("2.38"):
-        raise Refusal(f"git {found and found[0]} can't merge trees: install git 2.38 or newer")
-    folder = Path(git("rev-parse", "--absolute-git-dir", cwd=project.path).rstrip("\n"))
-    for state in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
-        if (folder / state).exists():
-            raise Refusal(f"a merge or rebase is under way ({state}): finish or abort it first")
+    check_git(project.path)
     if git("ls-files", "--unmerged", cwd=project.top):
         raise Refusal("the repository has conflicts that are not resolved: see `git status`")
     if project.answers_file not in project.head:
@@ -90,17 +84,13 @@ def check(project: Project, paths: set[str], old: Version, new: Version) -> None
         if place.exists() and not place.stat().st_mode & 0o200:
             raise Refusal(f"{path} is read-only: chmod u+w {shlex.quote(path)}")
     ways = project.in_the_way(paths)
-    for path in ways:
-        if not os.access(project.path / path, os.R_OK):
-            raise Refusal(f"{path} can't be read")
+    try:
+        project.keep(ways)
+    except OSError as error:
+        raise Refusal(f"{error.filename} can't be kept aside: {error.strerror}") from error
     back = f"cd {shlex.quote(str(project.path))} && {GO_BACK} && git clean --force -d --quiet ."
-    git("update-ref", "-d", KEPT, cwd=project.path)
     if ways:
-        blobs = {path: ("100644", write_blob(project.path, (project.path / path).read_bytes())) for path in ways}
-        tree = write_tree(project.path, blobs)
-        commit = git("commit-tree", "-m", "ignored", tree, cwd=project.path, env=AUTHOR).strip()
-        git("update-ref", KEPT, commit, cwd=project.path)
-        back += f" && git restore --source={KEPT} --worktree -- {shlex.join(ways)}"
+        back += f" && cp -a {shlex.quote(str(project.kept))}/. ."
     print(*news(old, new), f"If this is interrupted, go back with\n    {back}\n", sep="\n\n", flush=True)
 
 
@@ -166,18 +156,18 @@ def mend_imports(project: Project, sides: Sides, merged: Merged) -> None:
         if by == 0 or not path.endswith(".py") or path not in merged.tree or path in conflicts or not is_yours(path):
             continue
         mode, oid = merged.tree[path]
-        text = read_blob(project.path, oid).decode()
+        text = read_blob(project.path, oid)
         try:
             module = ast.parse(text)
-        except SyntaxError:
+        except (SyntaxError, ValueError):  # no Python, or of no encoding that Python reads
             continue
-        lines = text.split("\n")
+        lines = re.split(rb"(?<=\n)|(?<=\r)(?!\n)", text)  # as Python counts them
         for node in ast.walk(module):
             if isinstance(node, ast.ImportFrom) and node.level and node.level + by > 0:
-                line = lines[node.lineno - 1]
-                lines[node.lineno - 1] = re.sub(r"\bfrom\s+\.+", "from " + "." * (node.level + by), line, count=1)
-        if "\n".join(lines) != text:
-            merged.tree[path] = (mode, write_blob(project.path, "\n".join(lines).encode()))
+                dots = b"from " + b"." * (node.level + by)
+                lines[node.lineno - 1] = re.sub(rb"\bfrom\s+\.+", dots, lines[node.lineno - 1], count=1)
+        if b"".join(lines) != text:
+            merged.tree[path] = (mode, write_blob(project.path, b"".join(lines)))
             sides.notes.append(f"{path}: relative imports changed to fit its new folder.")
 
 
@@ -257,7 +247,10 @@ def report(project: Project, update: Update, sides: Sides, merged: Merged) -> st
             lines += [f"  {path}", f"      {advice.format(path=shlex.quote(path), kind=kind)}"]
         lines += ["", "Then: git status, make test, git commit"]
     else:
-        lines += ["", "Next: git diff --cached, make test, git commit" if len(lines) > 1 else "nothing to do"]
+        nothing = "nothing to do"
+        if len(lines) == 1 and update.old_ref != update.new_ref:
+            nothing = f"No file of yours changes; {project.answers_file} records the new version: git commit"
+        lines += ["", "Next: git diff --cached, make test, git commit" if len(lines) > 1 else nothing]
     return "\n".join([*lines, f"Go back: {GO_BACK}"])
 
 
@@ -267,8 +260,8 @@ def report(project: Project, update: Update, sides: Sides, merged: Merged) -> st
 def finish(project: Project, paths: set[str], refs: tuple[str, str], versions: tuple[Version, Version]) -> int:
     """Put the merge in the place of what Copier did; 1 if there are conflicts."""
     answers = (project.path / project.answers_file).read_bytes()
-    project.go_back(paths)
     try:
+        project.go_back(paths)
         old = read_answers(git("show", f"HEAD:./{project.answers_file}", cwd=project.path))
         update = Update(*refs, *versions, old, read_answers(answers.decode()))
         sides = prepare(project, update)
@@ -280,10 +273,13 @@ def finish(project: Project, paths: set[str], refs: tuple[str, str], versions: t
         said = report(project, update, sides, merged)
         lay(project, merged)
     except BaseException:
-        project.go_back(paths)
-        print("The project is as it was before the update.", file=sys.stderr)
+        try:
+            project.go_back(paths)
+        except (OSError, Refusal) as error:
+            print(f"Going back failed ({error}): use the command that is printed above.", file=sys.stderr)
+        else:
+            print("The project is as it was before the update.", file=sys.stderr)
         raise
-    git("update-ref", "-d", KEPT, cwd=project.path)
     print(said)
     return 1 if merged.stages else 0
 

@@ -42,8 +42,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
         root = work / project.prefix
         copier.run_copy(str(source), root, data=dict(answers), defaults=True, quiet=True, overwrite=True)
         # The project's attributes say how files are stored (line ends, LFS), not those of the render.
-        own = {path for path in work.rglob(".gitattributes") if path.is_file()}
-        texts = {path: path.read_bytes() for path in own}
+        own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
         for path in own:
             path.unlink()
         for name, (_, oid) in read_tree(project.path, "HEAD").items():
@@ -57,7 +56,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
         stored = read_tree(project.path, git(*where, "write-tree", cwd=work, env=env).strip())
         tree = {path.removeprefix(project.prefix): entry for path, entry in stored.items()}
         tree = {path: entry for path, entry in tree.items() if path.rpartition("/")[2] != ".gitattributes"}
-        for path, text in texts.items():
+        for path, text in own.items():
             tree[path.relative_to(root).as_posix()] = ("100644", write_blob(project.path, text))
     tree.pop(project.answers_file, None)  # Copier writes it
     return tree
@@ -70,6 +69,12 @@ def regex(pattern: str) -> str:
     """`*` is a part of a name, `**` any number of folders and names; each is a group."""
     wild = {"**": "(.*)", "*": "([^/]*)"}
     return "".join(wild.get(part) or re.escape(part) for part in re.split(r"(\*\*?)", pattern))
+
+
+def fill(pattern: str, groups: tuple[str, ...]) -> str:
+    """A pattern with what its wild cards stand for."""
+    fixed = re.split(r"\*\*?", pattern)
+    return fixed[0] + "".join(map("".join, zip(groups, fixed[1:], strict=True)))
 
 
 @cache
@@ -96,8 +101,7 @@ class Move:
         """The target for a path that is a source, with what its wild cards stand for."""
         for source in self.sources if self.target else ():
             if found := re.fullmatch(regex(source), path):
-                stars = iter(found.groups())
-                return re.sub(r"\*\*?", lambda _, stars=stars: next(stars), str(self.target))  # type: ignore[misc]
+                return fill(str(self.target), found.groups())
         return None
 
 

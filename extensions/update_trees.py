@@ -4,6 +4,7 @@ import glob
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -12,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
+from packaging.version import Version
+
 TEMPLATE = Path(__file__).resolve().parents[1]
-KEPT = "refs/worktree/copier-torch"  # ignored files as they were, while an update runs
 SETTINGS = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false", "submodule.recurse=false")
 GIT = ["git", *(word for setting in SETTINGS for word in ("-c", setting))]
 RENAMES = ["-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "diff.renameLimit=0"]
@@ -84,6 +86,17 @@ def renames(cwd: Path, old: Tree, new: Tree) -> dict[str, str]:
     return dict(zip(found[1::3], found[2::3], strict=True))
 
 
+def check_git(cwd: Path) -> None:
+    """Refusal if git is too old to merge trees, or in the middle of something."""
+    found = re.search(r"\d+\.\d+", git("version", cwd=cwd))
+    if not found or Version(found[0]) < Version("2.38"):
+        raise Refusal(f"git {found and found[0]} can't merge trees: install git 2.38 or newer")
+    folder = Path(git("rev-parse", "--absolute-git-dir", cwd=cwd).rstrip("\n"))
+    for state in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
+        if (folder / state).exists():
+            raise Refusal(f"a merge or rebase is under way in {cwd}: finish or abort it first, as `git status` says")
+
+
 # --- the project's files on disk ---
 
 
@@ -96,16 +109,19 @@ class Project:
         answers_file: relative to it.
         top: the repository's folder.
         prefix: from there to the project; "" or with a slash at the end.
+        kept: a folder below .git, with ignored files as they were before the last update.
     """
 
     path: Path
     answers_file: str
     top: Path = field(init=False)
     prefix: str = field(init=False)
+    kept: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.top = Path(git("rev-parse", "--show-toplevel", cwd=self.path).rstrip("\n"))
         self.prefix = git("rev-parse", "--show-prefix", cwd=self.path).rstrip("\n")
+        self.kept = Path(git("rev-parse", "--absolute-git-dir", cwd=self.path).rstrip("\n"), "copier-torch")
 
     @cached_property
     def head(self) -> Tree:
@@ -114,10 +130,10 @@ class Project:
 
     def in_the_way(self, template_paths: Iterable[str]) -> list[str]:
         """Files on disk, in no commit, where Copier may write or delete: at a path of the template, or a reject."""
-        tracked = self.head
         found = {path for pattern in template_paths for path in glob.glob(pattern, root_dir=self.path)}
-        found |= {f"{path}.rej" for path in tracked}
-        return sorted(path for path in found - set(tracked) if (self.path / path).is_file())
+        found |= {f"{path}.rej" for path in self.head}
+        files = [path for path in found if (self.path / path).is_symlink() or (self.path / path).is_file()]
+        return sorted(path for path in files if path not in self.head)
 
     def occupied(self, path: str) -> str | None:
         """What stands on disk in the place of a path, though in no commit: itself, or no folder where one should be."""
@@ -133,22 +149,23 @@ class Project:
         """Make index and work tree of the project those of a tree of the repository; ignored files stay."""
         git("restore", f"--source={tree}", "--staged", "--worktree", "--", ".", cwd=self.path)
 
+    def keep(self, paths: list[str]) -> None:
+        """Copy files aside, links as links, with their modes: Copier writes over them, and git has none of them."""
+        shutil.rmtree(self.kept, ignore_errors=True)
+        for path in paths:
+            (self.kept / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self.path / path, self.kept / path, follow_symlinks=False)
+
     def go_back(self, template_paths: Iterable[str]) -> None:
-        """Undo what Copier did: back to HEAD and to the ignored files that `check` kept."""
+        """Undo what Copier did: back to HEAD and to the files that `keep` copied."""
         self.lay("HEAD")
-        kept = read_tree(self.path, KEPT) if git("rev-parse", "-q", "--verify", KEPT, cwd=self.path, ok=(0, 1)) else {}
         for path in self.in_the_way(template_paths):
-            file = self.path / path
-            if path not in kept:
-                file.unlink()
-                for folder in itertools.takewhile(lambda f: f != self.path and not any(f.iterdir()), file.parents):
-                    folder.rmdir()
-            elif file.read_bytes() != (content := read_blob(self.path, kept[path][1])):
-                file.write_bytes(content)
-        for path in kept:
-            if not (self.path / path).exists():
-                (self.path / path).parent.mkdir(parents=True, exist_ok=True)
-                (self.path / path).write_bytes(read_blob(self.path, kept[path][1]))
+            (self.path / path).unlink()  # Copier's; what was there before comes back below
+            folders = itertools.takewhile(lambda f: f != self.path and not any(f.iterdir()), (self.path / path).parents)
+            for folder in folders:
+                folder.rmdir()
+        if self.kept.exists():
+            shutil.copytree(self.kept, self.path, symlinks=True, dirs_exist_ok=True)
 
 
 def template_paths(ref: str) -> set[str]:

@@ -92,9 +92,13 @@ def template(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     clone = tmp_path_factory.mktemp("template") / "copier-torch"
     if git("rev-parse", "--is-shallow-repository", cwd=ROOT) == "true":
         pytest.exit("this clone lacks the released versions: run `git fetch --unshallow`", returncode=2)
-    has_commits = run("git", "rev-parse", "--quiet", "--verify", "HEAD", cwd=ROOT, ok=False).returncode == 0
-    if has_commits:
-        git("clone", "--quiet", "--no-checkout", ROOT, clone, cwd=ROOT)
+    tagged_clone(clone)
+    return clone
+
+
+def tagged_clone(clone: Path) -> None:
+    """Clone this repository, with the work tree as one commit more and each version tagged."""
+    git("clone", "--quiet", "--no-checkout", ROOT, clone, cwd=ROOT)
     for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
         if name and (ROOT / name).exists():  # a file deleted from the work tree is still listed
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +106,6 @@ def template(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(clone, "the work tree")
     run("make", "tags", cwd=clone)
     git("tag", "--force", NEXT, cwd=clone)
-    return clone
 
 
 @pytest.fixture(scope="session")

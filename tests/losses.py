@@ -1,17 +1,15 @@
 """Cases in which Copier alone loses an owner's work without a word. `make losses` prints how each ends."""
 
-import contextlib
 import os
-import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from conftest import NEXT, copy, git, run, save, unmerged
+from conftest import NEXT, copy, git, run, save, tagged_clone, unmerged
 
 LATER = "v9999.0.1"
 PNG = b"\x89PNG\r\n\x1a\n\0%s\0"
@@ -181,24 +179,6 @@ def is_kept(case: Case, template: Path, folder: Path, alone: bool) -> bool:
     return case.kept(project, status)
 
 
-@contextlib.contextmanager
-def tagged_clone() -> Iterator[Path]:
-    """This repository as tests see it, for the command line."""
-    root = Path(__file__).resolve().parents[1]
-    identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    os.environ |= identity | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder, "copier-torch")
-        git("clone", "--quiet", "--no-checkout", root, clone, cwd=root)
-        for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).split("\0"):
-            if name and (root / name).exists():
-                (clone / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(root / name, clone / name)
-        save(clone)
-        git("tag", "--force", NEXT, cwd=clone)
-        yield clone
-
-
 def row(case: Case, alone: bool, ours: bool) -> str:
     words = {False: "lost", True: "kept"}
     return f"| {case.name} | {words[alone]} | {words[ours]} |"
@@ -206,7 +186,11 @@ def row(case: Case, alone: bool, ours: bool) -> str:
 
 def main() -> None:
     print("| case | Copier alone | with `extensions/update.py` |\n|---|---|---|")
-    with tagged_clone() as template:
+    identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    os.environ |= identity | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    with tempfile.TemporaryDirectory() as place:
+        template = Path(place, "copier-torch")
+        tagged_clone(template)
         for case in CASES:
             outcome = []
             for alone in (True, False):

@@ -50,7 +50,9 @@ def load(clone: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(clone / "extensions")
+        spec.loader.exec_module(module)
     return module
 
 

@@ -1,6 +1,7 @@
 """A project made by an earlier version takes over what changed, and keeps what its owner wrote."""
 
 import ast
+import glob
 import itertools
 import os
 import re
@@ -15,7 +16,7 @@ from types import ModuleType
 import pytest
 import torch
 import yaml
-from conftest import NEXT, ROOT, Render, copy, git, in_project, run, save, tree, unmerged, update
+from conftest import NEXT, ROOT, Render, copy, extension, git, in_project, run, save, tree, unmerged, update
 
 LATER = "v9999.0.1"
 MANY = [
@@ -104,6 +105,20 @@ def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is_but_for_
         assert set(now) == set(fresh)
         for name, content in now.items():
             assert content == (start[name] if update_sides.is_yours(name) and name in start else fresh[name]), name
+
+
+@several
+def test_each_generated_file_is_at_a_path_that_an_update_expects(
+    answers: dict[str, str], releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    trees = extension("update_trees")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "TEMPLATE", template)
+        for version in [*releases, NEXT]:
+            copy(template, tmp_path / version, version, **answers)
+            patterns = trees.template_paths(version)
+            expected = {path for p in patterns for path in glob.glob(p, root_dir=tmp_path / version)}
+            assert set(tree(tmp_path / version)) - expected == {".copier-answers.yml"}
 
 
 @several
@@ -270,11 +285,16 @@ def test_components_go_to_folders_and_back_with_what_the_owner_wrote(template: P
     own = "\n\nfrom .errors import UserError as UserError\n\n\n"
     own += "def own(logits, targets):\n    return logits.square().mean()\n"
     loss = project / "src" / "my_project" / "loss.py"
-    loss.write_text(loss.read_text() + own)
+    # In another encoding, and with what some take for the end of a line.
+    loss.write_text("# coding: latin-1\n# \f caf\u00e9\n" + loss.read_text() + own, encoding="latin-1")
     save(project)
     before, first = tree(project), weights(project)
     save(project, update(project, components="folder").stdout)
-    assert (project / "src/my_project/loss/focal.py").read_text().endswith(own.replace("from .errors", "from ..errors"))
+    assert (
+        (project / "src/my_project/loss/focal.py")
+        .read_text("latin-1")
+        .endswith(own.replace("from .errors", "from ..errors"))
+    )
     assert not loss.exists()
     second = weights(project)
     save(project, update(project, components="file").stdout)
