@@ -205,6 +205,33 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
 
 
 @slow
+def test_what_the_owner_deleted_stays_deleted_though_the_template_changes_it(template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        for name in (".editorconfig", "docs/install.md.jinja"):
+            with (clone / "template" / "project" / name).open("a") as file:
+                file.write("\n# later\n")
+
+    project = made(later(template, tmp_path, change), tmp_path / "project")
+    git("rm", "--quiet", ".editorconfig", "docs/install.md", cwd=project)
+    save(project, "not needed")
+    update(project, LATER)
+    assert not (project / ".editorconfig").exists()
+    assert not (project / "docs" / "install.md").exists()
+
+
+def test_an_edit_follows_a_declared_move_though_another_file_took_the_place(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project", "v0.1.0")
+    package = project / "src" / "my_project"
+    text = (package / "__main__.py").read_text()
+    (package / "__main__.py").write_text(text.replace('"""Train a model,', '"""OWN: train a model,', 1))
+    save(project, "own work")
+    update(project)
+    assert (package / "cli.py").read_text().startswith('"""OWN: train a model,')
+    assert "OWN" not in (package / "__main__.py").read_text()
+    assert unmerged(project) == []
+
+
+@slow
 def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_sides: ModuleType, tmp_path: Path) -> None:
     root = "template/project/{% if data_kind == 'image_classification' %}.{% endif %}/src/{{ package_name }}"
 

@@ -2,13 +2,15 @@
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from .config import FORMATS, dump, load, locate, read
-from .errors import UserError
+from .errors import Stopped, UserError
 from .options import Config
 
 # torch takes seconds to import: a command does so only when it needs it.
@@ -16,6 +18,34 @@ from .options import Config
 
 def train(args: argparse.Namespace) -> None:
     """Train a model, or go on with a run."""
+    with tempfile.TemporaryDirectory() as aside:
+        config, run, contents = plan(args, aside)
+
+        from .engine import distributed
+        from .engine.loop import train as train_loop
+
+        started = time.perf_counter()
+        with distributed.processes(run.name) as name:
+            run = run.with_name(name)
+            state = train_loop(config, run, contents, args.profile)
+        seconds = time.perf_counter() - started
+        if int(os.environ.get("RANK", "0")) > 0:
+            return
+        if args.smoke:
+            print(f"a step of training and of validation, and a checkpoint: {seconds:.1f} s")
+            return
+
+        from .visualization.plots import curves
+
+        images = locate(config.run.images, inside=True)
+        curves(run / "metrics.csv", images / "result" / "curves.png")
+        monitor = f"{config.checkpoint.monitor} {state.best:.4f}"
+        print(f"trained in {seconds:.1f} s; best {monitor}:\n  {run / state.best_file}")
+        print(f"  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
+
+
+def plan(args: argparse.Namespace, aside: str) -> tuple[Config, Path, dict[str, Any] | None]:
+    """What to train: its config, the run's folder and, to go on with a run, its checkpoint."""
     if args.resume and "=" in args.resume:  # what argparse took for the run's name
         args.settings, args.resume = [args.resume, *args.settings], ""
     files, overrides = files_and_overrides(args.settings)
@@ -23,30 +53,40 @@ def train(args: argparse.Namespace) -> None:
         from .engine import checkpoint
 
         run = checkpoint.find_run(args.resume, args.checkpoints)
-        contents = checkpoint.load(run / checkpoint.LAST)
+        contents = checkpoint.newest(run)
         config = load(Config, files, overrides, contents["config"])
         if contents["epoch"] >= config.train.epochs:
             done = f"all {contents['epoch']} epochs are done"
             raise UserError(f"{run}: {done}; give a larger train.epochs=N to go on")
-    else:
-        files = files or [str(path) for path in locate("configs", inside=True).glob("train.*")]
-        if not files:
-            raise UserError("which config? There is no configs/train.*; name a file")
-        config = load(Config, files, overrides)
-        date = time.strftime("%Y%m%d-%H%M%S")
-        name = config.run.name.format(model=config.model.name, date=date, seed=config.run.seed)
-        run, contents = locate(config.run.checkpoints, inside=True) / name, None
+        return config, run, contents
+    files = files or default_config()
+    if args.smoke:
+        overrides += ["train.epochs=1", "train.limit_batches=1"]
+        overrides += [f"run.checkpoints={aside}", f"run.images={aside}"]
+    config = load(Config, files, overrides)
+    date = time.strftime("%Y%m%d-%H%M%S")
+    name = config.run.name.format(model=config.model.name, date=date, seed=config.run.seed)
+    return config, locate(config.run.checkpoints, inside=True) / name, None
 
-    from .engine.loop import train as train_loop
-    from .visualization.plots import curves
 
-    started = time.perf_counter()
-    state = train_loop(config, run, contents)
-    seconds = time.perf_counter() - started
-    images = locate(config.run.images, inside=True)
-    curves(run / "metrics.csv", images / "result" / "curves.png")
-    print(f"trained in {seconds:.1f} s; best {config.checkpoint.monitor} {state.best:.4f}:")
-    print(f"  {run / state.best_file}\n  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
+def default_config() -> list[str]:
+    """The config to take where none is named; UserError if there is none."""
+    files = [str(path) for path in locate("configs", inside=True).glob("train.*")]
+    if not files:
+        raise UserError("which config? There is no configs/train.*; name a file")
+    return files
+
+
+def lr_range(args: argparse.Namespace) -> None:
+    """Raise the learning rate step by step, and plot the loss, to find a good one."""
+    files, overrides = files_and_overrides(args.settings)
+    config = load(Config, files or default_config(), overrides)
+
+    from .engine.lr_range import lr_range as find
+
+    picture = locate(config.run.images, inside=True) / "result" / "lr_range.png"
+    suggestion = find(config, picture, args.first, args.last, args.steps)
+    print(f"{picture}\nthe loss falls fastest at optimizer.lr={suggestion:.1e}")
 
 
 def test(args: argparse.Namespace) -> None:
@@ -135,6 +175,12 @@ def build_parser() -> argparse.ArgumentParser:
     settings = {"nargs": "*", "metavar": "SETTING", "help": "config files, and section.key=value"}
     sub = add(train, settings=settings)
     sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="the newest, or this one")
+    sub.add_argument("--smoke", action="store_true", help="one step of everything, kept nowhere")
+    sub.add_argument("--profile", action="store_true", help="where the time goes: table and trace")
+    sub = add(lr_range, settings=settings)
+    sub.add_argument("--first", type=float, default=1e-6, help="learning rate (1e-6)")
+    sub.add_argument("--last", type=float, default=1.0, help="learning rate (1)")
+    sub.add_argument("--steps", type=int, default=100, help="at most (100)")
     best = "a checkpoint or a run (default: the best one of the newest run)"
     sub = add(test, settings=settings | {"help": f"{best}, and section.key=value"})
     sub.add_argument("--split", default="test", choices=["train", "valid", "test"])
@@ -152,7 +198,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns 0, 2 for what the user can mend, or 130 for Ctrl-C."""
+    """Run one command; returns the exit status.
+
+    It is 0, 2 for what the user can mend, 130 for Ctrl-C, or 75 for a training run that a signal
+    stopped, which is saved: start it again with `--resume`.
+    """
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(args, "settings") or any(item.startswith("-") for item in rest)):
@@ -165,7 +215,10 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
     except KeyboardInterrupt:
-        print("stopped; `train --resume` goes on after the last whole epoch", file=sys.stderr)
+        print("stopped; `train --resume` goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0

@@ -81,8 +81,15 @@ def build_loss(config: Component) -> Callable[..., torch.Tensor]:
 def build_optimizer(config: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     """An optimizer of yours or of torch.optim, for all parameters of the model."""
     known = _classes(torch.optim, torch.optim.Optimizer) | defined_in(optim)
-    params, lr, decay = list(model.parameters()), config.lr, config.weight_decay
-    return build("optimizer", known, config, params=params, lr=lr, weight_decay=decay)
+    params: list[Any] = list(model.parameters())
+    given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if "fused" not in config.args and all(p.is_cuda for p in params):
+        given["fused"] = True  # one kernel for all parameters, and fp16 waits for no GPU
+    if not config.decay_all:
+        bare = [p for p in params if p.dim() < 2]
+        params = [{"params": [p for p in params if p.dim() >= 2]}]
+        params += [{"params": bare, "weight_decay": 0.0}] if bare else []
+    return build("optimizer", known, config, params=params, **given)
 
 
 def build_scheduler(config: Scheduler, optimizer: Any, total_steps: int) -> LRScheduler:

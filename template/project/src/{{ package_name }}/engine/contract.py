@@ -1,7 +1,7 @@
 """What the engine asks of `task.py`, the one seam between the loop and your data.
 
-It changes only in a release that says so. A batch is a tuple of tensors whose first dimension
-counts samples; the engine moves it to the device and looks no further into it.
+It changes only in a release that says so. A batch is a tuple whose first item counts samples
+by its length; the engine moves its tensors to the device and looks no further into it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,6 +19,9 @@ class Metrics(Protocol):
 
     def update(self, outputs: Any, batch: Batch) -> None: ...  # without waiting for the device
     def compute(self) -> dict[str, float]: ...  # the figures so far; NaN or 0 before the first
+    # What was taken in so far, tensors and plain values; and to take in what others gave so.
+    def state(self) -> dict[str, Any]: ...
+    def merge(self, states: list[dict[str, Any]]) -> None: ...
 
 
 class Task(Protocol):
@@ -27,6 +30,7 @@ class Task(Protocol):
     info: dict[str, Any]  # plain values that a checkpoint needs, to be used without the data
 
     # Batches: `sampler.epoch` is set before each epoch; `valid` and `test` come in a fixed order.
+    # Resuming and several processes need the samplers of `engine/sampler.py`.
     def train_loader(self) -> DataLoader[Any]: ...
     def eval_loader(self, split: str) -> DataLoader[Any]: ...
     # From a batch to outputs (logits, say), and on to the scalar to minimize, a mean over samples.

@@ -12,9 +12,10 @@ from ..config import load as load_config
 from ..config import locate
 from ..errors import UserError
 from ..options import Config
-from . import checkpoint
+from . import checkpoint, sharded
 from .contract import Batch, Task
-from .loop import evaluate, pick_device, to_device
+from .device import autocast, pick_device, to_device
+from .loop import evaluate
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Module]:
@@ -25,7 +26,11 @@ def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Mo
     task: Task = yours.Task(config, device, contents["info"])
     model = task.build_model().to(device)
     try:
-        model.load_state_dict(contents["model"])
+        if "shards" in contents:
+            ema = model if contents["config"]["train"].get("ema") else None
+            sharded.load_shards(contents, model, ema, None)
+        else:
+            model.load_state_dict(contents.get("ema") or contents["model"])
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{path}: does not fit {config.model.name}: {reason}") from error
@@ -36,12 +41,14 @@ def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, floa
     """The loss and metrics of a checkpoint on a split, and the pictures drawn of it."""
     config, task, model = load(path, settings)
     loader, device = task.eval_loader(split), pick_device(config.run.device)
-    metrics = evaluate(model, task, loader, device)
+    metrics = evaluate(model, task, loader, device, config.train.precision)
 
     @torch.no_grad()
     def outputs() -> Iterator[tuple[Any, Batch]]:
         for batch in loader:
-            yield task.forward(model, to_device(batch, device)).cpu(), batch
+            with autocast(device, config.train.precision):
+                outputs = task.forward(model, to_device(batch, device))
+            yield to_device(outputs, torch.device("cpu")), batch
 
     return metrics, task.draw_results(outputs(), locate(config.run.images, inside=True) / "result")
 

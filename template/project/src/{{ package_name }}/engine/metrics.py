@@ -1,7 +1,17 @@
-"""Metrics that add up on the device: only `compute` waits for it."""
+"""Metrics that add up on the device: only `compute` waits for it.
+
+`state` gives what was taken in so far, and `merge` takes in what others were given: another
+process, or the same run before it was stopped.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..errors import UserError
+from . import distributed
 
 
 class Average:
@@ -19,6 +29,13 @@ class Average:
         """The mean so far; NaN before the first sample."""
         return float(self.total) / self.count if self.count else float("nan")
 
+    def state(self) -> dict[str, Any]:
+        return {"total": self.total, "count": self.count}
+
+    def merge(self, states: list[dict[str, Any]]) -> None:
+        for state in states:
+            self.total, self.count = self.total + state["total"], self.count + state["count"]
+
 
 class Confusion:
     """`acc`, the share of samples that are right; `matrix` is int64 (C, C), rows are the truth."""
@@ -33,3 +50,26 @@ class Confusion:
 
     def compute(self) -> dict[str, float]:
         return {"acc": int(self.matrix.trace()) / max(1, int(self.matrix.sum()))}
+
+    def state(self) -> dict[str, Any]:
+        return {"matrix": self.matrix}
+
+    def merge(self, states: list[dict[str, Any]]) -> None:
+        for state in states:
+            self.matrix += state["matrix"].to(self.matrix.device)
+
+
+def merged(make: Callable[[], Any], own: Any) -> Any:
+    """The metric of all processes together; `make` gives an empty one."""
+    if distributed.world() == 1:
+        return own
+    if not hasattr(own, "state"):
+        raise UserError("task.metrics() has no `state` and `merge`; docs/api.md says what for")
+    states = distributed.gather({key: _on_cpu(value) for key, value in own.state().items()})
+    together = make()
+    together.merge(states)
+    return together
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.cpu() if isinstance(value, Tensor) else value

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 
 from .components import build_loss, build_model, build_transforms
 from .config import locate
-from .data.dataloader import Augmented, Batch, EpochSampler, make_loader
+from .data.dataloader import Augmented, Batch, make_loader
 from .data.dataset import ClassFolder, find_classes, find_images, read_image
 from .data.utils import unpack_sample
 from .engine.metrics import Confusion
+from .engine.sampler import EpochSampler, Share
 from .errors import UserError
 from .options import Config
 from .visualization import plots
@@ -39,16 +40,18 @@ class Task:
     def _dataset(self, split: str) -> ClassFolder:
         unpack_sample(self.folder)
         size, channels = self.data.image_size, self.data.channels
-        return ClassFolder(self.folder / split, self.classes, size, channels)
+        return ClassFolder(self.folder / split, self.classes, size, channels, self.data.cache)
 
     def train_loader(self) -> DataLoader[Batch]:
         dataset, seed = self._dataset("train"), self.config.run.seed
         augmented = Augmented(dataset, build_transforms(self.data.transforms), seed)
-        sampler = EpochSampler(len(dataset), seed)
+        sampler = EpochSampler(len(dataset), seed, self.data.batch_size)
         return make_loader(augmented, self.data.batch_size, self.data.workers, sampler)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
-        return make_loader(self._dataset(split), self.data.batch_size, self.data.workers)
+        dataset = self._dataset(split)
+        share = Share(len(dataset))
+        return make_loader(dataset, self.data.batch_size, self.data.workers, share)
 
     def build_model(self) -> nn.Module:
         given = {"num_classes": len(self.classes), "in_channels": self.data.channels}

@@ -1,6 +1,6 @@
 """Loaders that give the same batches again, whatever the workers: seed, epoch and index decide."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,6 @@ from .dataset import ClassFolder
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32 (N, C, H, W) from 0 to 1, and targets, int64 (N,)."""
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """A new order in each epoch, as pairs of epoch and index; set `epoch` before iterating."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
-        return iter([(self.epoch, int(index)) for index in order])
 
 
 class Augmented(Dataset[tuple[Tensor, int]]):
@@ -43,9 +29,9 @@ class Augmented(Dataset[tuple[Tensor, int]]):
 
 
 def make_loader(
-    dataset: Dataset[Any], batch_size: int, workers: int, sampler: EpochSampler | None = None
+    dataset: Dataset[Any], batch_size: int, workers: int, sampler: Sampler[Any]
 ) -> DataLoader[Batch]:
-    """Batches in the sampler's order, or in that of the files."""
+    """Batches of `batch_size`, in the sampler's order."""
     return DataLoader(
         dataset,
         batch_size,

@@ -61,10 +61,18 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
 class ClassFolder(Dataset[tuple[Tensor, int]]):
     """One split: images as `read_image` gives them, and the index of their class in `classes`.
 
+    With `cache`, an image is read once; all workers share the memory, a byte a pixel and channel.
     Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder).
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str] | None, size: int, channels: int):
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str] | None,
+        size: int,
+        channels: int,
+        cache: bool = False,
+    ):
         found = find_classes(folder)
         self.classes = list(classes or found)
         self.size, self.channels = size, channels
@@ -77,10 +85,21 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
             if not images:
                 raise UserError(f"{folder / name}: holds no images ({', '.join(SUFFIXES)})")
             self.samples += [(path, self.classes.index(name)) for path in images]
+        self.cache: Tensor | None = None
+        if cache:
+            shape = len(self.samples), channels, size, size
+            self.cached = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
+            self.cache = torch.empty(shape, dtype=torch.uint8).share_memory_()
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, target = self.samples[index]
-        return read_image(path, self.size, self.channels), target
+        if self.cache is not None and self.cached[index]:
+            return self.cache[index].float() / 255, target
+        image = read_image(path, self.size, self.channels)
+        if self.cache is not None:
+            self.cache[index] = (image * 255).round()
+            self.cached[index] = True
+        return image, target

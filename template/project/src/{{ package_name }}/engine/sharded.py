@@ -1,0 +1,123 @@
+"""Checkpoints of models that are split over processes: each writes its part of every weight.
+
+A folder `shards-<step>` holds the tensors, `torch.distributed.checkpoint` puts them together for
+any number of processes; the file beside it, all else.
+"""
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.serialization import _get_layout as _layout
+
+from ..errors import UserError
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether fully_shard has split its weights."""
+    return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
+
+
+def _tensors(model: nn.Module, ema: nn.Module | None, optimizer: Any) -> tuple[Any, Any]:
+    """All tensors by name, and the optimizer's settings."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_state_dict
+
+    weights, states = get_state_dict(model, optimizer) if optimizer else ({}, {})
+    weights = weights or get_model_state_dict(model)
+    parts = {"model": weights, "optimizer": states.get("state", {})}
+    if ema:
+        parts["ema"] = get_model_state_dict(ema)
+    return parts, states.get("param_groups")
+
+
+def describe(model: nn.Module, ema: nn.Module | None, optimizer: Any) -> dict[str, Any]:
+    """What the file says in the place of tensors, and, until it is written, the tensors."""
+    parts, groups = _tensors(model, ema, optimizer)
+    return {"model": {}, "optimizer": {"param_groups": groups}, "shards": parts}
+
+
+def save_shards(parts: Any, folder: Path) -> None:
+    """Write the tensors; all processes must call this."""
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    save(parts, storage_writer=FileSystemWriter(folder))
+
+
+def load_shards(
+    saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, optimizer: Any
+) -> None:
+    """Read the tensors into a model, split or whole, and its optimizer if there is one.
+
+    Raises UserError if the folder is missing, damaged or holds more than tensors.
+    """
+    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import StorageMeta
+    from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_state_dict
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    class Planner(DefaultLoadPlanner):
+        def load_bytes(self, read_item: Any, value: Any) -> None:
+            raise UserError(f"{shards}: holds more than tensors, which could run code")
+
+    class Reader(FileSystemReader):
+        def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
+            with open(Path(self.path) / ".metadata", "rb") as file:
+                found = _Plain(file).load()
+            found.storage_meta = found.storage_meta or StorageMeta()
+            found.storage_meta.load_id = self.load_id
+            return found
+
+    parts, _ = _tensors(model, ema, optimizer)
+    shards = saved["shards"]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")
+            load(parts, storage_reader=Reader(shards), planner=Planner())
+    except UserError:
+        raise
+    except Exception as error:  # torch's, of several kinds
+        raise UserError(f"{shards}: not loaded: {str(error).splitlines()[0]}") from error
+    if optimizer:
+        states = {"state": parts["optimizer"], **saved["optimizer"]}
+        set_state_dict(model, optimizer, model_state_dict=parts["model"], optim_state_dict=states)
+    else:
+        set_model_state_dict(model, parts["model"])
+    if ema:
+        set_model_state_dict(ema, parts["ema"])
+
+
+def load_whole(saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, opt: Any) -> None:
+    """Split what one process, or each of several, had as a whole."""
+    from torch.distributed.checkpoint import state_dict as states
+
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    ordered = [names[p] for group in opt.param_groups for p in group["params"]]
+    groups = [
+        {**group, "params": [ordered[i] for i in group["params"]]}
+        for group in saved["optimizer"]["param_groups"]
+    ]
+    by_name = {ordered[i]: state for i, state in saved["optimizer"]["state"].items()}
+    whole = states.StateDictOptions(full_state_dict=True)
+    optimizer: Any = {"state": by_name, "param_groups": groups}
+    states.set_model_state_dict(model, saved["model"], options=whole)
+    states.set_optimizer_state_dict(model, opt, optimizer, options=whole)
+    if ema:
+        states.set_model_state_dict(ema, saved.get("ema") or saved["model"], options=whole)
+
+
+class _Plain(pickle.Unpickler):
+    """Reads what describes the shards: names, shapes and places, of these types alone."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        described = [f"torch.distributed.checkpoint.{n}" for n in ("metadata", "filesystem")]
+        found = super().find_class(module, name) if "." not in name else None
+        if module in described and isinstance(found, type) and found.__module__ == module:
+            return found
+        if isinstance(found, torch.dtype) or found in (torch.Size, Path, type(Path()), _layout):
+            return found
+        raise UserError(f"its description names {module}.{name}, which could run code")
