@@ -5,6 +5,7 @@
 #   make check     the quick part: format, types, rendering, update
 #   make preview   the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
 #   make fuzz      random projects, edits and versions: N=500 of them, or one again with SEED=17 N=1
+#   make kill-test  a training run, killed KILLS=30 times over: it ends as one that never was
 #   make losses    what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
 #   make transcript  the update that the README shows, played anew
 #   make tags      a tag for each release commit
@@ -14,6 +15,7 @@ PYTHON ?= python3
 ARGS ?=
 N ?= 40
 SEED ?= 0
+KILLS ?= 30
 
 venv := .venv/bin/python
 demo := build/demo-venv/bin/python
@@ -62,9 +64,12 @@ test: .venv/installed lint
 check: .venv/installed lint
 	$(pytest) -m "not slow" $(ARGS)
 
-.PHONY: fuzz losses transcript lint
+.PHONY: fuzz kill-test losses transcript lint
 fuzz: .venv/installed
 	N=$(N) SEED=$(SEED) $(pytest) tests/test_fuzz.py $(ARGS)
+
+kill-test: .venv/installed
+	KILLS=$(KILLS) $(pytest) tests/test_kill.py $(ARGS)
 
 losses: .venv/installed
 	OMP_NUM_THREADS=1 $(venv) tests/losses.py

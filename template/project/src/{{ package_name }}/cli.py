@@ -216,9 +216,10 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
-        print("stopped; `train --resume` goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; `train --resume` goes on from the last checkpoint, if any", file=sys.stderr)
         return 130
     return 0

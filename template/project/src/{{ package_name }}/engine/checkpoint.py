@@ -47,7 +47,8 @@ class Writer:
         self.wait()
         if "shards" in contents:
             folder = self.run / f"shards-{contents['step']:08d}"
-            sharded.save_shards(contents["shards"], folder)
+            if replaced_step != contents["step"]:  # or last.pt has these very tensors already
+                sharded.save_shards(contents["shards"], folder)
             contents = {**contents, "shards": folder.name}
         if distributed.rank() == 0:
             if self.thread:
@@ -71,7 +72,7 @@ class Writer:
                 torch.save(contents, file)
                 file.flush()
                 os.fsync(file.fileno())
-            if last.exists() and self.keep > 1:
+            if last.exists() and self.keep > 1 and replaced_step != contents["step"]:
                 (self.run / EARLIER).mkdir(exist_ok=True)
                 _link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
             if best and best != old_best:
@@ -86,10 +87,10 @@ class Writer:
             (self.run / old_best).unlink(missing_ok=True)  # only now does last.pt no longer name it
         for path in _earlier(self.run)[self.keep - 1 :]:
             path.unlink()
-        if "shards" in contents:
+        if folders := list(self.run.glob("shards-*")):
             states = [last, *_earlier(self.run), *([self.run / best] if best else [])]
             used = {load(path).get("shards") for path in states if path.is_file()}
-            for folder in self.run.glob("shards-*"):
+            for folder in folders:
                 if str(folder) not in used:
                     shutil.rmtree(folder)
 

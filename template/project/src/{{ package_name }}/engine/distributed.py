@@ -57,7 +57,7 @@ def processes(name: str) -> Iterator[str]:
         store.set("status", "2" if mendable else "1")
         if mendable:
             raise UserError(f"rank {me}: {error}") from error
-        if isinstance(error, RuntimeError) and "closed by peer" in str(error):
+        if isinstance(error, RuntimeError) and "by peer" in str(error):  # closed, or reset
             raise UserError(f"rank {me}: another process is gone; was it killed?") from error
         raise
     finally:

@@ -27,8 +27,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Mo
     model = task.build_model().to(device)
     try:
         if "shards" in contents:
-            ema = model if contents["config"]["train"].get("ema") else None
-            sharded.load_shards(contents, model, ema, None)
+            sharded.load_weights(contents, model)
         else:
             model.load_state_dict(contents.get("ema") or contents["model"])
     except RuntimeError as error:

@@ -12,19 +12,21 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
-from .signals import RESUME_ME
+from .signals import CODES, RESUME_ME
 
 
 def main(argv: list[str] | None = None) -> int:
     """Start the processes and wait for them; returns the exit status."""
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a cluster sends it to all: the runs save
+    # What asks a run to save is passed on to it, with time to do so; torchrun gives it 30 s.
+    handled = [name for name in (*CODES, "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
+    patient = ["--signals-to-handle", ",".join(handled), "--shutdown-timeout", "3600"]
     try:
-        run(parse_args(argv))
+        run(parse_args(patient + (sys.argv[1:] if argv is None else argv)))
     except ChildFailedError as error:
-        return int(error.get_first_failure()[1].exitcode) % 256
-    except SignalException:
-        return RESUME_ME  # it has passed the signal on, and waited for the runs to save
+        status = int(error.get_first_failure()[1].exitcode)
+        return status if status >= 0 else 128 - status  # as a shell calls those that were killed
+    except SignalException as error:
+        return CODES.get(signal.Signals(error.sigval).name, RESUME_ME)
     return 0
 
 

@@ -89,7 +89,8 @@ def train_epoch(
     rule, device = session.config.train, session.device
     state.net.train()
     recent, progress = Average(), Progress(device)
-    left = progress.fetch(loader, skip(loader, state), limit - state.batches, session.rescue)
+    more = max(0, limit - state.batches)
+    left = progress.fetch(loader, skip(loader, state), more, session.rescue)
     batches = on_device(left, device, rule.channels_last)
     while group := list(islice(batches, rule.accumulate)):  # the last one may be smaller
         samples = train_step(state, session, group, recent)
@@ -178,7 +179,10 @@ def schedule(state: State, config: Config, valid: dict[str, float] | None = None
         if valid:
             state.scheduler.step(monitored(config, valid))
     elif config.scheduler.every == ("epoch" if valid else "step"):
-        state.scheduler.step()
+        try:
+            state.scheduler.step()
+        except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
+            raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
 
 
 def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:

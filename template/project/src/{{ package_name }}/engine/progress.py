@@ -12,6 +12,8 @@ from . import distributed
 from .contract import Batch
 from .signals import kept_from_children
 
+WORKER = "DataLoader worker"  # what torch calls the process that died
+
 
 class Progress:
     """Counts samples and waiting since the last line."""
@@ -42,11 +44,9 @@ class Progress:
             rescue()
             raise
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            rescue()
-            advice = "if memory ran out, lower data.workers or data.batch_size"
-            raise UserError(f"data.workers: a process that reads data died; {advice}") from error
+            if WORKER in str(error):
+                rescue()
+            raise
 
     def line(self, step: int, figures: dict[str, float], learning_rate: float) -> str:
         """Figures, samples a second (of all processes), waiting, learning rate and memory."""

@@ -27,8 +27,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.size, self.seed, self.batch_size = size, seed, batch_size
         self.epoch = self.start = 0
         self.rank, self.world = distributed.rank(), distributed.world()
-        rest = size % (batch_size * self.world)
-        self.used = size - (rest if rest < self.world else 0)
 
     def __len__(self) -> int:
         return sum(map(len, self._batches(np.arange(self.size))))
@@ -40,8 +38,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def _batches(self, order: Order, start: int = 0) -> Iterator[Order]:
         step = self.batch_size * self.world
-        for first in range(start, self.used, step):
-            yield np.array_split(order[first : min(first + step, self.used)], self.world)[self.rank]
+        for first in range(start, self.size, step):
+            batch = order[first : first + step]
+            if len(batch) >= self.world:
+                yield np.array_split(batch, self.world)[self.rank]
 
 
 class Share(Sampler[int]):

@@ -18,7 +18,7 @@ from . import checkpoint, distributed
 from .contract import Batch, Task
 from .device import to_device
 from .profiling import Profiler
-from .progress import log
+from .progress import WORKER, log
 from .signals import Signals, kept_from_children
 from .state import State, contents
 
@@ -65,6 +65,10 @@ class Session:
         self.stack.close()
         try:
             self.writer.wait()
+            if isinstance(error, RuntimeError) and WORKER in str(error):  # it may come at any time
+                advice = "if memory ran out, lower data.workers or data.batch_size"
+                died = "data.workers: a process that reads data died"
+                raise UserError(f"{died}; {advice}") from error
         finally:
             if distributed.rank() == 0 and not (self.run / checkpoint.LAST).exists():
                 shutil.rmtree(self.run)
@@ -111,7 +115,7 @@ class Session:
         """Raise Stopped; the state is saved."""
         self.writer.wait()
         distributed.agree()  # the one that writes is done
-        number = self.signals.received or max(map(int, distributed.gather(self.signals.received)))
+        number = max(distributed.gather(int(self.signals.received)))
         raise self.signals.stopped(number, f"saved at step {self.state.saved_step}")
 
     def until_asked_to_stop(self, loader: Iterable[Batch], limit: int) -> Iterator[Batch]:

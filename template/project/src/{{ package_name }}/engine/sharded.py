@@ -25,12 +25,11 @@ def _tensors(model: nn.Module, ema: nn.Module | None, optimizer: Any) -> tuple[A
     """All tensors by name, and the optimizer's settings."""
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_state_dict
 
-    weights, states = get_state_dict(model, optimizer) if optimizer else ({}, {})
-    weights = weights or get_model_state_dict(model)
-    parts = {"model": weights, "optimizer": states.get("state", {})}
+    weights, states = get_state_dict(model, optimizer)
+    parts: dict[str, Any] = {"model": weights, "optimizer": states["state"]}
     if ema:
         parts["ema"] = get_model_state_dict(ema)
-    return parts, states.get("param_groups")
+    return parts, states["param_groups"]
 
 
 def describe(model: nn.Module, ema: nn.Module | None, optimizer: Any) -> dict[str, Any]:
@@ -50,45 +49,53 @@ def save_shards(parts: Any, folder: Path) -> None:
 def load_shards(
     saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, optimizer: Any
 ) -> None:
-    """Read the tensors into a model, split or whole, and its optimizer if there is one.
+    """Read the tensors into a model, split or whole, and its optimizer.
 
     Raises UserError if the folder is missing, damaged or holds more than tensors.
     """
-    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
-    from torch.distributed.checkpoint.metadata import StorageMeta
     from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_state_dict
-    from torch.distributed.checkpoint.state_dict_loader import load
 
-    class Planner(DefaultLoadPlanner):
-        def load_bytes(self, read_item: Any, value: Any) -> None:
-            raise UserError(f"{shards}: holds more than tensors, which could run code")
+    parts, _ = _tensors(model, ema, optimizer)
+    _read(parts, saved["shards"])
+    states = {"state": parts["optimizer"], **saved["optimizer"]}
+    set_state_dict(model, optimizer, model_state_dict=parts["model"], optim_state_dict=states)
+    if ema:
+        set_model_state_dict(ema, parts["ema"])
+
+
+def load_weights(saved: dict[str, Any], model: nn.Module) -> None:
+    """Read what `run` and `test` use, the mean of the weights if there is one; errors as above."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+    name = "ema" if saved["config"]["train"]["ema"] else "model"
+    weights = get_model_state_dict(model)
+    _read({name: weights}, saved["shards"])
+    set_model_state_dict(model, weights)
+
+
+def _read(parts: dict[str, Any], shards: str) -> None:
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import StorageMeta, TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     class Reader(FileSystemReader):
         def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
-            with open(Path(self.path) / ".metadata", "rb") as file:
-                found = _Plain(file).load()
-            found.storage_meta = found.storage_meta or StorageMeta()
-            found.storage_meta.load_id = self.load_id
-            return found
+            described.storage_meta = described.storage_meta or StorageMeta()
+            described.storage_meta.load_id = self.load_id
+            return described
 
-    parts, _ = _tensors(model, ema, optimizer)
-    shards = saved["shards"]
     try:
+        with open(Path(shards, ".metadata"), "rb") as file:
+            described = _Plain(file).load()
+        kinds = {type(item) for item in described.state_dict_metadata.values()}
+        if kinds != {TensorStorageMetadata}:
+            raise UserError("holds more than tensors, which could run code")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")
-            load(parts, storage_reader=Reader(shards), planner=Planner())
-    except UserError:
-        raise
-    except Exception as error:  # torch's, of several kinds
-        raise UserError(f"{shards}: not loaded: {str(error).splitlines()[0]}") from error
-    if optimizer:
-        states = {"state": parts["optimizer"], **saved["optimizer"]}
-        set_state_dict(model, optimizer, model_state_dict=parts["model"], optim_state_dict=states)
-    else:
-        set_model_state_dict(model, parts["model"])
-    if ema:
-        set_model_state_dict(ema, parts["ema"])
+            load(parts, storage_reader=Reader(shards))
+    except (Exception, CheckpointException) as error:  # torch's are of several kinds
+        raise UserError(f"{shards}: not loaded: {str(error).splitlines()[-1].strip()}") from error
 
 
 def load_whole(saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, opt: Any) -> None:

@@ -1,10 +1,13 @@
 """What asks a run to stop, and what it ends with then."""
 
+import atexit
+import multiprocessing
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType, TracebackType
 
 from ..errors import Stopped
@@ -54,6 +57,7 @@ def kept_from_children() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
+    _end_children_at_exit()
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
     )
@@ -61,3 +65,14 @@ def kept_from_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@cache
+def _end_children_at_exit() -> None:
+    """Since they wouldn't hear the SIGTERM that multiprocessing sends, and it waits for them."""
+
+    def end() -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    atexit.register(end)

@@ -52,7 +52,9 @@ def build(config: Config, task: Task, device: torch.device, batches: int) -> Sta
     model = task.build_model().to(device)
     if rule.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config.distributed.sync_batchnorm:
+    if config.distributed.sync_batchnorm and distributed.world() > 1:
+        if device.type != "cuda":
+            raise UserError("distributed.sync_batchnorm: needs GPUs; set it to false")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     ema = copy.deepcopy(model).requires_grad_(False) if rule.ema else None
     net = distributed.wrap(model, config.distributed, device)

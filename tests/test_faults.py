@@ -1,0 +1,214 @@
+"""What goes wrong goes wrong for real, costs nothing that was saved, and says what docs/faults.md of the project shows."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Render, in_project, run
+
+pytestmark = pytest.mark.slow
+
+TRAIN = ["-m", "my_project", "train", "configs/train.yaml", "run.name=a-run", "run.device=cpu"]
+QUICK = ["model.args.width=4", "train.epochs=3", "train.log_every=10"]
+RESUME = ["-m", "my_project", "train", "--resume"]
+STEPS = 25  # of an epoch
+
+
+@pytest.fixture(scope="session")
+def fresh(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose data are unpacked: look, or copy it."""
+    project = tmp_path_factory.mktemp("faults") / "project"
+    shutil.copytree(render(), project)
+    in_project(project, "-m", "my_project", "train", "--smoke")
+    return project
+
+
+@pytest.fixture
+def project(fresh: Path, tmp_path: Path) -> Path:
+    shutil.copytree(fresh, tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The last checkpoint of a run to which nothing happens."""
+    project = tmp_path_factory.mktemp("undisturbed") / "project"
+    shutil.copytree(fresh, project)
+    in_project(project, *TRAIN, *QUICK)
+    return last(project)
+
+
+def last(project: Path) -> dict[str, Any]:
+    contents: dict[str, Any] = torch.load(project / "checkpoints/a-run/last.pt", weights_only=True)
+    return contents
+
+
+def assert_goes_on(project: Path, undisturbed: dict[str, Any]) -> None:
+    """The run, resumed, ends as if nothing had happened."""
+    in_project(project, *RESUME)
+    torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
+    assert last(project)["scheduler"] == undisturbed["scheduler"]
+
+
+def assert_documented(project: Path, title: str, done: "subprocess.CompletedProcess[str]") -> None:
+    """docs/faults.md shows, under this title, the exit status and all that was said but for the progress."""
+    said = [line for line in (done.stdout + done.stderr).splitlines() if not re.match(r"  step|epoch|\S+: cnn,", line)]
+    page = (project / "docs" / "faults.md").read_text()
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, flags=re.M | re.S))
+    text = sections.get(title, "")
+    shown = "\n".join(re.findall(r"^```\n(.*?)^```", text, flags=re.M | re.S))
+    assert counted("\n".join(said)) == counted(shown.rstrip("\n")), f"{title}:\n" + "\n".join(said)
+    assert f"Exit status {done.returncode}." in text
+
+
+def counted(text: str) -> str:
+    """Without what differs from time to time: how far the run was, and the numbers of processes."""
+    return re.sub(r"(step[ -]|pid |pid\(s\) )0*\d+", r"\1N", text)
+
+
+def interrupt(project: Path, when: str, do: Callable[[subprocess.Popen[str]], object], *settings: str) -> Any:
+    """Train; as soon as a line with `when` is printed, do something to the process. How it ended."""
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, *TRAIN, *QUICK, *settings]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=project, env=environment, **pipes)  # type: ignore[call-overload]
+    said = ""
+    for line in process.stdout:
+        said += line
+        if when in line:
+            do(process)
+            break
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, process.returncode, said + out, err)
+
+
+SIGNALS = [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS, ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_saves_the_state_and_ends_the_run(
+    number: signal.Signals, status: int, workers: int, project: Path, undisturbed: dict[str, Any]
+) -> None:
+    # To all processes of the run, as a terminal and a cluster do.
+    def send(process: subprocess.Popen[str]) -> None:
+        for child in children(process.pid):
+            os.kill(child, number)
+        process.send_signal(number)
+
+    done = interrupt(project, "step 30", send, f"data.workers={workers}")
+    assert done.returncode == status
+    if workers == 0:
+        assert_documented(project, f"It gets {number.name}", done)
+    assert STEPS < last(project)["step"] < 3 * STEPS
+    assert_goes_on(project, undisturbed)
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(project: Path, undisturbed: dict[str, Any]) -> None:
+    done = interrupt(project, "step 40", lambda process: process.kill(), "checkpoint.every_steps=10")
+    assert done.returncode == -signal.SIGKILL
+    assert_goes_on(project, undisturbed)
+
+
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(project: Path, undisturbed: dict[str, Any]) -> None:
+    in_project(project, *TRAIN, *QUICK)
+    damaged = project / "checkpoints" / "a-run" / "last.pt"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    done = in_project(project, *RESUME)
+    said = done.stdout.replace(re.findall(r"trained in.*", done.stdout, flags=re.S)[0], "")
+    done.stdout = said
+    assert_documented(project, "last.pt is damaged", done)
+    torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, undisturbed: dict[str, Any]) -> None:
+    (project / "disk").mkdir()
+    # The third checkpoint does not fit any more; what is there is copied away before the disk goes.
+    script = 'mount -t tmpfs -o size=300k tmpfs disk && { "$@"; status=$?; cp -r disk/. checkpoints; exit $status; }'
+    train = [sys.executable, *TRAIN, *QUICK, "run.checkpoints=disk", "checkpoint.every_steps=5", "checkpoint.keep=9"]
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    done = run(*alone, *train, cwd=project, ok=False, PYTHONPATH=str(project / "src"))
+    assert_documented(project, "The disk is full", done)
+    assert 0 < last(project)["step"] < 3 * STEPS
+    in_project(project, *RESUME, "run.checkpoints=checkpoints", "checkpoint.keep=2")
+    torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_state_before(project: Path) -> None:
+    in_project(project, *TRAIN, *QUICK, "train.epochs=1")
+    before = last(project)
+    with (project / "src/my_project/transforms.py").open("a") as file:
+        file.write('\n\ndef poison(image, target, rng):\n    return image * float("nan"), target\n')
+    done = in_project(project, *RESUME, "train.epochs=3", "data.transforms={poison: {}}", ok=False)
+    assert_documented(project, "The loss is no longer a number", done)
+    torch.testing.assert_close(last(project)["model"], before["model"], rtol=0, atol=0)
+    assert all(weight.isfinite().all() for weight in last(project)["model"].values())
+
+
+def test_nothing_that_is_no_number_is_ever_saved(project: Path) -> None:
+    """Found before a line is logged, too: when it is time to save."""
+    with (project / "src/my_project/transforms.py").open("a") as file:
+        file.write('\n\ndef poison(image, target, rng):\n    return image * float("nan"), target\n')
+    poisoned = ["data.transforms={poison: {}}", "train.log_every=999", "checkpoint.every_steps=5"]
+    done = in_project(project, *TRAIN, *QUICK, *poisoned, ok=False)
+    assert done.returncode == 2
+    assert "the loss is nan at step 5" in done.stderr
+    assert not (project / "checkpoints" / "a-run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_is_named_and_what_was_trained_is_saved(
+    workers: int, project: Path, undisturbed: dict[str, Any]
+) -> None:
+    image = sorted((project / "data/train/7").glob("*.png"))[3]
+    whole = image.read_bytes()
+    image.write_bytes(whole[:60])
+    done = in_project(project, *TRAIN, *QUICK, f"data.workers={workers}", ok=False)
+    assert_documented(project, "An image is broken", done)
+    assert 0 < last(project)["step"] < STEPS
+    image.write_bytes(whole)
+    assert_goes_on(project, undisturbed)
+
+
+def test_an_image_that_goes_away_during_the_run_is_named(project: Path, undisturbed: dict[str, Any]) -> None:
+    image = sorted((project / "data/train/7").glob("*.png"))[3]
+    whole = image.read_bytes()
+    done = interrupt(project, "step 10", lambda process: image.unlink())
+    assert_documented(project, "An image goes away", done)
+    image.write_bytes(whole)
+    assert_goes_on(project, undisturbed)
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_its_state_saved(project: Path, undisturbed: dict[str, Any]) -> None:
+    def kill_worker(process: subprocess.Popen[str]) -> None:
+        os.kill(children(process.pid)[-1], signal.SIGKILL)
+    
+    done = interrupt(project, "step 30", kill_worker, "data.workers=2")
+    done.stdout = re.sub("saved at .*\n", "", done.stdout)  # not if it comes in the middle of a step
+    assert_documented(project, "A data worker is killed", done)
+    assert_goes_on(project, undisturbed)
+
+
+def test_an_error_of_one_process_ends_all_with_its_message(project: Path) -> None:
+    image = sorted((project / "data/train/7").glob("*.png"))[3]
+    image.write_bytes(b"")
+    launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
+    started = time.monotonic()
+    done = in_project(project, *launch, *TRAIN, *QUICK, ok=False)
+    assert time.monotonic() - started < 60
+    done.stderr = "\n".join(line for line in done.stderr.splitlines() if not re.match(r"[WE]\d{4} ", line))
+    assert_documented(project, "One of several processes fails", done)

@@ -1,0 +1,102 @@
+"""A run that is killed again and again ends as one that never was. `make kill-test` kills 30 times."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Render
+
+KILLS = int(os.environ.get("KILLS", "6"))
+SETTINGS = [
+    "configs/train.yaml",
+    "data.transforms={random_affine: {}, random_erase: {}}",
+    "model.args={width: 4, dropout: 0.3}",
+    "train.ema=0.9",
+    "train.accumulate=2",
+    "checkpoint.every_steps=3",
+    "run.device=cpu",
+]
+
+
+def start(project: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "my_project", "train", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        command,
+        cwd=project,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def finish(project: Path, *arguments: str) -> dict[str, Any]:
+    """Train to the end; the last checkpoint."""
+    assert start(project, *arguments).wait() == 0
+    contents: dict[str, Any] = torch.load(project / "checkpoints/a-run/last.pt", weights_only=True)
+    return contents
+
+
+def written(run: Path) -> float:
+    last = run / "last.pt"
+    return last.stat().st_mtime if last.exists() else 0.0
+
+
+def kill_within(process: subprocess.Popen[bytes], run: Path, rng: random.Random, writing: bool) -> bool:
+    """Kill it after its next checkpoint, at a random moment or while it writes one; whether that came to pass."""
+    before, partial = written(run), run / "last.pt.partial"
+    while process.poll() is None and written(run) == before:
+        time.sleep(0.001)
+    if writing:
+        while process.poll() is None and not partial.exists():
+            pass
+    else:
+        time.sleep(rng.uniform(0, 0.1))
+    caught = process.poll() is None and (not writing or partial.exists())
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return caught
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_weights(
+    workers: int, render: Render, tmp_path: Path
+) -> None:
+    projects = [tmp_path / name for name in ("whole", "killed")]
+    for project in projects:
+        shutil.copytree(render(), project)
+    # Long enough that no kill comes after the end.
+    settings = [*SETTINGS, f"data.workers={workers}", "run.name=a-run", f"train.epochs={2 + KILLS}"]
+    whole = finish(projects[0], *settings)
+
+    rng, caught, writing = random.Random(workers), 0, 0
+    run = projects[1] / "checkpoints" / "a-run"
+    process = start(projects[1], *settings)
+    for number in range(KILLS):
+        hit = kill_within(process, run, rng, writing=number % 3 == 2)
+        caught, writing = caught + hit, writing + (hit and number % 3 == 2)
+        process = start(projects[1], "--resume")
+    process.wait()
+    assert process.returncode == 0
+    assert caught >= KILLS - 2
+    assert writing >= 1
+    killed: dict[str, Any] = torch.load(run / "last.pt", weights_only=True)
+    for part in ("model", "ema", "optimizer"):
+        torch.testing.assert_close(killed[part], whole[part], rtol=0, atol=0)
+    assert torch.equal(killed["rng"][0], whole["rng"][0])
+    for key in ("scheduler", "epoch", "step", "best"):
+        assert killed[key] == whole[key], key
+    tables = [(project / "checkpoints/a-run/metrics.csv").read_text().split() for project in projects]
+    for row, same in zip(*tables, strict=True):
+        assert row.rpartition(",")[0] == same.rpartition(",")[0]  # all but the seconds
