@@ -92,7 +92,7 @@ def test_python_files_of_the_package_are_copied_byte_for_byte(render: Render, te
 
 def test_scripts_can_be_executed_and_nothing_else(render: Render) -> None:
     executable = {name for name, (_, mode) in tree(render()).items() if mode}
-    assert executable == {"scripts/train.sh", "scripts/test.sh", "scripts/run.sh"}
+    assert executable == {"scripts/train.sh", "scripts/test.sh", "scripts/run.sh", "scripts/slurm.sh"}
 
 
 def test_a_path_that_renders_into_git_plants_no_hook(template: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong goes wrong for real, costs nothing that was saved, and says what docs/faults.md of the project shows."""
+"""What goes wrong does so for real, costs nothing that was saved, and says what docs/faults.md of the project shows."""
 
 import os
 import re
@@ -196,7 +196,7 @@ def test_an_image_that_goes_away_during_the_run_is_named(project: Path, undistur
 def test_a_worker_that_is_killed_ends_the_run_with_its_state_saved(project: Path, undisturbed: dict[str, Any]) -> None:
     def kill_worker(process: subprocess.Popen[str]) -> None:
         os.kill(children(process.pid)[-1], signal.SIGKILL)
-    
+
     done = interrupt(project, "step 30", kill_worker, "data.workers=2")
     done.stdout = re.sub("saved at .*\n", "", done.stdout)  # not if it comes in the middle of a step
     assert_documented(project, "A data worker is killed", done)

@@ -82,7 +82,7 @@ def test_data_has_a_folder_per_class_in_train_valid_and_test(trained: Path) -> N
         assert f"{split}/" in readme
 
 
-@pytest.mark.parametrize("page", ["install", "running", "api", "configs", "data", "updating"])
+@pytest.mark.parametrize("page", ["install", "running", "cluster", "faults", "api", "configs", "data", "updating"])
 def test_docs_has_each_page_and_something_links_to_it(render: Render, page: str) -> None:
     project = render()
     assert len((project / "docs" / f"{page}.md").read_text().split()) > 50
@@ -212,13 +212,13 @@ def test_setup_py_installs_by_the_metadata_of_pyproject(render: Render, tmp_path
 # --- small enough to read ---
 
 
-def test_a_project_has_at_most_72_files(render: Render) -> None:
-    assert len(tree(render())) <= 72
+def test_a_project_has_at_most_86_files(render: Render) -> None:
+    assert len(tree(render())) <= 86
 
 
-def test_a_project_has_at_most_2250_lines_of_python(render: Render) -> None:
+def test_a_project_has_at_most_3650_lines_of_python(render: Render) -> None:
     lines = {path: len(path.read_text().splitlines()) for path in render().rglob("*.py")}
-    assert sum(lines.values()) <= 2250
+    assert sum(lines.values()) <= 3650
 
 
 def test_copier_yml_has_at_most_150_lines() -> None:

@@ -86,7 +86,7 @@ def test_a_run_of_two_processes_goes_on_in_any_number(strategy: str, processes: 
     assert "error: rank " in done.stderr
     assert 0 < state(project, name)["under_way"]["batches"] < 25
     resume = ["-m", "my_project", "train", "--resume", name]
-    in_project(project, *(LAUNCH + [str(processes)] if processes > 1 else []), *resume)
+    in_project(project, *([*LAUNCH, str(processes)] if processes > 1 else []), *resume)
     assert state(project, name)["epoch"] == 3
     if processes == 2:
         in_project(project, *LAUNCH, "2", *TRAIN, *options, f"run.name={strategy}-whole")

@@ -580,3 +580,45 @@ def test_tags_are_made_for_release_commits_only_and_never_moved(tmp_path: Path, 
     assert git("log", "-1", "--format=%s", "v0.2.0", cwd=repo) == "Release v0.2.0"
     git("tag", "--force", "v0.1.0", "HEAD", cwd=repo)
     assert run("make", "tags", cwd=repo, ok=False).returncode != 0
+
+
+# --- what earlier versions left behind ---
+
+
+@slow
+def test_a_project_of_the_first_and_last_release_passes_its_own_tests_and_resumes_its_runs(
+    releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    quick = ["model.args.width=4", "run.device=cpu"]
+    for version in {releases[0], releases[-1]}:
+        project = made(template, tmp_path / version, version)
+        train = ["-m", "my_project", "train", "configs/train.yaml", *quick]
+        in_project(project, *train, "run.name=whole", "train.epochs=2")
+        in_project(project, *train, "run.name=stopped", "train.epochs=2", "scheduler.name=ConstantLR")
+        for name, extra in (("before", []), ("stopped-early", ["scheduler.name=ConstantLR"])):
+            in_project(project, *train, f"run.name={name}", "train.epochs=1", *extra)
+        update(project)
+        assert unmerged(project) == []
+        in_project(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test")
+        in_project(project, "-m", "my_project", "test", "before")
+        in_project(project, "-m", "my_project", "train", "--resume", "stopped-early", "train.epochs=2")
+        ends = [
+            torch.load(project / "checkpoints" / name / "last.pt", weights_only=True)["model"]
+            for name in ("stopped", "stopped-early")
+        ]
+        torch.testing.assert_close(*ends, rtol=0, atol=0)
+        # In the middle of an epoch, too, though the project's own loaders have no place for that.
+        stop = "import signal, sys, my_project.cli as c, my_project.engine.loop as l\n"
+        stop += "step = l.train_step\n"
+        stop += "def train_step(state, *rest):\n"
+        stop += "    if state.step == 9: signal.raise_signal(signal.SIGTERM)\n"
+        stop += "    return step(state, *rest)\n"
+        stop += "l.train_step = train_step\nsys.exit(c.main(sys.argv[1:]))\n"
+        arguments = [*train[2:], "run.name=middle", "train.epochs=2"]
+        assert in_project(project, "-c", stop, *arguments, ok=False).returncode == 75
+        in_project(project, "-m", "my_project", "train", "--resume", "middle")
+        ends = [
+            torch.load(project / "checkpoints" / name / "last.pt", weights_only=True)["model"]
+            for name in ("whole", "middle")
+        ]
+        torch.testing.assert_close(*ends, rtol=0, atol=0)

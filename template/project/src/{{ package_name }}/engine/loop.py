@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .. import task as yours
 from ..errors import UserError
@@ -22,7 +21,7 @@ from .device import autocast, on_device, pick_device, prepare, to_device
 from .metrics import Average, merged
 from .progress import Progress, log
 from .session import Session, finite
-from .state import State, build, restore, update_ema
+from .state import State, build, end_epoch, monitored, restore, schedule, skip, update_ema
 from .tracking import open_trackers
 
 
@@ -160,50 +159,3 @@ def evaluate(
             metrics.update(outputs, batch)
     together = merged(task.metrics, metrics)
     return {"loss": merged(Average, loss).compute(), **together.compute()}
-
-
-def skip(loader: Iterable[Batch], state: State) -> int:
-    """Put the loader to where the epoch stands; how many batches are still to be passed over."""
-    sampler: Any = getattr(loader, "sampler", None)
-    if sampler is not None:
-        sampler.epoch = state.epoch
-    if not hasattr(sampler, "start"):
-        return state.batches  # to be read again
-    sampler.start = state.samples
-    return 0
-
-
-def schedule(state: State, config: Config, valid: dict[str, float] | None = None) -> None:
-    """Move the learning rate on, after a step or (with the figures of `valid`) an epoch."""
-    if isinstance(state.scheduler, ReduceLROnPlateau):
-        if valid:
-            state.scheduler.step(monitored(config, valid))
-    elif config.scheduler.every == ("epoch" if valid else "step"):
-        try:
-            state.scheduler.step()
-        except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
-            raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
-
-
-def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
-    """Whether the epoch was the best so far; the next one begins."""
-    rule, value = config.checkpoint, monitored(config, valid)
-    state.epoch += 1
-    better = value > state.best if rule.mode == "max" else value < state.best
-    better = better or math.isnan(state.best)
-    state.stale = 0 if better else state.stale + 1
-    if better:
-        fields = {"model": config.model.name, "epoch": state.epoch, "step": state.step}
-        state.best = value
-        state.best_file = f"{rule.name.format(**fields, monitor=rule.monitor, value=value)}.pt"
-    state.batches = state.samples = 0
-    state.loss, state.metrics = Average(), task.metrics()
-    return better
-
-
-def monitored(config: Config, valid: dict[str, float]) -> float:
-    """The figure that decides which epoch is best."""
-    name = config.checkpoint.monitor
-    if name not in valid:
-        raise UserError(f"checkpoint.monitor: no metric {name!r}; there are: {', '.join(valid)}")
-    return valid[name]

@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..components import build_optimizer, build_scheduler
 from ..errors import UserError
 from ..options import Config
 from . import distributed, sharded
-from .contract import Metrics, Task
+from .contract import Batch, Metrics, Task
 from .metrics import Average, merged
 
 
@@ -71,6 +72,56 @@ def build(config: Config, task: Task, device: torch.device, batches: int) -> Sta
     return State(model, net, ema, optimizer, scheduler, scaler, task.metrics())
 
 
+# --- from step to step, from epoch to epoch ---
+
+
+def skip(loader: Iterable[Batch], state: State) -> int:
+    """Put the loader to where the epoch stands; how many batches are still to be passed over."""
+    sampler: Any = getattr(loader, "sampler", None)
+    if sampler is not None:
+        sampler.epoch = state.epoch
+    if not hasattr(sampler, "start"):
+        return state.batches  # to be read again
+    sampler.start = state.samples
+    return 0
+
+
+def schedule(state: State, config: Config, valid: dict[str, float] | None = None) -> None:
+    """Move the learning rate on, after a step or (with the figures of `valid`) an epoch."""
+    if isinstance(state.scheduler, ReduceLROnPlateau):
+        if valid:
+            state.scheduler.step(monitored(config, valid))
+    elif config.scheduler.every == ("epoch" if valid else "step"):
+        try:
+            state.scheduler.step()
+        except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
+            raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
+
+
+def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
+    """Whether the epoch was the best so far; the next one begins."""
+    rule, value = config.checkpoint, monitored(config, valid)
+    state.epoch += 1
+    better = value > state.best if rule.mode == "max" else value < state.best
+    better = better or math.isnan(state.best)
+    state.stale = 0 if better else state.stale + 1
+    if better:
+        fields = {"model": config.model.name, "epoch": state.epoch, "step": state.step}
+        state.best = value
+        state.best_file = f"{rule.name.format(**fields, monitor=rule.monitor, value=value)}.pt"
+    state.batches = state.samples = 0
+    state.loss, state.metrics = Average(), task.metrics()
+    return better
+
+
+def monitored(config: Config, valid: dict[str, float]) -> float:
+    """The figure that decides which epoch is best."""
+    name = config.checkpoint.monitor
+    if name not in valid:
+        raise UserError(f"checkpoint.monitor: no metric {name!r}; there are: {', '.join(valid)}")
+    return valid[name]
+
+
 @torch.no_grad()
 def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the mean of the weights on (Polyak and Juditsky, 1992); buffers are copied."""
@@ -78,6 +129,9 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(means, weights, 1 - decay)
     for mean, buffer in zip(ema.buffers(), model.buffers(), strict=True):
         mean.copy_(buffer)
+
+
+# --- into a checkpoint, and out of it ---
 
 
 def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
