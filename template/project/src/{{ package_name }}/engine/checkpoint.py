@@ -39,7 +39,7 @@ class Writer:
         self.writing: Future[None] | None = None
 
     def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
-        """Make `contents` the newest state, and the best one too if it names itself so.
+        """Make `contents` the newest state, and the best one too if its epoch was.
 
         The state of `replaced_step`, so far the newest, becomes an earlier one. UserError if it
         can't be written, now or the last time; what was saved is kept.
@@ -75,7 +75,7 @@ class Writer:
             if last.exists() and self.keep > 1 and replaced_step != contents["step"]:
                 (self.run / EARLIER).mkdir(exist_ok=True)
                 _link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
-            if best and best != old_best:
+            if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
                 _link(partial, self.run / best)
             os.replace(partial, last)
         except (OSError, RuntimeError) as error:  # torch wraps a full disk into a RuntimeError
