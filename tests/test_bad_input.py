@@ -328,6 +328,9 @@ DATA: dict[str, tuple[Damage, str]] = {
     "text as image": (write("train/left/1.png", b"text"), "data/train/left/1.png: not an image (cannot identify"),
     "page as image": (write("train/left/1.jpg", b"<html>"), "data/train/left/1.jpg: not an image (cannot identify"),
     "cut-off image": (truncate("train/left/1.png"), "data/train/left/1.png: not an image ("),
+}
+# What was trained before one of these is read is saved.
+VALID: dict[str, tuple[Damage, str]] = {
     "empty image in valid": (write("valid/left/1.png", b""), "data/valid/left/1.png: not an image (the file is empty)"),
     "cut-off image in valid": (truncate("valid/right/2.png"), "data/valid/right/2.png: not an image ("),
 }
@@ -337,7 +340,7 @@ def train_on(tmp_path: Path) -> list[str]:
     """Train on the data in `tmp_path`. The picture of what the loader yields is drawn even if a later image is bad."""
     pictures = tmp_path.with_name(tmp_path.name + "-pictures")
     folders = [f"data.folder={tmp_path / 'data'}", f"run.checkpoints={tmp_path / 'runs'}", f"run.images={pictures}"]
-    return ["train", "configs/train.yaml", *QUICK, *folders]
+    return ["train", "configs/train.yaml", *QUICK, *folders, "run.name=a-run", "data.batch_size=64"]
 
 
 @pytest.mark.parametrize(("damage", "message"), DATA.values(), ids=DATA)
@@ -392,16 +395,22 @@ class Planted:
         return Path.touch, (self.path,)
 
 
+def only_last(run: Path) -> Path:
+    """The run without the checkpoints that would take the place of a damaged last one."""
+    best_gone(run)
+    return run
+
+
 def last(content: bytes) -> Damage:
-    return lambda run: (run / "last.pt").write_bytes(content)
+    return lambda run: (only_last(run) / "last.pt").write_bytes(content)
 
 
 def saved(content: object) -> Damage:
-    return lambda run: torch.save(content, run / "last.pt")
+    return lambda run: torch.save(content, only_last(run) / "last.pt")
 
 
 def cut_off(run: Path) -> None:
-    whole = (run / "last.pt").read_bytes()
+    whole = (only_last(run) / "last.pt").read_bytes()
     (run / "last.pt").write_bytes(whole[: len(whole) // 2])
 
 
@@ -509,7 +518,7 @@ def test_a_checkpoint_cannot_have_a_file_outside_its_run_deleted(home: Path, tmp
 
 # --- as people start it ---
 
-BY_COMMAND: dict[str, tuple[Damage, str]] = {name: DATA[name] for name in ("empty image", "cut-off image in valid")}
+BY_COMMAND = {"empty image": DATA["empty image"], **VALID}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -524,7 +533,10 @@ def test_the_command_names_a_bad_image_and_fails(
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not list(tmp_path.glob("runs/*"))
+    trained = "valid" in message
+    assert ("saved at step 1;" in done.stdout) == trained
+    assert (tmp_path / "runs" / "a-run" / "last.pt").exists() == trained
+    assert list(tmp_path.glob("runs/*")) == ([tmp_path / "runs" / "a-run"] if trained else [])
 
 
 def test_the_command_reports_all_mistakes_of_a_config_at_once(home: Path, tmp_path: Path) -> None:

@@ -122,11 +122,15 @@ class Session:
         """Batches of an evaluation; a signal stops it as it does training."""
         with kept_from_children():
             batches = islice(loader, limit)
-        for batch in batches:
-            if self.signals.received and distributed.world() == 1:
-                self.save()
-                self.stop()
-            yield batch
+        try:
+            for batch in batches:
+                if self.signals.received and distributed.world() == 1:
+                    self.save()
+                    self.stop()
+                yield batch
+        except UserError:
+            self.rescue()
+            raise
 
     def draw(self, batch: Batch) -> None:
         """The picture of what the model sees."""

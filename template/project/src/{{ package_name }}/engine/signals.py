@@ -72,6 +72,7 @@ def _end_children_at_exit() -> None:
     """Since they wouldn't hear the SIGTERM that multiprocessing sends, and it waits for them."""
 
     def end() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call it an error
         for child in multiprocessing.active_children():
             child.kill()
 
