@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -39,9 +40,11 @@ def prepare(options: Run) -> None:
     torch.use_deterministic_algorithms(options.deterministic)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Lower precision where it is safe, as torch decides; for fp32 nothing."""
-    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, DTYPES[precision])
 
 
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
@@ -60,6 +63,9 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
 
 def on_device(batches: Iterable[Any], device: torch.device, channels_last: bool) -> Iterator[Any]:
     """Batches on the device; a GPU gets the next one while it works on this one."""
+    if device.type == "cpu" and not channels_last:
+        yield from batches  # they are there already
+        return
     if device.type != "cuda":
         for batch in batches:
             yield to_device(batch, device, channels_last)

@@ -118,8 +118,8 @@ def shard(model: nn.Module, device: torch.device) -> None:
 
 def accumulating(net: nn.Module, more: bool) -> AbstractContextManager[None]:
     """While `more` batches of a step are to come, gradients need not be exchanged."""
-    skip: Any = getattr(net, "no_sync", None)
-    return skip() if more and skip else nullcontext()
+    skip: Any = getattr(net, "no_sync", None) if more else None
+    return skip() if skip else nullcontext()
 
 
 def same_buffers(model: nn.Module) -> None:

@@ -125,7 +125,7 @@ def train_step(state: State, session: Session, group: list[Batch], recent: Avera
         recent.update(loss, count)
     if config.train.grad_clip:
         state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_(state.model.parameters(), config.train.grad_clip)
+        nn.utils.clip_grad_norm_(session.weights, config.train.grad_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)

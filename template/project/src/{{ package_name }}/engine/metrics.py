@@ -17,12 +17,13 @@ from . import distributed
 class Average:
     """A mean over samples, from means over batches."""
 
-    total: Tensor | float = 0.0
+    total: Any = 0.0  # a scalar tensor, once there is a sample
     count: int = 0
 
     def update(self, mean: Tensor, count: int) -> None:
         """Take in the scalar mean over `count` samples."""
-        self.total = self.total + mean.detach() * count
+        mean = mean.detach()
+        self.total = torch.add(self.total, mean, alpha=count) if self.count else mean * count
         self.count += count
 
     def compute(self) -> float:

@@ -40,6 +40,7 @@ class Session:
     ) -> None:
         self.config, self.task, self.device, self.run = config, task, device, run
         self.state, self.best_file = state, state.best_file
+        self.weights = list(state.model.parameters())
         self.signals, self.profiler = Signals(), Profiler(run if profile else None)
         rule = config.checkpoint
         self.writer = checkpoint.Writer(run, rule.keep, rule.background)
@@ -77,7 +78,7 @@ class Session:
 
     def save(self) -> None:
         """Make the state as it is now the newest checkpoint. All processes must call this."""
-        weights = [p.isfinite().all() for p in self.state.model.parameters()]
+        weights = [p.isfinite().all() for p in self.weights]
         if not all(torch.stack([local(w) for w in weights]).tolist()):
             finite(math.nan, self.state)
         saved = contents(self.state, self.task, self.config)
