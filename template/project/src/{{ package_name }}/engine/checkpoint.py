@@ -78,11 +78,10 @@ class Writer:
             if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
                 _link(partial, self.run / best)
             os.replace(partial, last)
-        except (OSError, RuntimeError) as error:  # torch wraps a full disk into a RuntimeError
+        except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             kept = "what was saved is kept"
-            raise UserError(f"{last}: cannot be written ({reason}); {kept}") from error
+            raise UserError(f"{last}: cannot be written ({_reason(error)}); {kept}") from error
         if old_best not in ("", best):
             (self.run / old_best).unlink(missing_ok=True)  # only now does last.pt no longer name it
         for path in _earlier(self.run)[self.keep - 1 :]:
@@ -104,6 +103,14 @@ def _link(file: Path, name: Path) -> None:
     except OSError:
         shutil.copyfile(file, partial)
     os.replace(partial, name)
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file can't be written: torch, closing its archive, puts an error over that of the disk."""
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return (cause.strerror if cause else None) or str(error).splitlines()[0]
 
 
 def _copied(value: Any) -> Any:
