@@ -105,12 +105,12 @@ def _link(file: Path, name: Path) -> None:
     os.replace(partial, name)
 
 
-def _reason(error: BaseException) -> str:
-    """Why a file can't be written: torch, closing its archive, puts an error over that of the disk."""
+def _reason(error: Exception) -> str:
+    """What the disk said: torch, closing its archive, may put an error of its own before it."""
     cause: BaseException | None = error
     while cause and not isinstance(cause, OSError):
         cause = cause.__context__
-    return (cause.strerror if cause else None) or str(error).splitlines()[0]
+    return getattr(cause, "strerror", None) or str(error).splitlines()[0]
 
 
 def _copied(value: Any) -> Any:

@@ -87,26 +87,25 @@ def train_epoch(
     """One pass over the training data, or over what is left of it; returns loss and metrics."""
     rule, device = session.config.train, session.device
     state.net.train()
-    recent, progress = Average(), Progress(device)
+    progress = Progress(device)
     more = max(0, limit - state.batches)
     left = progress.fetch(loader, skip(loader, state), more, session.rescue)
     batches = on_device(left, device, rule.channels_last)
     while group := list(islice(batches, rule.accumulate)):  # the last one may be smaller
-        samples = train_step(state, session, group, recent)
-        progress.samples += samples
+        progress.samples += train_step(state, session, group)
         if state.batches == len(group):
             session.draw(group[0])
         if state.step % rule.log_every == 0:  # the only place that waits for the device
-            figures = {"loss": finite(merged(Average, recent).compute(), state)}
+            figures = {"loss": finite(merged(Average, state.recent).compute(), state)}
             figures |= merged(session.task.metrics, state.metrics).compute()
             log(progress.line(state.step, figures, float(state.scheduler.get_last_lr()[0])))
-            recent = Average()
+            state.loss, state.recent = state.loss.plus(state.recent), Average()
         session.after_step()  # saves where it is time to; Stopped if asked
-    loss = finite(merged(Average, state.loss).compute(), state)
+    loss = finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
     return {"loss": loss, **merged(session.task.metrics, state.metrics).compute()}
 
 
-def train_step(state: State, session: Session, group: list[Batch], recent: Average) -> float:
+def train_step(state: State, session: Session, group: list[Batch]) -> float:
     """One step of the optimizer on a group of batches, as if they were one; returns its samples."""
     config, task = session.config, session.task
     own = sum(len(batch[0]) for batch in group)
@@ -121,8 +120,7 @@ def train_step(state: State, session: Session, group: list[Batch], recent: Avera
             share = count * distributed.world() / samples  # of the mean over all samples
             state.scaler.scale(loss if share == 1 else loss * share).backward()
         state.metrics.update(outputs, batch)
-        state.loss.update(loss, count)
-        recent.update(loss, count)
+        state.recent.update(loss, count)
     if config.train.grad_clip:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(session.weights, config.train.grad_clip)

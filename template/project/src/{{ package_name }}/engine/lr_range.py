@@ -37,9 +37,9 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
         rate = first * (last / first) ** (step / (steps - 1))
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        loss = Average()
-        train_step(state, session, [to_device(batch, device)], loss)
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss.compute()
+        state.recent = Average()
+        train_step(state, session, [to_device(batch, device)])
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * state.recent.compute()
         smooth = mean / (1 - SMOOTHING ** (step + 1))
         if not math.isfinite(smooth) or (losses and smooth > 4 * min(losses)):
             break

@@ -30,6 +30,12 @@ class Average:
         """The mean so far; NaN before the first sample."""
         return float(self.total) / self.count if self.count else float("nan")
 
+    def plus(self, other: "Average") -> "Average":
+        """The mean over the samples of both."""
+        both = Average()
+        both.merge([self.state(), other.state()])
+        return both
+
     def state(self) -> dict[str, Any]:
         return {"total": self.total, "count": self.count}
 

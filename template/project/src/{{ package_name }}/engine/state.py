@@ -32,7 +32,8 @@ class State:
     scheduler: LRScheduler
     scaler: GradScaler  # of fp16's gradients; does nothing for the others
     metrics: Metrics  # of the epoch under way
-    loss: Average = field(default_factory=Average)  # of the epoch under way
+    loss: Average = field(default_factory=Average)  # of the epoch under way, up to the last line
+    recent: Average = field(default_factory=Average)  # since then
     epoch: int = 0  # epochs done
     batches: int = 0  # done of the epoch under way
     samples: int = 0  # the same, by all processes together
@@ -110,7 +111,7 @@ def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float])
         state.best = value
         state.best_file = f"{rule.name.format(**fields, monitor=rule.monitor, value=value)}.pt"
     state.batches = state.samples = 0
-    state.loss, state.metrics = Average(), task.metrics()
+    state.loss, state.recent, state.metrics = Average(), Average(), task.metrics()
     return better
 
 
@@ -155,6 +156,7 @@ def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
             "batches": state.batches,
             "samples": state.samples,
             "loss": merged(Average, state.loss).state(),
+            "recent": merged(Average, state.recent).state(),
             "metrics": metrics.state() if metrics else None,
         },
         "rng": rng_state(),
@@ -196,6 +198,7 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
         state.batches, state.samples = under_way["batches"], under_way["samples"]
         if distributed.rank() == 0:
             state.loss.merge([under_way["loss"]])
+            state.recent.merge([under_way["recent"]])
             if under_way["metrics"] and hasattr(state.metrics, "merge"):
                 state.metrics.merge([under_way["metrics"]])
     ranks = saved.get("ranks", [saved["rng"]])
