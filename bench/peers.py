@@ -54,7 +54,7 @@ def render(project: Path) -> Path:
     install()
     copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", str(ROOT), str(project)]
     subprocess.run([sys.executable, "-W", "ignore", "-m", *copy], check=True)
-    unpack = "from pathlib import Path; from my_project.data.utils import unpack_sample; unpack_sample(Path('data'))"
+    unpack = "from pathlib import Path; from my_project.data.splits import unpack_sample; unpack_sample(Path('data'))"
     run(project, "-c", unpack)
     return project
 

@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, Render, in_project
 
 FORMATS = ["yaml", "json", "ini", "py"]
-KINDS = [path.name for path in (ROOT / "template" / "configs").iterdir()]
+KINDS = [path.name for path in (ROOT / "template" / "kinds").iterdir()]
 NAMES = ["train", "debug", "long"]
 
 
@@ -56,7 +56,7 @@ def test_every_option_stands_in_train_with_a_word_about_it(render: Render, kind:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_source_is_as_strict_as_its_converter_needs(kind: str, name: str) -> None:
-    source = (ROOT / "template" / "configs" / kind / f"{name}.yaml").read_text()
+    source = (ROOT / "template" / "kinds" / kind / f"{name}.yaml").read_text()
     for line in source.splitlines():
         assert re.fullmatch(r"(  )?#.*|\w+:|  \w+: \S.*|", line), line
         assert line.startswith(("#", "  #")) or " #" not in line, line

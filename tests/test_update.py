@@ -413,7 +413,7 @@ def test_another_kind_of_data_never_deletes_an_edited_file(known: bool, template
     def add_kind(clone: Path) -> None:
         kind = root / "{% if data_kind == 'toy' %}.{% endif %}"
         shutil.copytree(clone / root / "{% if data_kind == 'image_classification' %}.{% endif %}", clone / kind)
-        shutil.copytree(clone / "template/configs/image_classification", clone / "template/configs/toy")
+        shutil.copytree(clone / "template/kinds/image_classification", clone / "template/kinds/toy")
         model = clone / kind / "src/{{ package_name }}/model"
         (model / "resnet.py").unlink()
         (model / "toy.py").write_text("TOY = 1\n")

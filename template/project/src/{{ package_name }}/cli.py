@@ -108,7 +108,7 @@ def test(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Predict for files, or for all files in folders."""
+    """Predict for new inputs: files, or all files in folders."""
     from .engine import checkpoint
     from .engine.inference import predict
 
@@ -131,7 +131,7 @@ def config(args: argparse.Namespace) -> None:
 
 
 def check_data(args: argparse.Namespace) -> None:
-    """Count the images of a data folder, and read every one."""
+    """Count the samples of a data folder, and read every one."""
     from .data.utils import check_folder
 
     table, problems = check_folder(locate(args.folder))
@@ -141,7 +141,7 @@ def check_data(args: argparse.Namespace) -> None:
 
 
 def split_data(args: argparse.Namespace) -> None:
-    """Copy a folder of class folders into train/, valid/ and test/."""
+    """Copy data into train/, valid/ and test/."""
     from .data.utils import split_folder
 
     counts = split_folder(Path(args.source), locate(args.folder), args.valid, args.test, args.seed)
@@ -191,8 +191,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--last", action="store_true", help="only what the last file sets")
     add(check_data, folder={"nargs": "?", "default": "data"})
     sub = add(split_data, source={}, folder={"nargs": "?", "default": "data"})
-    sub.add_argument("--valid", type=float, default=0.1, help="share of the images (0.1)")
-    sub.add_argument("--test", type=float, default=0.1, help="share of the images (0.1)")
+    sub.add_argument("--valid", type=float, default=0.1, help="share of the samples (0.1)")
+    sub.add_argument("--test", type=float, default=0.1, help="share of the samples (0.1)")
     sub.add_argument("--seed", type=int, default=0)
     return parser
 

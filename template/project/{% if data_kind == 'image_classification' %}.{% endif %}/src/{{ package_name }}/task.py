@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .components import build_loss, build_model, build_transforms
+from .components import build_loss, build_model
 from .config import locate
-from .data.dataloader import Augmented, Batch, make_loader
-from .data.dataset import ClassFolder, find_classes, find_images, read_image
-from .data.utils import unpack_sample
+from .data.dataloader import Batch, eval_loader, train_loader
+from .data.dataset import ClassFolder, find_images, read_image
+from .data.folders import find_classes
+from .data.splits import unpack_sample
 from .engine.metrics import Confusion
-from .engine.sampler import EpochSampler, Share
 from .errors import UserError
 from .options import Config
 from .visualization import plots
@@ -43,15 +43,10 @@ class Task:
         return ClassFolder(self.folder / split, self.classes, size, channels, self.data.cache)
 
     def train_loader(self) -> DataLoader[Batch]:
-        dataset, seed = self._dataset("train"), self.config.run.seed
-        augmented = Augmented(dataset, build_transforms(self.data.transforms), seed)
-        sampler = EpochSampler(len(dataset), seed, self.data.batch_size)
-        return make_loader(augmented, self.data.batch_size, self.data.workers, sampler)
+        return train_loader(self._dataset("train"), self.config)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
-        dataset = self._dataset(split)
-        share = Share(len(dataset))
-        return make_loader(dataset, self.data.batch_size, self.data.workers, share)
+        return eval_loader(self._dataset(split), self.config)
 
     def build_model(self) -> nn.Module:
         given = {"num_classes": len(self.classes), "in_channels": self.data.channels}

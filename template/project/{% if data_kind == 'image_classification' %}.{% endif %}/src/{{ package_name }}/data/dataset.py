@@ -11,24 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError
+from .folders import find_classes, find_files, find_samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
 
 def find_images(folder: Path) -> list[Path]:
     """All image files below `folder`, sorted; hidden ones are passed over."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
-
-
-def find_classes(folder: Path) -> list[str]:
-    """The names of the class folders, sorted; UserError if there are none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; data/README.md shows what belongs there")
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] not in "._")
-    if not classes:
-        raise UserError(f"{folder}: holds no class folders; put images into {folder}/<class>/")
-    return classes
+    return find_files(folder, SUFFIXES)
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
@@ -73,18 +63,9 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         channels: int,
         cache: bool = False,
     ):
-        found = find_classes(folder)
-        self.classes = list(classes or found)
+        self.classes = list(classes or find_classes(folder))
         self.size, self.channels = size, channels
-        self.samples: list[tuple[Path, int]] = []
-        for name in found:
-            if name not in self.classes:
-                known = ", ".join(self.classes)
-                raise UserError(f"{folder / name}: not a class of the training data ({known})")
-            images = find_images(folder / name)
-            if not images:
-                raise UserError(f"{folder / name}: holds no images ({', '.join(SUFFIXES)})")
-            self.samples += [(path, self.classes.index(name)) for path in images]
+        self.samples = find_samples(folder, self.classes, SUFFIXES)
         self.cache: Tensor | None = None
         if cache:
             shape = len(self.samples), channels, size, size
