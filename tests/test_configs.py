@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, Render, in_project
 
 FORMATS = ["yaml", "json", "ini", "py"]
-KINDS = [path.name for path in (ROOT / "template" / "kinds").iterdir()]
+KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir())
 NAMES = ["train", "debug", "long"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Render, in_project, run, tree
+from test_configs import KINDS
 
 ANSWERS = {
     "package_name": ["my_project", "ab", "z" * 30],
@@ -15,7 +16,7 @@ ANSWERS = {
     "user_name": ["", "Lee"],
     "user_email": ["", "lee@example.com"],
     "license": ["MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later", "none"],
-    "data_kind": ["image_classification"],
+    "data_kind": KINDS,
     "config_format": ["yaml", "json", "ini", "py"],
     "components": ["file", "folder"],
     "tracker": ["none", "tensorboard"],
@@ -56,7 +57,7 @@ def test_the_combinations_hold_every_pair_of_answers_and_are_few() -> None:
     seen = set().union(*map(met, COMBINATIONS))
     sizes = [len(values) for values in ANSWERS.values()]
     assert len(seen) == sum(a * b for a, b in itertools.combinations(sizes, 2))
-    assert len(COMBINATIONS) <= 30
+    assert len(COMBINATIONS) <= 50
 
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=name)

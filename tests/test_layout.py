@@ -212,13 +212,13 @@ def test_setup_py_installs_by_the_metadata_of_pyproject(render: Render, tmp_path
 # --- small enough to read ---
 
 
-def test_a_project_has_at_most_86_files(render: Render) -> None:
-    assert len(tree(render())) <= 86
+def test_a_project_has_at_most_90_files(render: Render) -> None:
+    assert len(tree(render())) <= 90
 
 
-def test_a_project_has_at_most_3700_lines_of_python(render: Render) -> None:
+def test_a_project_has_at_most_3900_lines_of_python(render: Render) -> None:
     lines = {path: len(path.read_text().splitlines()) for path in render().rglob("*.py")}
-    assert sum(lines.values()) <= 3700
+    assert sum(lines.values()) <= 3900
 
 
 def test_copier_yml_has_at_most_150_lines() -> None:

@@ -1,0 +1,126 @@
+"""Train each kind of data with its default config, on one thread: docs/kinds.md's table, and the pictures.
+
+    .venv/bin/python bench/kinds.py [KIND ...]
+
+For each kind it copies a project, trains it with configs/train.yaml, tests the best checkpoint on the test split,
+and asks the kind's baseline.py for the figure to beat. Without names it does all of them, writes the table into
+docs/kinds.md, takes each room's two example pictures from the run, and draws docs/pictures/kinds.png of them.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "kinds.md"
+SHEET = ROOT / "docs" / "pictures" / "kinds.png"
+BEGIN, END = "<!-- made by bench/kinds.py -->\n", "<!-- until here -->\n"
+EXAMPLES = {  # of each kind's images/result/: the picture that says most
+    "image_classification": "confusion",
+}
+TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 3  # pixels; kinds beside each other
+PAPER, INK = "#ffffff", "#222222"
+
+
+class Row(NamedTuple):
+    """What one kind came to."""
+
+    kind: str
+    metric: str
+    value: float
+    baseline: str
+    to_beat: float
+    seconds: float
+    size: int
+
+
+def kinds() -> list[str]:
+    """All kinds, in the order of copier.yml."""
+    text = (ROOT / "copier.yml").read_text()
+    section = text.partition("\ndata_kind:\n")[2].partition("\n\n")[0]
+    return re.findall(r"^    - (\w+)$", section, re.MULTILINE)
+
+
+def room(kind: str) -> Path:
+    """The folder of what the kind alone brings."""
+    return ROOT / "template" / "project" / f"{{% if data_kind == '{kind}' %}}.{{% endif %}}"
+
+
+def run(project: Path, *command: str) -> str:
+    """The output of a command in a project, on one thread; SystemExit if it fails."""
+    settings = {"PYTHONPATH": str(project / "src"), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=project, env=os.environ | settings, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def measure(kind: str, project: Path) -> Row:
+    """Copy, train, test; what is printed at the end of the run is what its owner sees."""
+    copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", f"--data=data_kind={kind}"]
+    subprocess.run([sys.executable, "-W", "ignore", "-m", *copy, str(ROOT), str(project)], check=True)
+    said = run(project, "scripts/train.sh", "configs/train.yaml")
+    ended = re.search(r"^trained in (\S+) s; best (\S+) ", said, re.MULTILINE)
+    assert ended, said
+    figures = json.loads(run(project, "scripts/test.sh", "--json"))
+    baseline = json.loads(run(project, sys.executable, str(ROOT / "template" / "kinds" / kind / "baseline.py")))
+    metric = baseline["metric"]
+    size = (project / "data" / "sample.zip").stat().st_size
+    return Row(kind, metric, figures[metric], baseline["name"], baseline["value"], float(ended[1]), size)
+
+
+def table(rows: list[Row]) -> str:
+    """The rows in Markdown."""
+    lines = ["| kind | metric on the test data | reached | to beat | seconds to train | `sample.zip` |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for row in rows:
+        beat = f"{row.to_beat:.4g} ({row.baseline})"
+        figures = f"{row.value:.4g} | {beat} | {row.seconds:.0f} | {row.size / 1000:.0f} kB"
+        lines.append(f"| `{row.kind}` | {row.metric} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def sheet(path: Path) -> None:
+    """Each kind's two examples side by side: what the model sees, and how it did."""
+    names = kinds()
+    width, height = 2 * TILE[0] + 3 * GAP, TILE[1] + LINE + 2 * GAP
+    rows = -(-len(names) // COLUMNS)
+    picture = Image.new("RGB", (COLUMNS * width, rows * height), PAPER)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(20)
+    for index, kind in enumerate(names):
+        left, top = index % COLUMNS * width + GAP, index // COLUMNS * height + GAP
+        draw.text((left, top), kind.replace("_", " "), INK, font)
+        for number, folder in enumerate(("loader", "result")):
+            with Image.open(room(kind) / "images" / folder / "example.png") as file:
+                tile = file.convert("RGB")
+            tile.thumbnail(TILE, Image.Resampling.LANCZOS)
+            picture.paste(tile, (left + number * (TILE[0] + GAP), top + LINE))
+    picture.quantize(128).save(path, optimize=True)
+
+
+def main(names: list[str]) -> None:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in names or kinds():
+            project = Path(folder) / kind
+            rows.append(measure(kind, project))
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
+            for part, name in () if names else (("loader", "train"), ("result", EXAMPLES[kind])):
+                shutil.copy(project / f"images/{part}/{name}.png", room(kind) / f"images/{part}/example.png")
+    if not names:
+        text = PAGE.read_text()
+        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+        PAGE.write_text(before + BEGIN + "\n" + table(rows) + "\n" + END + after)
+        sheet(SHEET)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,171 @@
+"""Each kind of data is a project that trains on real data of that kind at once."""
+
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NEXT, ROOT, Render, copy, in_project, save, tree, unmerged, update
+from test_configs import KINDS
+
+LARGE = ("object_detection", "audio_classification")  # whose archive may have a megabyte
+QUICK = ["configs/train.yaml", "configs/debug.yaml", "run.device=cpu", "run.name=a-run"]
+SMALLEST = ["train.epochs=1", "train.limit_batches=2"]
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+pytestmark = each_kind
+
+
+@pytest.fixture(scope="module")
+def homes(render: Render, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A project of each kind asked for, to train in."""
+
+    class Homes(dict[str, Path]):
+        def __missing__(self, kind: str) -> Path:
+            self[kind] = tmp_path_factory.mktemp(kind) / "project"
+            shutil.copytree(render(data_kind=kind), self[kind])
+            return self[kind]
+
+    return Homes()
+
+
+def test_the_archive_is_small_and_says_where_it_is_from(render: Render, kind: str) -> None:
+    path = render(data_kind=kind) / "data" / "sample.zip"
+    assert path.stat().st_size <= (1_000_000 if kind in LARGE else 400_000)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        notice = archive.read("NOTICE.txt").decode()
+        assert not archive.testzip()
+    assert len(notice.split()) > 40
+    assert kind == "custom" or any(name.startswith("LICENSE") for name in names)
+    assert {name.partition("/")[0] for name in names if "/" in name} == {"train", "valid", "test"}
+
+
+def test_the_script_that_makes_the_archive_again_is_there_and_the_page_names_its_source(kind: str) -> None:
+    script = (ROOT / "samples" / f"{kind}.py").read_text()
+    assert f"python samples/{kind}.py" in script
+    page = (ROOT / "docs" / "kinds.md").read_text()
+    assert f"| `{kind}` |" in page
+    assert re.search(rf"^## .*`{kind}`", page, re.MULTILINE)
+
+
+def test_docs_api_gives_the_purpose_of_each_file(render: Render, kind: str) -> None:
+    for components in ("file", "folder"):
+        project = render(data_kind=kind, components=components)
+        api = (project / "docs" / "api.md").read_text()
+        for name in tree(project):
+            path = Path(name)
+            folder = path.suffix in (".png", ".zip") or path.parent.name == "sample"
+            assert path.name in api or (folder and f"{path.parent}/" in api), f"docs/api.md doesn't name {name}"
+        for name in re.findall(r"^\| `([^`]+)` \|", api.partition("## The contract")[0], re.MULTILINE):
+            there = (project / name).exists() or (project / "src" / "my_project" / name).exists()
+            assert there, f"docs/api.md names {name}, which is not there"
+
+
+def test_links_lead_somewhere_and_each_test_of_the_layout_is_there(render: Render, kind: str) -> None:
+    project = render(data_kind=kind)
+    for page in project.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            assert re.match(r"\w+:", link) or (page.parent / link).exists(), f"{page.name} links to {link}"
+    for part in ("dataset", "dataloader", "model", "train", "valid", "test"):
+        assert len(re.findall(r"^def test_", (project / "test" / f"test_{part}.py").read_text(), re.MULTILINE)) >= 2
+    for folder in ("loader", "result"):
+        assert (project / "images" / folder / "example.png").stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("part", ["loss", "transforms"])
+def test_both_layouts_of_components_start_with_the_same_file(render: Render, kind: str, part: str) -> None:
+    in_file = render(data_kind=kind) / "src" / "my_project" / f"{part}.py"
+    folder = render(data_kind=kind, components="folder") / "src" / "my_project" / part
+    assert [path.read_text() for path in folder.glob("*.py") if path.stem != "__init__"] == [in_file.read_text()]
+
+
+@pytest.mark.slow
+def test_mypy_reports_nothing(render: Render, kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = tmp_path_factory.getbasetemp() / "mypy-kinds"
+    done = in_project(render(data_kind=kind), "-m", "mypy", "--cache-dir", cache, ok=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass(homes: dict[str, Path], kind: str) -> None:
+    in_project(homes[kind], "-m", "pytest", "--quiet", "-p", "no:cacheprovider")
+
+
+@pytest.mark.slow
+def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: str) -> None:
+    project = homes[kind]
+
+    def command(*arguments: str) -> str:
+        return in_project(project, "-m", "my_project", *arguments).stdout
+
+    command("train", *QUICK, "train.limit_batches=4")
+    metrics: dict[str, Any] = json.loads(command("test", "--json"))
+    assert len(metrics) >= 4  # beside the checkpoint, the split and the loss
+    assert json.loads(command("run", "images/sample", "--json"))
+    assert command("run", "images/sample").strip()
+    command("check-data")
+    assert len(list((project / "images" / "result").iterdir())) >= 3
+    assert list((project / "images" / "loader").glob("train.*"))
+    serious = ["configs/train.yaml", "configs/long.yaml", *SMALLEST, "run.name=long", "run.device=cpu"]
+    command("train", *serious)
+
+
+@pytest.mark.slow
+def test_the_debug_run_ends_the_same_from_each_format_and_in_each_layout(
+    render: Render, kind: str, tmp_path: Path
+) -> None:
+    tables = set()
+    for number, (ending, components) in enumerate([("yaml", "file"), ("ini", "folder"), ("py", "file")]):
+        project = tmp_path / str(number)
+        shutil.copytree(render(data_kind=kind, config_format=ending, components=components), project)
+        files = [f"configs/{name}.{ending}" for name in ("train", "debug")]
+        in_project(project, "-m", "my_project", "train", *files, *SMALLEST, "run.name=a-run", "run.device=cpu")
+        table = (project / "checkpoints" / "a-run" / "metrics.csv").read_text().split()
+        tables.add("\n".join(row.rpartition(",")[0] for row in table))  # all but the seconds
+    assert len(tables) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of Jupyter's own
+@pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
+def test_notebooks_run(homes: dict[str, Path], kind: str, name: str) -> None:
+    command = (
+        "import nbformat, nbclient, sys; book = nbformat.read(sys.argv[1], as_version=4);"
+        "nbclient.NotebookClient(book, timeout=300, resources={'metadata': {'path': 'notebooks'}}).execute()"
+    )
+    in_project(homes[kind], "-c", command, f"notebooks/{name}.ipynb")
+
+
+@pytest.mark.slow
+def test_another_kind_takes_the_place_of_images_and_loses_nothing(template: Path, kind: str, tmp_path: Path) -> None:
+    """And back again, where the project is committed in between."""
+    start = "image_classification" if kind != "image_classification" else "tabular"
+    project = tmp_path / "project"
+    copy(template, project, NEXT, data_kind=start)
+    package = project / "src" / "my_project"
+    edited = [package / "task.py", package / "data" / "dataset.py", package / "transforms.py", project / "README.md"]
+    edited += [
+        next(path for path in sorted((package / "model").glob("*.py")) if path.stem not in ("__init__", "utils"))
+    ]
+    for number, path in enumerate(edited):
+        path.write_text(f"# my own line {number}\n" + path.read_text())
+    (package / "model" / "mine.py").write_text("# my own line 99\n")
+    (project / "data" / "train").mkdir()
+    (project / "data" / "train" / "mine.txt").write_text("not in git\n")
+    save(project)
+    done = update(project, ok=False, data_kind=kind)
+    assert done.returncode in (0, 1), done.stderr
+    for number, path in enumerate(edited):
+        assert f"# my own line {number}\n" in path.read_text()
+    assert (package / "model" / "mine.py").read_text() == "# my own line 99\n"
+    assert (project / "data" / "train" / "mine.txt").read_text() == "not in git\n"
+    assert set(unmerged(project)) <= {path.relative_to(project).as_posix() for path in edited}
+    assert f"data_kind: {kind}\n" in (project / ".copier-answers.yml").read_text()
+    fresh = tmp_path / "fresh"
+    copy(template, fresh, NEXT, data_kind=kind)
+    missing = set(tree(fresh)) - set(tree(project))
+    assert not missing, missing
