@@ -300,7 +300,7 @@ def a_file(data: Path) -> None:
 
 
 UNSAFE = "data/sample.zip: not unpacked: unsafe path"
-NO_IMAGES = "holds no images (.png, .jpg"
+NO_IMAGES = "holds no files (.png, .jpg"
 DATA: dict[str, tuple[Damage, str]] = {
     "no folder": (remove(""), "data: holds neither train/ nor sample.zip; see data/README.md"),
     "empty folder": (remove("", leave=True), "data: holds neither train/ nor sample.zip; see data/README.md"),
@@ -317,13 +317,13 @@ DATA: dict[str, tuple[Damage, str]] = {
     "archive goes to a drive": (archive("C:escaped"), f"{UNSAFE} 'C:escaped'"),
     "archive goes up with backslashes": (archive("train\\..\\..\\escaped"), UNSAFE),
     "archive without train": (archive("a/1.png"), "data/sample.zip: not unpacked: it has no train/"),
-    "no classes": (remove("train", leave=True), "data/train: holds no class folders; put images into"),
-    "no classes but images": (flat, "data/train: holds no class folders; put images into"),
+    "no classes": (remove("train", leave=True), "data/train: holds no class folders; put files into"),
+    "no classes but images": (flat, "data/train: holds no class folders; put files into"),
     "empty class": (remove("train/right", leave=True), f"data/train/right: {NO_IMAGES}"),
     "empty class in valid": (remove("valid/left", leave=True), f"data/valid/left: {NO_IMAGES}"),
     "unknown class in valid": (remove("train/right"), "data/valid/right: not a class of the training data (left)"),
     "no valid": (remove("valid"), "data/valid: no such folder; data/README.md shows what belongs there"),
-    "empty valid": (remove("valid", leave=True), "data/valid: holds no class folders; put images into"),
+    "empty valid": (remove("valid", leave=True), "data/valid: holds no class folders; put files into"),
     "empty image": (write("train/left/1.png", b""), "data/train/left/1.png: not an image (the file is empty)"),
     "text as image": (write("train/left/1.png", b"text"), "data/train/left/1.png: not an image (cannot identify"),
     "page as image": (write("train/left/1.jpg", b"<html>"), "data/train/left/1.jpg: not an image (cannot identify"),
