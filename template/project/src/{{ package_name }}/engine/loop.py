@@ -66,8 +66,9 @@ def train(
                 lr = state.scheduler.get_last_lr()[0]
                 when = {"epoch": state.epoch + 1, "step": state.step, "learning_rate": lr}
                 figures: dict[str, float] = {}
-                for name in trained:
-                    figures |= {f"train_{name}": trained[name], f"valid_{name}": valid[name]}
+                for name, value in valid.items():
+                    seen = {f"train_{name}": trained[name]} if name in trained else {}
+                    figures |= {**seen, f"valid_{name}": value}
                 for tracker in trackers:  # before the save: a resumed run drops what came after it
                     tracker.log({**when, **figures, "seconds": seconds})
                 schedule(state, config, valid)

@@ -15,18 +15,24 @@ PAPER, INK, BLUE, ORANGE, GREY = "#f2f2f2", "#222222", "#1f5fa8", "#d9731a", "#8
 
 
 def curves(metrics_csv: Path, path: Path) -> None:
-    """Save an axis for each metric: a run's `train_<metric>` and `valid_<metric>` by `epoch`."""
+    """Save an axis for each metric: a run's `train_<metric>` and `valid_<metric>` by `epoch`.
+
+    A metric may be measured in validation alone.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     table = np.atleast_1d(np.genfromtxt(metrics_csv, delimiter=",", names=True))
     names = [name[6:] for name in table.dtype.names or () if name.startswith("valid_")]
     line = "o" if len(table) == 1 else "-"  # one point makes no line
-    figure = Figure((5 * len(names) + 5, 3.6), layout="constrained", dpi=110)
-    *charts, last = (figure.add_subplot(1, len(names) + 1, i + 1) for i in range(len(names) + 1))
+    columns = min(3, len(names) + 1)
+    rows = math.ceil((len(names) + 1) / columns)
+    figure = Figure((5 * columns, 3.6 * rows), layout="constrained", dpi=110)
+    *charts, last = (figure.add_subplot(rows, columns, i + 1) for i in range(len(names) + 1))
     for name, axes in zip(names, charts, strict=True):
         for split, colour in (("train", GREY), ("valid", BLUE)):
-            axes.plot(table["epoch"], table[f"{split}_{name}"], line, color=colour, label=split)
+            if (column := f"{split}_{name}") in table.dtype.names:
+                axes.plot(table["epoch"], table[column], line, color=colour, label=split)
         axes.set(title=name, xlabel="epoch")
         axes.legend(frameon=False)
     last.plot(table["epoch"], table["learning_rate"], line, color=ORANGE)
