@@ -23,15 +23,16 @@ def curves(metrics_csv: Path, path: Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
     table = np.atleast_1d(np.genfromtxt(metrics_csv, delimiter=",", names=True))
-    names = [name[6:] for name in table.dtype.names or () if name.startswith("valid_")]
+    columns = table.dtype.names or ()
+    names = [name[6:] for name in columns if name.startswith("valid_")]
     line = "o" if len(table) == 1 else "-"  # one point makes no line
-    columns = min(3, len(names) + 1)
-    rows = math.ceil((len(names) + 1) / columns)
-    figure = Figure((5 * columns, 3.6 * rows), layout="constrained", dpi=110)
-    *charts, last = (figure.add_subplot(rows, columns, i + 1) for i in range(len(names) + 1))
+    across = min(3, len(names) + 1)
+    rows = math.ceil((len(names) + 1) / across)
+    figure = Figure((5 * across, 3.6 * rows), layout="constrained", dpi=110)
+    *charts, last = (figure.add_subplot(rows, across, i + 1) for i in range(len(names) + 1))
     for name, axes in zip(names, charts, strict=True):
         for split, colour in (("train", GREY), ("valid", BLUE)):
-            if (column := f"{split}_{name}") in table.dtype.names:
+            if (column := f"{split}_{name}") in columns:
                 axes.plot(table["epoch"], table[column], line, color=colour, label=split)
         axes.set(title=name, xlabel="epoch")
         axes.legend(frameon=False)
