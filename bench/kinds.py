@@ -25,6 +25,14 @@ SHEET = ROOT / "docs" / "pictures" / "kinds.png"
 BEGIN, END = "<!-- made by bench/kinds.py -->\n", "<!-- until here -->\n"
 EXAMPLES = {  # of each kind's images/result/: the picture that says most
     "image_classification": "confusion",
+    "image_segmentation": "worst",
+    "object_detection": "result",
+    "text_classification": "confusion",
+    "language_modeling": "surprise",
+    "tabular": "predicted",
+    "audio_classification": "confusion",
+    "time_series": "forecasts",
+    "custom": "decisions",
 }
 TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 3  # pixels; kinds beside each other
 PAPER, INK = "#ffffff", "#222222"

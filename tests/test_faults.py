@@ -178,7 +178,7 @@ def test_a_broken_image_is_named_and_what_was_trained_is_saved(
     whole = image.read_bytes()
     image.write_bytes(whole[:60])
     done = in_project(project, *TRAIN, *QUICK, f"data.workers={workers}", ok=False)
-    assert_documented(project, "An image is broken", done)
+    assert_documented(project, "A sample is broken", done)
     assert 0 < last(project)["step"] < STEPS
     image.write_bytes(whole)
     assert_goes_on(project, undisturbed)
@@ -188,7 +188,7 @@ def test_an_image_that_goes_away_during_the_run_is_named(project: Path, undistur
     image = sorted((project / "data/train/7").glob("*.png"))[3]
     whole = image.read_bytes()
     done = interrupt(project, "step 10", lambda process: image.unlink())
-    assert_documented(project, "An image goes away", done)
+    assert_documented(project, "A sample goes away", done)
     image.write_bytes(whole)
     assert_goes_on(project, undisturbed)
 
