@@ -12,8 +12,8 @@ import runpy
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from types import FunctionType, ModuleType, NoneType
-from typing import Any, TypeVar, get_args
+from types import FunctionType, ModuleType, NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
@@ -48,7 +48,8 @@ class Section(BaseModel):
         annotation = cls.model_fields[str(info.field_name)].annotation
         if isinstance(annotation, type) and issubclass(annotation, Section):
             return value  # its own fields do this
-        options = get_args(annotation) or (annotation,)
+        several = get_origin(annotation) in (Literal, Union, UnionType)
+        options = get_args(annotation) if several else (annotation,)
         is_text = all(o in (str, NoneType) or isinstance(o, str) for o in options)
         if not (isinstance(value, Text) and is_text) or value.startswith('"'):
             return _parsed(value)

@@ -75,7 +75,7 @@ def draw(count: int, valid: float, test: float, seed: int, what: str) -> dict[st
 def table(counts: Mapping[str, Counter[str]]) -> str:
     """Counts by split and by name, in the order of the training data, with their sum."""
     names = list(dict.fromkeys(name for split in SPLITS for name in counts[split]))
-    width = max(16, *(len(name) + 1 for name in names))
+    width = max([16, *(len(name) + 1 for name in names)])
     rows: list[list[object]] = [["", *SPLITS]]
     rows += [[name, *(counts[split][name] for split in SPLITS)] for name in names]
     rows.append(["all", *(counts[split].total() for split in SPLITS)])
