@@ -1,0 +1,95 @@
+"""Points of the plane and their classes, from CSV files: `<folder>/*.csv`, a line per sample."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+
+Sample = tuple[Tensor, ...]
+
+
+def read_sample(line: str, columns: list[str]) -> Sample:
+    """A point, float32 (2,), and its class 0 or 1, int64 (); of new points the point alone.
+
+    Yours: read one sample of yours here, and return a tuple of tensors: what goes into the model
+    first, the target last. Raises ValueError that says what is wrong with it.
+    """
+    fields = line.split(",")
+    if len(fields) != len(columns):
+        raise ValueError(f"should be {','.join(columns)}, has {len(fields)} fields")
+    point = torch.tensor([float(field) for field in fields[:2]])
+    if not point.isfinite().all():
+        raise ValueError("x and y should be finite")
+    if len(fields) == 2:
+        return (point,)
+    if fields[2].strip() not in ("0", "1"):
+        raise ValueError(f"the class should be 0 or 1, got {fields[2].strip()!r}")
+    return point, torch.tensor(int(fields[2]))
+
+
+def find_files(path: Path) -> list[Path]:
+    """The CSV files of a folder, sorted, or the one file itself; UserError if there are none.
+
+    Yours: which files hold samples.
+    """
+    files = sorted(path.glob("[!.]*.csv")) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path}: holds no .csv files; data/README.md shows what belongs there")
+    return files
+
+
+def read_file(
+    path: Path, new: bool = False, problems: list[str] | None = None
+) -> dict[int, Sample]:
+    """Samples by line number; `-` is standard input. UserError tells all bad lines at once.
+
+    Args:
+        new: the column of classes may be missing.
+        problems: takes the messages of bad lines, which then raise nothing.
+
+    Yours: what a file is. If each holds one sample, `read_sample(path)` is all you need.
+    """
+    try:
+        text = sys.stdin.read() if path == Path("-") else path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
+        raise UserError(f"{path}: not read ({reason}); mend or remove it") from error
+    header, *lines = text.splitlines() or [""]
+    columns = header.replace(" ", "").split(",")
+    if columns != ["x", "y", "class"] and not (new and columns == ["x", "y"]):
+        raise UserError(f"{path}, line 1: should be x,y,class; found {header[:40]!r}")
+    samples, bad = dict[int, Sample](), list[str]()
+    for number, line in enumerate(lines, 2):
+        if line.strip():
+            try:
+                samples[number] = read_sample(line, columns)
+            except ValueError as error:
+                bad.append(f"{path}, line {number}: {error}; mend or remove it")
+    if not samples and not bad:
+        raise UserError(f"{path}: holds no points; put some in or remove it")
+    if bad and problems is None:
+        raise UserError("\n".join(bad[:20]))
+    if problems is not None:
+        problems += bad
+    return samples
+
+
+class Points(Dataset[Sample]):
+    """One split: all points of its files, in memory. UserError if one cannot be read.
+
+    Yours: list here what there is, and read it in `__getitem__` if it is too much for memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        files = find_files(folder)
+        self.samples = [sample for file in files for sample in read_file(file).values()]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]

@@ -1,0 +1,58 @@
+"""Data utils: split points into train/valid/test, check a data folder."""
+
+from collections import Counter
+from pathlib import Path
+
+from ..errors import UserError
+from .dataset import find_files, read_file
+from .splits import SPLITS, check_new, draw, table
+
+
+def split_folder(
+    source: Path, folder: Path, valid: float = 0.1, test: float = 0.1, seed: int = 0
+) -> dict[str, int]:
+    """Copy the points of a file or folder into `folder`/train, valid and test.
+
+    `valid` and `test` are shares, at least one point. Returns the number of points in each split.
+    Raises UserError, before it writes any, if that cannot be done.
+
+    Yours: draw what belongs together (a patient, a day, a machine) as one, into one split.
+    """
+    check_new(folder, valid, test)
+    lines: list[str] = []
+    for file in find_files(source):
+        text = file.read_text("utf-8-sig").splitlines()
+        lines += [text[number - 1] for number in read_file(file)]
+    parts = draw(len(lines), valid, test, seed, f"{source}: points")
+    for split, indices in parts.items():
+        (folder / split).mkdir(parents=True)
+        rows = ["x,y,class", *(lines[index] for index in indices)]
+        (folder / split / "points.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    return {split: len(indices) for split, indices in parts.items()}
+
+
+def check_folder(folder: Path) -> tuple[str, list[str]]:
+    """Read every point: a table of points per split and class, and a list of problems.
+
+    Yours: what else can be wrong with your data; here, a point that is in two splits.
+    """
+    problems, seen = list[str](), dict[tuple[float, ...], str]()
+    counts = {split: Counter({"class 0": 0, "class 1": 0}) for split in SPLITS}
+    for split in SPLITS:
+        try:
+            files = find_files(folder / split)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for file in files:
+            try:
+                samples = read_file(file, problems=problems)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            for number, (point, target) in samples.items():
+                counts[split][f"class {target}"] += 1
+                other = seen.setdefault(tuple(point.tolist()), split)
+                if other != split:
+                    problems.append(f"{file}, line {number}: the same point is in {other}/")
+    return table(counts), problems

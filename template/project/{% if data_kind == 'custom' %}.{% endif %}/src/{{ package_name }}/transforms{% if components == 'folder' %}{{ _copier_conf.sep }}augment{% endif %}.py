@@ -1,0 +1,25 @@
+"""Custom data augmentation: any function here can be named in `data.transforms`.
+
+Yours: take the parts of a sample, as the dataset gives them, and a random generator; return the
+parts. What changes the inputs must change the target along, if it matters to it. Draw all that is
+random from `rng`, or runs do not repeat, and leave the tensors that came in as they are.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def jitter(
+    point: Tensor, target: Tensor, rng: np.random.Generator, std: float = 0.01
+) -> tuple[Tensor, Tensor]:
+    """Move a point by normal noise; the target stays."""
+    noise = rng.normal(scale=std, size=tuple(point.shape))
+    return point + torch.from_numpy(noise).to(point), target
+
+
+def half_turn(
+    point: Tensor, target: Tensor, rng: np.random.Generator, p: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Turn by 180 degrees about the origin with probability `p`: each arm becomes the other."""
+    return (-point, 1 - target) if rng.random() < p else (point, target)

@@ -1,0 +1,34 @@
+"""How well predicted masks cover the true ones."""
+
+import torch
+from torch import Tensor
+
+from .engine.metrics import Confusion
+
+
+class Overlap(Confusion):
+    """From the pixels of all images together, those without a class apart:
+
+    `miou`, the mean over classes of intersection over union (Everingham et al., 2010); `dice`, the
+    mean of twice the intersection over both areas (Dice, 1945); `acc`, the share that is right.
+    `matrix` is int64 (C, C), rows are the truth.
+    """
+
+    def update(self, logits: Tensor, batch: tuple[Tensor, Tensor]) -> None:
+        """Take in logits (N, C, H, W) and a batch of images and masks (N, H, W)."""
+        self.add(logits.detach().argmax(dim=1), batch[1])
+
+    def add(self, predictions: Tensor, targets: Tensor) -> None:
+        """Take in classes of pixels; targets below 0 are passed over."""
+        cells = (targets.clamp(min=0) * len(self.matrix) + predictions).flatten()
+        self.matrix.view(-1).scatter_add_(0, cells, (targets >= 0).long().flatten())
+
+    def per_class(self) -> dict[str, list[float]]:
+        """`iou` and `dice` of each class; NaN where it is neither true nor predicted."""
+        matrix = self.matrix.cpu().double()
+        both, areas = matrix.diagonal(), matrix.sum(dim=0) + matrix.sum(dim=1)
+        return {"iou": (both / (areas - both)).tolist(), "dice": (2 * both / areas).tolist()}
+
+    def compute(self) -> dict[str, float]:
+        iou, dice = (torch.tensor(v, dtype=torch.float64) for v in self.per_class().values())
+        return {"miou": float(iou.nanmean()), "dice": float(dice.nanmean()), **super().compute()}

@@ -1,0 +1,133 @@
+"""What this project is about: all that the engine knows of your data, models and pictures.
+
+`engine/contract.py` says what each method is for.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from .components import build_loss, build_model
+from .config import locate
+from .data.dataloader import Batch, eval_loader, train_loader
+from .data.dataset import (
+    SUFFIXES,
+    MaskFolder,
+    collate,
+    find_files,
+    read_classes,
+    read_image,
+)
+from .data.splits import unpack_sample
+from .errors import UserError
+from .metrics import Overlap
+from .options import Config
+from .visualization import plots
+from .visualization.charts import write
+
+
+class Task:
+    """Which class is each pixel of?"""
+
+    def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
+        self.config, self.data, self.device = config, config.data, device
+        self.folder = locate(config.data.folder, inside=True)
+        if info is None:
+            unpack_sample(self.folder)
+            info = {"classes": read_classes(self.folder)}
+        self.info, self.classes = info, info["classes"]
+        self.loss_function = build_loss(config.loss)
+        if isinstance(self.loss_function, nn.Module):
+            self.loss_function.to(device)
+
+    def _dataset(self, split: str) -> MaskFolder:
+        unpack_sample(self.folder)
+        channels, largest = self.data.channels, self.data.max_size
+        return MaskFolder(self.folder / split, len(self.classes), channels, largest)
+
+    def train_loader(self) -> DataLoader[Batch]:
+        return train_loader(self._dataset("train"), self.config, collate)
+
+    def eval_loader(self, split: str) -> DataLoader[Batch]:
+        return eval_loader(self._dataset(split), self.config, collate)
+
+    def build_model(self) -> nn.Module:
+        given = {"num_classes": len(self.classes), "in_channels": self.data.channels}
+        return build_model(self.config.model, **given)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch[0])
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return self.loss_function(outputs, batch[1])
+
+    def metrics(self) -> Overlap:
+        return Overlap(len(self.classes), self.device)
+
+    def draw_batch(self, batch: Batch, folder: Path) -> Path:
+        """Each image beside itself with its mask."""
+        pairs = zip(batch[0][:16], batch[1][:16], strict=True)
+        shown = [(image, mask) for image, target in pairs for mask in (None, target)]
+        titles = ["image", "with its mask"] * (len(shown) // 2)
+        plots.masks(shown, titles, folder / "train.png")
+        return folder / "train.png"
+
+    def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
+        """The worst images, truth and prediction; which pixels are taken for which; each class."""
+        whole, place = Overlap(len(self.classes), "cpu"), 0
+        worst: list[tuple[float, int, Tensor, Tensor, Tensor]] = []
+        for logits, (images, targets) in outputs:
+            predictions = logits.argmax(dim=1)
+            whole.add(predictions, targets)
+            for image, target, prediction in zip(images, targets, predictions, strict=True):
+                one, place = Overlap(len(self.classes), "cpu"), place + 1
+                one.add(prediction, target)
+                worst.append((one.compute()["miou"], place, image, target, prediction))
+            worst = sorted(worst, key=lambda item: item[0])[:16]
+        names = ("worst.png", "confusion.png", "classes.png")
+        paths = [folder / name for name in names]
+        shown, titles = list[tuple[Tensor, Tensor]](), list[str]()
+        for miou, number, image, target, prediction in worst:
+            shown += [(image, target), (image, prediction)]
+            titles += [f"no. {number}: truth", f"predicted, mIoU {miou:.2f}"]
+        plots.masks(shown, titles, paths[0])
+        plots.confusion_matrix(whole.matrix.numpy(), self.classes, paths[1])
+        plots.class_scores(self.classes, whole.per_class(), paths[2])
+        return paths
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """For files, and for all images below folders; masks go to the folder of results."""
+        folder, used = locate(self.config.run.images, inside=True) / "result", Counter[str]()
+        for name in inputs:
+            path = locate(name)
+            files = find_files(path, SUFFIXES) if path.is_dir() else [path]
+            if not files:
+                raise UserError(f"{path}: holds no images")
+            for file in files:
+                used[file.stem] += 1  # files of one name in several folders
+                stem = file.stem if used[file.stem] == 1 else f"{file.stem}-{used[file.stem]}"
+                yield self._predict(model, file, folder, stem)
+
+    def _predict(self, model: nn.Module, file: Path, folder: Path, stem: str) -> dict[str, Any]:
+        image, size = read_image(file, self.data.channels, self.data.max_size)
+        logits = model(image[None].to(self.device)).float()
+        if logits.shape[-2:] != size:
+            logits = F.interpolate(logits, size, mode="bilinear")
+            image = F.interpolate(image[None], size, mode="bilinear")[0]
+        mask = logits[0].argmax(dim=0).cpu()
+        counts = torch.bincount(mask.flatten(), minlength=len(self.classes))
+        shares = dict(zip(self.classes, (counts / mask.numel()).tolist(), strict=True))
+        paths = {key: folder / f"{stem}-{key}.png" for key in ("mask", "overlay")}
+        plots.save_mask(mask, len(self.classes), paths["mask"])
+        write(paths["overlay"], plots.overlay(image, mask, side=max(512, *size)).save)
+        return {"file": str(file), "shares": shares, **{key: str(p) for key, p in paths.items()}}
+
+    def sentence(self, prediction: dict[str, Any]) -> str:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in prediction["shares"].items())
+        return f"{prediction['file']}: {shares}; {prediction['mask']}, {prediction['overlay']}"

@@ -1,0 +1,33 @@
+"""The options of the data section."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+
+from ..config import Section
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Data(Section):
+    """Windows of series in CSV files."""
+
+    folder: str = "data"  # holds train/, valid/ and test/
+    columns: list[Name] = Field(default_factory=list)  # the series to forecast; none: all
+    context: Annotated[int, Field(ge=2)] = 96  # steps of the past that a forecast sees
+    horizon: Annotated[int, Field(ge=1)] = 24  # steps that it looks ahead
+    season: Annotated[int, Field(ge=1)] = 24  # steps of a period, for the seasonal-naive forecast
+    stride: Annotated[int, Field(ge=1)] = 1  # steps from one window to the next
+    missing: Literal["refuse", "interpolate"] = "refuse"  # empty cells and missing rows
+    scaling: Literal["window", "train"] = "window"  # mean and deviation of which values
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut windows
+    transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+
+    @field_validator("season")
+    @classmethod
+    def _has_been_seen(cls, season: int, info: ValidationInfo) -> int:
+        if season > info.data.get("context", season):
+            context = info.data["context"]
+            raise ValueError(f"should be at most data.context, which is {context}, got {season}")
+        return season

@@ -1,0 +1,141 @@
+"""What this project is about: all that the engine knows of your data, models and pictures.
+
+`engine/contract.py` says what each method is for.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .components import build_loss, build_model
+from .config import locate
+from .data import clock
+from .data.dataloader import Batch, eval_loader, train_loader
+from .data.dataset import Windows, check_step, find_tables, read_series
+from .data.splits import unpack_sample
+from .errors import UserError
+from .forecast import ForecastErrors, seasonal_naive
+from .options import Config
+from .visualization import plots
+
+
+class Task:
+    """How do these series go on?"""
+
+    def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
+        self.config, self.data, self.device = config, config.data, device
+        self.folder = locate(config.data.folder, inside=True)
+        self.drawn = "test"  # the split whose batches were asked for last
+        self.windows: dict[str, Windows] = {}
+        self.info = info or self._learn()
+        self.columns, (size, unit) = self.info["columns"], self.info["step"]
+        self.step: clock.Step = size, unit
+        shape = 1, len(self.columns), 1
+        self.mean = torch.tensor(self.info["mean"], device=device).view(shape)
+        self.std = torch.tensor(self.info["std"], device=device).view(shape)
+        self.loss_function = build_loss(config.loss)
+        if isinstance(self.loss_function, nn.Module):
+            self.loss_function.to(device)
+
+    def _learn(self) -> dict[str, Any]:
+        """What the training data say: the series, their step, mean and deviation."""
+        unpack_sample(self.folder)
+        windows = Windows(self.folder, "train", self.data, self.data.columns, None)
+        self.windows["train"] = windows
+        values = torch.cat(windows.values, dim=1).double()
+        std = values.std(dim=1)
+        std = torch.where(std > 0, std, 1.0)  # of a series that never changes
+        learnt = {"mean": values.mean(dim=1).tolist(), "std": std.tolist()}
+        return {"columns": windows.columns, "step": [*windows.series[0].step], **learnt}
+
+    def _dataset(self, split: str) -> Windows:
+        unpack_sample(self.folder)
+        if split not in self.windows:
+            self.windows[split] = Windows(self.folder, split, self.data, self.columns, self.step)
+        return self.windows[split]
+
+    def train_loader(self) -> DataLoader[Batch]:
+        return train_loader(self._dataset("train"), self.config)
+
+    def eval_loader(self, split: str) -> DataLoader[Batch]:
+        self.drawn = split
+        return eval_loader(self._dataset(split), self.config)
+
+    def build_model(self) -> nn.Module:
+        given = {"context": self.data.context, "horizon": self.data.horizon}
+        return build_model(self.config.model, **given)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Forecasts in the units of the data; the model itself sees scaled values.
+
+        They are scaled by the mean and the deviation of each window (RevIN without its learnt
+        part; Kim et al., 2022), or of the training data.
+        """
+        past, mean, std = batch[0], self.mean, self.std
+        if self.data.scaling == "window":
+            mean, variance = past.mean(dim=2, keepdim=True), past.var(dim=2, keepdim=True)
+            std = (variance + (0.001 * std) ** 2).sqrt()  # a window may be constant
+        return model((past - mean) / std) * std + mean
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Of values in deviations of the training data, so that all series count alike."""
+        return self.loss_function(outputs / self.std, batch[1] / self.std)
+
+    def metrics(self) -> ForecastErrors:
+        return ForecastErrors(len(self.columns), self.data.season, self.device)
+
+    def draw_batch(self, batch: Batch, folder: Path) -> Path:
+        past, future = (part[:12].numpy() for part in batch)
+        plots.windows(past, future, self.columns, folder / "train.png")
+        return folder / "train.png"
+
+    def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
+        """Forecasts beside the truth and the seasonal-naive ones; the errors by step."""
+        windows, horizon, number = self._dataset(self.drawn), self.data.horizon, 0
+        shown = windows.apart(12)
+        ways: dict[str, dict[int, Any]] = {"model": {}, "seasonal naive": {}}
+        sums = {name: torch.zeros(len(self.columns), horizon) for name in ways}
+        for forecasts, (past, future) in outputs:
+            naive = seasonal_naive(past, horizon, self.data.season)
+            here = {i - number: row for i, row in shown.items() if 0 <= i - number < len(future)}
+            for name, made in zip(ways, (forecasts.float(), naive), strict=True):
+                sums[name] += (made - future).abs().sum(dim=0)
+                ways[name] |= {row: made[i].numpy() for i, row in here.items()}
+            number += len(future)
+        series, paths = windows.series[0], [folder / "forecasts.png", folder / "errors.png"]
+        plots.forecasts(series.times, series.values, ways, self.columns, paths[0])
+        means = {name: (total / number).numpy() for name, total in sums.items()}
+        plots.errors(means, self.columns, paths[1])
+        return paths
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """For files, all files below folders, and `-`: standard input."""
+        for name in inputs:
+            path = None if name == "-" else locate(name)
+            for file in find_tables(path) if path and path.is_dir() else [path]:
+                series = read_series(file, self.columns, self.data.missing)
+                check_step(series, self.step)
+                if len(series.times) < self.data.context:
+                    short = f"{len(series.times)} rows; the model looks back {self.data.context}"
+                    raise UserError(f"{series.name}: has {short}")
+                past = torch.from_numpy(series.values[None, :, -self.data.context :])
+                values = self.forward(model, (past.to(self.device),))[0].tolist()
+                steps = range(1, self.data.horizon + 1)
+                times = [clock.after(series.times, series.step, step) for step in steps]
+                yield {
+                    "file": series.name,
+                    "time": [clock.write(time, like=series.last) for time in times],
+                    "forecast": dict(zip(self.columns, values, strict=True)),
+                }
+
+    def sentence(self, prediction: dict[str, Any]) -> str:
+        rows = [["time", *prediction["forecast"]]]
+        steps = zip(prediction["time"], *prediction["forecast"].values(), strict=True)
+        rows += [[time, *(f"{value:#.6g}" for value in values)] for time, *values in steps]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        cells = ["  ".join(map(str.rjust, row, widths)) for row in rows]
+        return "\n".join([f"{prediction['file']}:", *cells])
