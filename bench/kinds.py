@@ -4,7 +4,7 @@
 
 For each kind it copies a project, trains it with configs/train.yaml, tests the best checkpoint on the test split,
 and asks the kind's baseline.py for the figure to beat. Without names it does all of them, writes the table into
-docs/kinds.md, takes each room's two example pictures from the run, and draws docs/pictures/kinds.png of them.
+docs/kinds.md with each archive's notice, takes each room's two example pictures from the run, and draws docs/pictures/kinds.png of them.
 """
 
 import json
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "kinds.md"
 SHEET = ROOT / "docs" / "pictures" / "kinds.png"
 BEGIN, END = "<!-- made by bench/kinds.py -->\n", "<!-- until here -->\n"
+NOTICES = "<!-- the archives' notices, put here by bench/kinds.py -->\n"
 EXAMPLES = {  # of each kind's images/result/: the picture that says most
     "image_classification": "confusion",
     "image_segmentation": "worst",
@@ -96,6 +98,16 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def notices() -> str:
+    """Source, licence and caveats of each kind's sample, as its archive has them."""
+    sections = []
+    for kind in kinds():
+        with zipfile.ZipFile(room(kind) / "data" / "sample.zip") as archive:
+            text = archive.read("NOTICE.txt").decode().strip()
+        sections.append(f"## {kind.replace('_', ' ').capitalize()}: `{kind}`\n\n```\n{text}\n```\n")
+    return "\n".join(sections)
+
+
 def sheet(path: Path) -> None:
     """Each kind's two examples side by side: what the model sees, and how it did."""
     names = kinds()
@@ -124,9 +136,9 @@ def main(names: list[str]) -> None:
             for part, name in () if names else (("loader", "train"), ("result", EXAMPLES[kind])):
                 shutil.copy(project / f"images/{part}/{name}.png", room(kind) / f"images/{part}/example.png")
     if not names:
-        text = PAGE.read_text()
-        before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-        PAGE.write_text(before + BEGIN + "\n" + table(rows) + "\n" + END + after)
+        head, rest = PAGE.read_text().split(BEGIN)
+        middle = rest.partition(END)[2].partition(NOTICES)[0]
+        PAGE.write_text(f"{head}{BEGIN}\n{table(rows)}\n{END}{middle}{NOTICES}\n{notices()}")
         sheet(SHEET)
 
 
