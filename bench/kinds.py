@@ -3,8 +3,9 @@
     .venv/bin/python bench/kinds.py [KIND ...]
 
 For each kind it copies a project, trains it with configs/train.yaml, tests the best checkpoint on the test split,
-and asks the kind's baseline.py for the figure to beat. Without names it does all of them, writes the table into
-docs/kinds.md with each archive's notice, takes each room's two example pictures from the run, and draws docs/pictures/kinds.png of them.
+and asks the kind's baseline.py for the figure to beat. Without names it does all of them, writes the table and each
+archive's notice into docs/kinds.md, takes each room's two example pictures from the run, and draws
+docs/pictures/kinds.png of them.
 """
 
 import json
