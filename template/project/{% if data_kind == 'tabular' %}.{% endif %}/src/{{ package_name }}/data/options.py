@@ -1,0 +1,26 @@
+"""The options of the data section."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from ..config import Section
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Data(Section):
+    """Tables in CSV files."""
+
+    folder: str = "data"  # holds train/, valid/ and test/
+    target: Name = "target"  # the column to predict
+    task: Literal["regression", "classification"] = "regression"  # of a number, or of a class
+    target_log: bool = False  # regression: learn the logarithm of the target
+    ignore: list[Name] = Field(default_factory=list)  # columns that the model must not see
+    numeric: list[Name] = Field(default_factory=list)  # columns that must hold numbers
+    categorical: list[Name] = Field(default_factory=list)  # columns of categories, be they numbers
+    normalize: Literal["standard", "quantile"] = "standard"  # what numbers become
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","  # between two cells
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read rows
+    transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

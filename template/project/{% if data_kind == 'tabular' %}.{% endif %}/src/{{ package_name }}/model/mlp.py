@@ -1,0 +1,52 @@
+"""A multilayer perceptron with embeddings of categories: the first thing to try."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .embedding import Categories
+
+
+class MLP(nn.Module):
+    """Numbers and embedded categories side by side, then hidden layers."""
+
+    def __init__(
+        self,
+        num_numbers: int,
+        category_sizes: Sequence[int],
+        num_outputs: int,
+        width: int,
+        depth: int,
+        embedding: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.categories = Categories(category_sizes, embedding)
+        size = 2 * num_numbers + len(category_sizes) * embedding
+        first = nn.Linear(size, width)
+        with torch.no_grad():  # a number that is never missing in training counts as 0 later on
+            first.weight[:, num_numbers : 2 * num_numbers] = 0
+        layers = [first, *(nn.Linear(width, width) for _ in range(depth - 1))]
+        rest = (part for layer in layers for part in (layer, nn.ReLU(), nn.Dropout(dropout)))
+        self.layers = nn.Sequential(*rest, nn.Linear(width, num_outputs))
+
+    def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """Numbers (N, 2, A) and categories (N, B) to outputs (N, num_outputs)."""
+        parts = [numbers.flatten(1), self.categories(categories).flatten(1)]
+        return self.layers(torch.cat(parts, dim=1))
+
+
+def mlp(
+    num_numbers: int,
+    category_sizes: Sequence[int],
+    num_outputs: int,
+    width: int = 128,
+    depth: int = 3,
+    embedding: int = 8,
+    dropout: float = 0.0,
+) -> MLP:
+    """`depth` hidden layers of `width`; each category becomes `embedding` numbers."""
+    if depth < 1:
+        raise ValueError(f"depth should be 1 or more, got {depth}")
+    return MLP(num_numbers, category_sizes, num_outputs, width, depth, embedding, dropout)

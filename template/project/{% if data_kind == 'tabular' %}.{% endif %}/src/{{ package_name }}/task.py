@@ -1,0 +1,195 @@
+"""What this project is about: all that the engine knows of your data, models and pictures.
+
+`engine/contract.py` says what each method is for.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .components import build_loss, build_model
+from .config import locate
+from .data.columns import MISSING, Columns, fit
+from .data.dataloader import Batch, eval_loader, train_loader
+from .data.dataset import TableFolder
+from .data.splits import unpack_sample
+from .data.tables import Row, find_tables, read_folder, read_rows
+from .engine.device import to_device
+from .engine.metrics import Confusion
+from .errors import UserError
+from .metrics import Errors, Ranking
+from .options import Config
+from .visualization import plots
+
+ROWS = 2000  # the importance of a column is measured on no more
+
+
+class Task:
+    """What is the target of this row?"""
+
+    def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
+        self.config, self.data, self.device = config, config.data, device
+        self.folder = locate(config.data.folder, inside=True)
+        if info is None:
+            unpack_sample(self.folder)
+            info = fit(read_folder(self.folder / "train", self.data.delimiter), self.data)
+        self.info, self.columns = info, Columns(info)
+        self.classes = self.columns.classes  # none for a regression
+        self.loss_function = build_loss(config.loss)
+        if isinstance(self.loss_function, nn.Module):
+            self.loss_function.to(device)
+        self._try_loss()
+
+    def _try_loss(self) -> None:
+        """UserError if the loss is of the other task."""
+        count = len(self.classes)
+        outputs = torch.zeros((2, count) if count else 2, device=self.device)
+        targets = torch.ones(2, dtype=torch.int64 if count else torch.float32, device=self.device)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # shapes that fit by chance
+                fits = not self.loss_function(outputs, targets).shape
+        except (RuntimeError, ValueError, TypeError, IndexError, Warning):
+            fits = False
+        if not fits or (not count and isinstance(self.loss_function, nn.CrossEntropyLoss)):
+            kind, usual = "regression", "HuberLoss, MSELoss or PinballLoss"
+            if count:
+                kind, usual = "classification", "CrossEntropyLoss"
+            raise UserError(f"loss: {self.config.loss.name} is none of a {kind}; take {usual}")
+
+    def _dataset(self, split: str) -> TableFolder:
+        unpack_sample(self.folder)
+        return TableFolder(self.folder / split, self.columns, self.data.delimiter)
+
+    def train_loader(self) -> DataLoader[Batch]:
+        return train_loader(self._dataset("train"), self.config)
+
+    def eval_loader(self, split: str) -> DataLoader[Batch]:
+        return eval_loader(self._dataset(split), self.config)
+
+    def build_model(self) -> nn.Module:
+        return build_model(
+            self.config.model,
+            num_numbers=len(self.columns.numbers),
+            category_sizes=self.columns.sizes,
+            num_outputs=max(1, len(self.classes)),
+        )
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Outputs (N,) of a regression, logits (N, C) of a classification."""
+        self.model = model  # `draw_results` asks it again
+        outputs = model(batch[0], batch[1])
+        return outputs if self.classes else outputs[:, 0]
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return self.loss_function(outputs, batch[2])
+
+    def metrics(self) -> Errors | Ranking:
+        if self.classes:
+            return Ranking(len(self.classes), self.device)
+        return Errors(self.columns.decode, self.device)
+
+    def draw_batch(self, batch: Batch, folder: Path) -> Path:
+        """How each column is distributed after normalization and augmentation."""
+        columns = self.columns.readable(batch[0], batch[1])
+        for i, name in enumerate(self.columns.numbers):  # as the model sees them
+            columns[name] = np.where(np.isnan(columns[name]), np.nan, batch[0][:, 0, i].numpy())
+        if self.classes:
+            columns[f"target: {self.columns.target}"] = [self.classes[t] for t in batch[2]]
+        else:
+            scale = "log of " if self.columns.log else ""
+            columns[f"target: {scale}{self.columns.target}"] = batch[2].numpy()
+        plots.distributions(columns, folder / "train.png")
+        return folder / "train.png"
+
+    def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
+        """What was predicted for which truth, and how much each column matters."""
+        results, batches = zip(*outputs, strict=True)
+        output = torch.cat(results).float()
+        batch = tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+        if self.classes:
+            paths = [folder / "confusion.png", folder / "roc.png"]
+            confusion = Confusion(len(self.classes), "cpu")
+            confusion.update(output, (output, batch[2]))
+            plots.confusion_matrix(confusion.matrix.numpy(), self.classes, paths[0])
+            scores = output.softmax(dim=1).numpy()
+            plots.roc(scores, batch[2].numpy(), self.classes, paths[1])
+        else:
+            paths = [folder / "predicted.png", folder / "residuals.png"]
+            truth, predicted = (self.columns.decode(part).numpy() for part in (batch[2], output))
+            name, log = self.columns.target, self.columns.log
+            plots.predictions(truth, predicted, name, log, paths[0])
+            errors = 100 * (predicted / truth - 1) if log else predicted - truth
+            said = f"predicted - true {name}{', in % of the true one' if log else ''}"
+            plots.residuals(self.columns.readable(batch[0], batch[1]), errors, said, paths[1])
+        label = "accuracy lost" if self.classes else f"rise of the mean error of {name}"
+        plots.importance(self.importance(self.model, batch), label, folder / "importance.png")
+        return [*paths, folder / "importance.png"]
+
+    @torch.no_grad()
+    def importance(self, model: nn.Module, batch: Batch) -> dict[str, float]:
+        """What each column is worth: how much worse it gets with the column's values shuffled.
+
+        That is permutation importance (Breiman, 2001), in accuracy or mean absolute error.
+        """
+        batch = to_device(tuple(part[:ROWS] for part in batch), self.device)
+        order = torch.randperm(len(batch[0]), generator=torch.Generator().manual_seed(0))
+
+        def loss(numbers: Tensor, categories: Tensor) -> float:
+            metrics, one = self.metrics(), (numbers, categories, batch[2])
+            metrics.update(self.forward(model, one), one)
+            figures = metrics.compute()
+            return -figures["acc"] if self.classes else figures["mae"]
+
+        losses: dict[str, float] = {}
+        for i, name in enumerate(self.columns.numbers):
+            numbers = batch[0].clone()
+            numbers[:, :, i] = numbers[order, :, i]
+            losses[name] = loss(numbers, batch[1])
+        for i, name in enumerate(self.columns.categories):
+            categories = batch[1].clone()
+            categories[:, i] = categories[order, i]
+            losses[name] = loss(batch[0], categories)
+        before = loss(batch[0], batch[1])
+        return {name: after - before for name, after in losses.items()}
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """For the rows of files, of all files below folders, and of standard input (`-`)."""
+        for name in inputs:
+            path = Path(name) if name == "-" else locate(name)
+            for file in find_tables(path) if path.is_dir() else [path]:
+                rows = read_rows(file, self.data.delimiter)
+                empty = True
+                while part := list(islice(rows, self.data.batch_size)):
+                    empty = False
+                    numbers, categories, _ = self.columns.tensors(part, targets=False)
+                    batch = to_device((numbers, categories), self.device)
+                    outputs = self.forward(model, batch)
+                    yield from map(self._prediction, part, outputs.float().cpu())
+                if empty:
+                    raise UserError(f"{file}: holds no rows")
+
+    def _prediction(self, row: Row, output: Tensor) -> dict[str, Any]:
+        truth = row.cells.get(self.columns.target, "")
+        known = {"truth": truth} if truth not in MISSING else {}
+        if not self.classes:
+            return {"row": row.where, "prediction": float(self.columns.decode(output)), **known}
+        shares = dict(zip(self.classes, output.softmax(dim=0).tolist(), strict=True))
+        best = max(shares, key=shares.__getitem__)
+        return {"row": row.where, "prediction": best, "probabilities": shares, **known}
+
+    def sentence(self, prediction: dict[str, Any]) -> str:
+        value = prediction["prediction"]
+        if self.classes:
+            said = f"{value} ({prediction['probabilities'][value]:.1%})"
+        else:
+            said = f"{value:,.5g}"
+        truth = f", in the file {prediction['truth']}" if "truth" in prediction else ""
+        return f"{prediction['row']}: {self.columns.target} {said}{truth}"
