@@ -1,0 +1,73 @@
+"""Sounds in a folder per class: `<folder>/<class>/*.wav`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from .folders import find_classes, find_files, find_samples
+from .wav import read_wav, resample
+
+SUFFIXES = (".wav", ".wave")
+
+
+def find_sounds(folder: Path) -> list[Path]:
+    """All WAV files below `folder`, sorted; hidden ones are passed over."""
+    return find_files(folder, SUFFIXES)
+
+
+def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
+    """Read a WAV file as float32 (T,) from -1 to 1, all channels together, in its own length.
+
+    Raises UserError if it can't be read, or has another rate and `convert` is false.
+    """
+    samples, rate = read_wav(path)
+    if rate == sample_rate:
+        return samples
+    if not convert:
+        ways = f"set data.resample=true, or data.sample_rate={rate} if all files have that"
+        raise UserError(f"{path}: {rate} samples a second instead of {sample_rate}; {ways}")
+    return resample(samples, rate, sample_rate)
+
+
+def fit(samples: Tensor, length: int) -> Tensor:
+    """The middle `length` of samples (T,); where there are fewer, silence on both sides."""
+    spare = length - len(samples)
+    left = spare // 2  # rounds down, negative cuts
+    return F.pad(samples, (left, spare - left))
+
+
+class ClassFolder(Dataset[tuple[Tensor, int]]):
+    """One split: sounds as `read_sound` gives them, and the index of their class in `classes`.
+
+    They have their own lengths: transforms see all of a sound. `stack` makes them equally long.
+    Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str] | None,
+        sample_rate: int,
+        convert: bool = False,
+    ):
+        self.classes = list(classes or find_classes(folder))
+        self.sample_rate, self.convert = sample_rate, convert
+        self.samples = find_samples(folder, self.classes, SUFFIXES)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, target = self.samples[index]
+        return read_sound(path, self.sample_rate, self.convert), target
+
+
+def stack(samples: Sequence[tuple[Tensor, int]], length: int) -> tuple[Tensor, Tensor]:
+    """A batch: sounds float32 (N, length), classes int64 (N,)."""
+    sounds = torch.stack([fit(sound, length) for sound, _ in samples])
+    return sounds, torch.tensor([target for _, target in samples])

@@ -1,0 +1,19 @@
+"""The options of the data section."""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from ..config import Section
+
+
+class Data(Section):
+    """Sounds in a folder per class."""
+
+    folder: str = "data"  # holds train/, valid/ and test/
+    sample_rate: Annotated[int, Field(ge=1000, le=192_000)] = 16_000  # samples a second
+    resample: bool = False  # convert files of another rate; else they are refused
+    seconds: Annotated[float, Field(ge=0.1, le=600)] = 1.0  # length of an input: padded or cut
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read sounds
+    transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

@@ -1,0 +1,57 @@
+"""Log-mel spectrograms, computed by the model and so on its device: how loud each pitch is when."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+WINDOW, HOP = 0.025, 0.010  # seconds
+FLOOR = 1e-6  # power under which nothing is heard; about -60 dB of full scale
+
+
+def mel_points(count: int, sample_rate: int) -> Tensor:
+    """`count` frequencies in Hz up to half the sample rate, equally far apart in mel.
+
+    mel = 2595 * log10(1 + hertz / 700), as in HTK.
+    """
+    highest = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    mels = torch.linspace(0, highest, count, dtype=torch.float64)
+    return 700 * (10 ** (mels / 2595) - 1)
+
+
+class LogMel(nn.Module):
+    """Sounds (N, T) to float32 (N, mels, 1 + T // hop): log power in triangular mel bands.
+
+    A column is a Hann window of 25 ms, centred on each 10 ms.
+    """
+
+    def __init__(self, sample_rate: int, mels: int) -> None:
+        super().__init__()
+        self.window_length, self.hop = round(WINDOW * sample_rate), round(HOP * sample_rate)
+        self.size = 2 ** math.ceil(math.log2(self.window_length))
+        points = mel_points(mels + 2, sample_rate)
+        hertz = torch.linspace(0, sample_rate / 2, self.size // 2 + 1, dtype=torch.float64)[:, None]
+        low, centre, high = points[:-2], points[1:-1], points[2:]
+        rising, falling = (hertz - low) / (centre - low), (high - hertz) / (high - centre)
+        filters = torch.minimum(rising, falling).clamp(min=0)
+        if not filters.any(dim=0).all():
+            raise ValueError(f"{mels} mel bands are too many at {sample_rate} samples a second")
+        # Not in checkpoints: they follow from the options.
+        self.register_buffer("filters", filters.float(), persistent=False)
+        self.register_buffer("window", torch.hann_window(self.window_length), persistent=False)
+
+    def forward(self, sounds: Tensor) -> Tensor:
+        # In float32 whatever train.precision says: powers span more than fp16 can hold.
+        with torch.autocast(sounds.device.type, enabled=False):
+            spectrum = torch.stft(
+                sounds.float(),
+                self.size,
+                self.hop,
+                self.window_length,
+                self.get_buffer("window").float(),
+                pad_mode="constant",
+                return_complex=True,
+            )
+            power = spectrum.real.square() + spectrum.imag.square()
+            bands = power.transpose(1, 2) @ self.get_buffer("filters").float()
+            return (bands + FLOOR).log().transpose(1, 2)

@@ -1,0 +1,54 @@
+"""Custom data augmentation: any function here can be named in `data.transforms`.
+
+A transform takes a sample, its target and a random generator, and returns both: what moves a
+sound must move its target along, if that has a time (a class has none). Sounds are float32 tensors
+(T,) from -1 to 1, of any length. Draw all that is random from `rng`, or runs do not repeat.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def random_crop(
+    sound: Tensor, target: int, rng: np.random.Generator, least: float = 0.5
+) -> tuple[Tensor, int]:
+    """Keep a stretch of `least` to all of a sound, from anywhere in it.
+
+    Only the middle `data.seconds` of the stretch is used: where sounds are ten times as long, a
+    `least` of 0.1 reaches all parts of them.
+    """
+    share, place = rng.uniform(least, 1), rng.random()
+    length = max(1, round(share * len(sound)))
+    start = round(place * (len(sound) - length))
+    return sound[start : start + length], target
+
+
+def random_gain(
+    sound: Tensor, target: int, rng: np.random.Generator, decibels: float = 6.0
+) -> tuple[Tensor, int]:
+    """Make it louder or softer by up to `decibels`; what is too loud for -1 to 1 is clipped."""
+    factor = 10 ** (rng.uniform(-decibels, decibels) / 20)
+    return (sound * factor).clamp(-1, 1), target
+
+
+def random_noise(
+    sound: Tensor, target: int, rng: np.random.Generator, least: float = 15.0, most: float = 40.0
+) -> tuple[Tensor, int]:
+    """Add white noise that is `least` to `most` decibels softer than the sound."""
+    level = sound.square().mean().sqrt() * 10 ** (-rng.uniform(least, most) / 20)
+    noise = rng.standard_normal(len(sound), dtype=np.float32)
+    return sound + level * torch.from_numpy(noise), target
+
+
+def random_mask(
+    sound: Tensor, target: int, rng: np.random.Generator, p: float = 0.5, share: float = 0.2
+) -> tuple[Tensor, int]:
+    """Silence a stretch of up to `share` of it: SpecAugment's time mask (Park et al., 2019)."""
+    if rng.random() >= p:
+        return sound, target
+    length = round(rng.uniform(0, share) * len(sound))
+    start = rng.integers(0, len(sound) - length + 1)
+    sound = sound.clone()
+    sound[start : start + length] = 0
+    return sound, target
