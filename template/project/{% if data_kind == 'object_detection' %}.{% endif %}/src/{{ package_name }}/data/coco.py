@@ -1,0 +1,140 @@
+"""Annotations in COCO's format: read and checked, so that a mistake is named and not trained on."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import UserError
+
+ANNOTATIONS = "annotations.json"
+
+
+class Picture(NamedTuple):
+    """An image and its objects."""
+
+    path: Path
+    size: tuple[int, int]  # width, height, as the annotations say
+    boxes: list[list[float]]  # left, top, right, bottom in pixels
+    names: list[str]  # of each box's class
+    entry: dict[str, Any]  # what `images` has of it
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """`folder`/annotations.json; UserError if it is missing, no JSON, or lacks a list."""
+    path = folder / ANNOTATIONS
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; data/README.md shows what belongs there")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not JSON ({error}); export it again") from error
+    for key in ("images", "annotations", "categories"):
+        rows = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise UserError(f"{path}: has no list of objects {key!r}; COCO's format needs it")
+    return dict(content)
+
+
+def class_names(folder: Path) -> list[str]:
+    """The names of the categories, in the order of their ids; UserError if there are none."""
+    rows = _by_id(folder, load(folder)["categories"], "category")
+    if not rows:
+        where = f"{folder / ANNOTATIONS}"
+        raise UserError(f"{where}: has no categories; give each class an id and a name")
+    names = [_field(folder, rows[key], "category", "name", str) for key in sorted(rows)]
+    if twice := {name for name in names if names.count(name) > 1}:
+        where = f"{folder / ANNOTATIONS}: category {min(twice)!r}"
+        raise UserError(f"{where}: is there twice; merge the two")
+    return names
+
+
+def read(folder: Path) -> list[Picture]:
+    """Every image of a split with its objects, in the order of the file; crowds are left out.
+
+    Raises UserError, which names the file and the id, at the first thing that is wrong.
+    """
+    pictures = list[Picture]()
+    for item in scan(folder):
+        if isinstance(item, UserError):
+            raise item
+        pictures.append(item)
+    return pictures
+
+
+def scan(folder: Path) -> Iterator[Picture | UserError]:
+    """The same, with all that is wrong along the way."""
+    path, content = folder / ANNOTATIONS, load(folder)
+    images = _by_id(folder, content["images"], "image")
+    categories = _by_id(folder, content["categories"], "category")
+    if not images:
+        raise UserError(f"{path}: has no images; add some, or name another data.folder")
+    objects: dict[Any, list[tuple[list[float], str]]] = {key: [] for key in images}
+    for number, row in enumerate(content["annotations"], start=1):
+        try:
+            where = f"{path}: annotation {row.get('id', f'number {number}')}"
+            for key, known in (("image_id", images), ("category_id", categories)):
+                if not isinstance(row.get(key), int | str) or row[key] not in known:
+                    found = repr(row.get(key))
+                    raise UserError(f"{where}: there is no {key} {found}; mend or remove it")
+            box = _box(where, row.get("bbox"), *_size(folder, images[row["image_id"]]))
+            if not row.get("iscrowd"):
+                name = _field(folder, categories[row["category_id"]], "category", "name", str)
+                objects[row["image_id"]].append((box, name))
+        except UserError as error:
+            yield error
+    for key, image in images.items():
+        try:
+            file = folder / "images" / _field(folder, image, "image", "file_name", str)
+            if not file.is_file():
+                claim = f"no such file, but {path} has it as image {key}"
+                raise UserError(f"{file}: {claim}; add or remove it")
+            boxes, names = [box for box, _ in objects[key]], [name for _, name in objects[key]]
+            yield Picture(file, _size(folder, image), boxes, names, image)
+        except UserError as error:
+            yield error
+
+
+def _by_id(folder: Path, rows: list[dict[str, Any]], what: str) -> dict[Any, dict[str, Any]]:
+    found: dict[Any, dict[str, Any]] = {}
+    for number, row in enumerate(rows, start=1):
+        key = row.get("id")
+        if not isinstance(key, int | str) or key in found:  # text: some tools write that
+            where = f"{folder / ANNOTATIONS}: {what} number {number}"
+            problem = "is there before" if key in found else "is no number or text"
+            raise UserError(f"{where}: the id {key!r} {problem}; give it its own")
+        found[key] = row
+    return found
+
+
+def _field(folder: Path, row: dict[str, Any], what: str, key: str, kind: type) -> Any:
+    value = row.get(key)
+    if not isinstance(value, kind) or not value:
+        where = f"{folder / ANNOTATIONS}: {what} {row['id']}"
+        raise UserError(f"{where}: {key} should be a {kind.__name__}, found {value!r}; mend it")
+    return value
+
+
+def _size(folder: Path, image: dict[str, Any]) -> tuple[int, int]:
+    width, height = (_field(folder, image, "image", key, int) for key in ("width", "height"))
+    return width, height
+
+
+def _box(where: str, bbox: Any, width: int, height: int) -> list[float]:
+    """Left, top, right, bottom of COCO's left, top, width, height; cut off at the image's edge."""
+    if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
+        wanted = "bbox should be [left, top, width, height]"
+        raise UserError(f"{where}: {wanted}, found {bbox!r}; mend or remove it")
+    left, top, right, bottom = bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]
+    if bbox[2] <= 0 or bbox[3] <= 0:
+        raise UserError(f"{where}: the box {bbox} has no size; mend or remove it")
+    cut = [max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)]
+    beyond = max(abs(a - b) for a, b in zip(cut, (left, top, right, bottom), strict=True))
+    if beyond > 2 or cut[0] >= cut[2] or cut[1] >= cut[3]:  # tools round, so a little may be
+        size = f"{width} x {height}"
+        raise UserError(f"{where}: the box {bbox} leaves the image of {size}; mend or remove it")
+    return cut
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e9  # nor infinite, nor NaN

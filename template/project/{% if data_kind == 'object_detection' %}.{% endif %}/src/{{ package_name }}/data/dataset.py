@@ -1,0 +1,109 @@
+"""Images with boxes: `<split>/images/` and `<split>/annotations.json`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from . import coco
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+Target = dict[str, Tensor]
+"""`boxes`, float32 (n, 4): left, top, right, bottom in pixels; `labels`, int64 (n,); and `size`,
+float32 (2,): the width and height that the image fills."""
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below `folder`, sorted; hidden ones are passed over."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
+
+
+def read_image(path: Path, channels: int) -> Image.Image:
+    """Read an image of any mode as 8 bits; `channels` is 1 for grey, 3 for colour.
+
+    Raises UserError if the file is missing, empty, damaged or no image.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
+                values = np.asarray(image, dtype=np.float32)
+                full = 1 if image.mode == "F" and values.max() <= 1 else max(values.max(), 65535)
+                image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return image.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        empty = path.is_file() and not path.stat().st_size
+        reason = "the file is empty" if empty else re.split(" '|: ", str(error))[0]
+        raise UserError(f"{path}: not an image ({reason}); mend or remove it") from error
+
+
+def fit(image: Image.Image, size: int) -> tuple[Tensor, Tensor, float]:
+    """An image as float32 (C, size, size) from 0 to 1, what of it is filled, and its scale.
+
+    One that is too large is scaled down; what it does not fill, right and below, is black.
+    """
+    scale = min(1.0, size / max(image.size))
+    if scale < 1:
+        shape = [max(1, round(side * scale)) for side in image.size]
+        image = image.resize((shape[0], shape[1]), Image.Resampling.BILINEAR)
+    pixels = np.zeros((size, size, len(image.getbands())), dtype=np.float32)
+    pixels[: image.height, : image.width] = np.asarray(image).reshape(*image.size[::-1], -1)
+    tensor = torch.from_numpy(pixels / 255).permute(2, 0, 1).contiguous()
+    return tensor, torch.tensor(image.size, dtype=torch.float32), scale
+
+
+class CocoFolder(Dataset[tuple[Tensor, Target]]):
+    """One split: images as `fit` gives them, and their objects.
+
+    Raises UserError if the annotations are not as they should be, or name other classes.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str], size: int, channels: int) -> None:
+        self.folder, self.size, self.channels = folder, size, channels
+        self.pictures = coco.read(folder)
+        if unknown := {name for picture in self.pictures for name in picture.names} - {*classes}:
+            known = f"not a class of the training data ({', '.join(classes)})"
+            raise UserError(f"{folder / coco.ANNOTATIONS}: category {min(unknown)!r}: {known}")
+        self.labels = [[classes.index(name) for name in picture.names] for picture in self.pictures]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        picture = self.pictures[index]
+        image = read_image(picture.path, self.channels)
+        check_size(self.folder, picture, image)
+        pixels, size, scale = fit(image, self.size)
+        boxes = torch.tensor(picture.boxes, dtype=torch.float32).reshape(-1, 4) * scale
+        labels = torch.tensor(self.labels[index], dtype=torch.int64)
+        return pixels, {"boxes": boxes, "labels": labels, "size": size}
+
+
+def check_size(folder: Path, picture: coco.Picture, image: Image.Image) -> None:
+    """UserError if the image is not of the size that its boxes were drawn on."""
+    if image.size != picture.size:
+        (width, height), (said, so) = image.size, picture.size
+        claim = f"is {width} x {height}, but {folder / coco.ANNOTATIONS} says {said} x {so}"
+        raise UserError(f"{picture.path}: {claim}; its boxes may not fit, mend one of them")
+
+
+def collate(samples: list[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
+    """A batch: images (N, C, size, size), and the target of each."""
+    images, targets = zip(*samples, strict=True)
+    return torch.stack(images), list(targets)
+
+
+def sizes_of(targets: Sequence[Target]) -> Tensor:
+    """The size that each image of a batch fills, (N, 2)."""
+    return torch.stack([target["size"] for target in targets])
