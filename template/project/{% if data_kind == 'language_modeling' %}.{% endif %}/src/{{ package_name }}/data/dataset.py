@@ -1,0 +1,120 @@
+"""Text files as numbers, and windows of these."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+
+UNKNOWN, END = 0, 1
+"""The first two tokens: a character that training never met; where documents begin and end."""
+
+Sample = tuple[Tensor, Tensor]
+"""Tokens, and the token that follows each of them; both int64 (length,)."""
+
+
+def find_texts(folder: Path) -> list[Path]:
+    """All .txt files below `folder`, sorted; UserError if there are none. Hidden ones don't count.
+
+    Each of them is a document.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; data/README.md shows what belongs there")
+    found = (path for path in folder.rglob("*") if path.suffix.lower() == ".txt")
+    files = sorted(path for path in found if path.name[0] != "." and path.is_file())
+    if not files:
+        raise UserError(f"{folder}: holds no .txt files; put a document into each")
+    return files
+
+
+def read_text(path: Path) -> str:
+    """A document; UserError, with the line, if it is missing, empty, not UTF-8, or no text."""
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: not read ({error.strerror})") from error
+
+
+def decode(content: bytes, name: str) -> str:
+    """UTF-8 as text, with \\n for any line end; UserError as `read_text`, which calls it `name`."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{content[error.start]:02x}"
+        raise UserError(f"{name}, line {line}: not UTF-8 ({byte}); save it as UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{name}, line {line}: a NUL character; is this a text? Mend or remove it")
+    if not text.strip():
+        raise UserError(f"{name}: the text is empty; remove it")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Vocabulary:
+    """Which token is which character or, without `characters`, which byte of UTF-8."""
+
+    def __init__(self, characters: str | None) -> None:
+        self.bytes = characters is None
+        signs = characters or "".join(map(chr, range(256)))  # bytes, as Latin-1 has them
+        self.signs = ["\ufffd", "", *signs]
+        self.numbers = {sign: number for number, sign in enumerate(signs, 2)}
+        self.begins = torch.ones(len(self), dtype=torch.int64)  # how many characters each begins
+        if self.bytes:
+            self.begins[2 + 0x80 : 2 + 0xC0] = 0  # within one, UTF-8 has only these
+
+    def __len__(self) -> int:
+        return len(self.signs)
+
+    def encode(self, text: str) -> Tensor:
+        """The tokens of a text, int64 (length,)."""
+        signs = text.encode().decode("latin-1") if self.bytes else text
+        numbers = (self.numbers.get(sign, UNKNOWN) for sign in signs)
+        return torch.from_numpy(np.fromiter(numbers, dtype=np.int64, count=len(signs)))
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of tokens, with a replacement character for what is unknown or no UTF-8."""
+        text = "".join(self.signs[token] for token in tokens)
+        return text.encode("latin-1", "replace").decode("utf-8", "replace") if self.bytes else text
+
+
+class Windows(Dataset[Sample]):
+    """One split: its documents in a row, cut into windows of `context` tokens side by side.
+
+    What is left over at the end is no window. With `room` a sample is so many tokens longer, for
+    transforms to move in; the last document then runs on into the first, and nothing is left over.
+    Raises UserError if a file can't be used, or all together are shorter than a window.
+    """
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary, context: int, room: int = 0) -> None:
+        parts = [torch.tensor([END])]
+        for path in find_texts(folder):
+            parts += [vocabulary.encode(read_text(path)), torch.tensor([END])]
+        self.tokens = torch.cat(parts)
+        self.context, self.room = context, room
+        if self.count < context:
+            less = f"{self.count} tokens are less than a window of data.context={context}"
+            raise UserError(f"{folder}: {less}; add text, or lower it")
+
+    @property
+    def count(self) -> int:
+        """How many tokens have one before them."""
+        return len(self.tokens) - 1
+
+    def __len__(self) -> int:
+        return -(-self.count // self.context) if self.room else self.count // self.context
+
+    def __getitem__(self, index: int) -> Sample:
+        start = index * self.context
+        places = torch.arange(start, start + self.context + self.room) % self.count
+        return self.tokens[places], self.tokens[places + 1]
+
+
+def stack(samples: Sequence[Sample], context: int) -> Sample:
+    """A batch of the first `context` tokens of each sample: two of int64 (N, context)."""
+    inputs, targets = zip(*samples, strict=True)
+    return torch.stack([t[:context] for t in inputs]), torch.stack([t[:context] for t in targets])

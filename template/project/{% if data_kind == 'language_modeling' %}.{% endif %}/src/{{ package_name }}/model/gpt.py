@@ -1,0 +1,124 @@
+"""A transformer that reads from left to right (GPT-2: Radford et al., 2019).
+
+It differs from GPT-2 as later ones do: rotary positions (Su et al., 2021), RMS norms (Zhang and
+Sennrich, 2019), and no biases.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Cache = dict[str, Tensor]
+"""Keys and values of the tokens so far, each (N, heads, length, width / heads); none at first."""
+
+
+class Tokens(nn.Embedding):
+    """Tokens to vectors and, with the same weights, vectors to logits (Press and Wolf, 2017)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight) if x.is_floating_point() else super().forward(x)
+
+
+class Attention(nn.Module):
+    """Each token gathers from itself and those before it."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor, turns: Tensor, cache: Cache | None) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = rotate(q, turns), rotate(k, turns)
+        mask = None
+        if cache:
+            k, v = torch.cat([cache["k"], k], dim=2), torch.cat([cache["v"], v], dim=2)
+            shape = q.shape[2], k.shape[2]
+            mask = torch.ones(shape, dtype=torch.bool, device=x.device).tril(shape[1] - shape[0])
+        if cache is not None:
+            cache.update(k=k, v=v)
+        p = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=mask is None)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn pairs of numbers of x (..., length, size) by the angles of their place.
+
+    `turns` (2, length, size / 2) are the cosines and sines.
+    """
+    (cos, sin), (a, b) = turns.to(x.dtype), x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Block(nn.Module):
+    """Attention, then a network for each token by itself; each adds to what it got."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.attention = Attention(width, heads, dropout)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, turns: Tensor, cache: Cache | None) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), turns, cache))
+        return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
+
+
+class GPT(nn.Module):
+    """Blocks between an embedding and the same weights as the output layer."""
+
+    turns: Tensor
+
+    def __init__(
+        self, vocab_size: int, context: int, width: int, layers: int, heads: int, dropout: float
+    ) -> None:
+        super().__init__()
+        if width % (2 * heads):
+            raise ValueError(f"width {width} should be a multiple of twice the {heads} heads")
+        self.tokens = Tokens(vocab_size, width)
+        self.drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.RMSNorm(width)
+        size = width // heads
+        angles = torch.arange(context)[:, None] / 10000 ** (torch.arange(0, size, 2) / size)
+        self.register_buffer("turns", torch.stack([angles.cos(), angles.sin()]), persistent=False)
+        # What a block adds starts the smaller, the more blocks there are, as in GPT-2.
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                last = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5 if last else 0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (N, L), int64, to logits (N, L, vocab_size) of the tokens that follow."""
+        return self._logits(tokens, self.turns[:, : tokens.shape[1]], [None] * len(self.blocks))
+
+    def step(self, tokens: Tensor, caches: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
+        """As `forward`, after the tokens that are in the caches of the blocks, and into these."""
+        caches = caches or [{} for _ in self.blocks]
+        past = caches[0]["k"].shape[2] if caches[0] else 0
+        turns = self.turns[:, past : past + tokens.shape[1]]
+        return self._logits(tokens, turns, caches), caches
+
+    def _logits(self, tokens: Tensor, turns: Tensor, caches: Sequence[Cache | None]) -> Tensor:
+        x = self.drop(self.tokens(tokens))
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block(x, turns, cache)
+        return self.tokens(self.norm(x))
+
+
+def gpt(
+    vocab_size: int,
+    context: int,
+    width: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    dropout: float = 0.1,
+) -> GPT:
+    """A small GPT: 0.8 million parameters with the defaults."""
+    return GPT(vocab_size, context, width, layers, heads, dropout)

@@ -1,0 +1,203 @@
+"""What this project is about: all that the engine knows of your data, models and pictures.
+
+`engine/contract.py` says what each method is for.
+"""
+
+import math
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from .components import build_loss, build_model
+from .config import locate
+from .data.dataloader import Batch, eval_loader, train_loader
+from .data.dataset import END, UNKNOWN, Vocabulary, Windows, decode, find_texts, read_text, stack
+from .data.options import Data
+from .data.splits import unpack_sample
+from .options import Config
+from .visualization import plots
+
+
+class Surprise:
+    """`bpc`, the bits that a character takes, and `ppl`, the perplexity of a token.
+
+    Both say how likely the model found the text, whatever the loss is. A model that knew nothing
+    of C characters would need log2(C) bits for each, and have the perplexity C.
+    """
+
+    def __init__(self, begins: Tensor, device: torch.device | str) -> None:
+        """`begins` (C,) is how many characters a token begins: a byte may begin none."""
+        self.begins = begins.to(device)
+        exact = torch.float32 if self.begins.device.type == "mps" else torch.float64
+        self.nats = torch.zeros((), dtype=exact, device=device)
+        self.characters = torch.zeros((), dtype=torch.int64, device=device)
+        self.tokens = 0
+
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """Take in logits (N, L, C) and a batch of inputs and targets (N, L)."""
+        self.nats += nats(logits.detach(), batch[1]).sum()
+        self.characters += self.begins[batch[1]].sum()
+        self.tokens += batch[1].numel()
+
+    def compute(self) -> dict[str, float]:
+        total, tokens, characters = float(self.nats), self.tokens, int(self.characters)
+        if not characters:
+            return {"bpc": math.nan, "ppl": math.nan}
+        # Capped where it would be too large for a float.
+        ppl = math.exp(min(total / tokens, 700))
+        return {"bpc": total / math.log(2) / characters, "ppl": ppl}
+
+    def state(self) -> dict[str, Any]:
+        return {"nats": self.nats, "characters": self.characters, "tokens": self.tokens}
+
+    def merge(self, states: list[dict[str, Any]]) -> None:
+        for state in states:
+            self.nats += state["nats"].to(self.nats.device)
+            self.characters += state["characters"].to(self.nats.device)
+            self.tokens += state["tokens"]
+
+
+def nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """How surprising each target (N, L) is by logits (N, L, C): -log p, float32 (N, L)."""
+    losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    return losses.view(targets.shape)
+
+
+class Task:
+    """Which token follows?"""
+
+    def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
+        self.config, self.data, self.device = config, config.data, device
+        self.folder = locate(config.data.folder, inside=True)
+        if info is None:
+            unpack_sample(self.folder)
+            texts = map(read_text, find_texts(self.folder / "train"))
+            characters = "".join(sorted(set[str]().union(*texts)))
+            info = {"characters": characters if self.data.tokens == "characters" else None}
+        self.info, self.vocabulary = info, Vocabulary(info["characters"])
+        self.loss_function = build_loss(config.loss)
+        if isinstance(self.loss_function, nn.Module):
+            self.loss_function.to(device)
+
+    def _windows(self, split: str, room: int = 0) -> Windows:
+        unpack_sample(self.folder)
+        return Windows(self.folder / split, self.vocabulary, self.data.context, room)
+
+    def train_loader(self) -> DataLoader[Batch]:
+        windows = self._windows("train", room=self.data.context)
+        return train_loader(windows, self.config, partial(stack, context=self.data.context))
+
+    def eval_loader(self, split: str) -> DataLoader[Batch]:
+        return eval_loader(self._windows(split), self.config)
+
+    def build_model(self) -> nn.Module:
+        given = {"vocab_size": len(self.vocabulary), "context": self.data.context}
+        self.model = build_model(self.config.model, **given)  # kept to write with after a test
+        return self.model
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch[0])
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Over all tokens: windows are equally long, so this is the mean over windows too."""
+        return self.loss_function(outputs.flatten(0, 1), batch[1].flatten())
+
+    def metrics(self) -> Surprise:
+        return Surprise(self.vocabulary.begins, self.device)
+
+    def draw_batch(self, batch: Batch, folder: Path) -> Path:
+        signs, windows = self.vocabulary.signs, batch[0][:16].tolist()
+        plots.batch_page([[signs[token] for token in row] for row in windows], folder / "train.png")
+        return folder / "train.png"
+
+    def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
+        """The start of the text by surprise, surprise by place, and how the model goes on."""
+        rows, read = list[Tensor](), list[Tensor]()
+        for logits, (_, targets) in outputs:
+            rows.append(nats(logits, targets) / math.log(2))
+            read.append(targets)
+        bits, windows = torch.cat(rows), torch.cat(read)
+        signs = [self.vocabulary.signs[token] for token in windows.flatten()[: plots.PAGE].tolist()]
+        label = f"bits per {'byte' if self.vocabulary.bytes else 'character'}"
+        paths = [folder / name for name in ("surprise.png", "positions.png", "generated.txt")]
+        plots.surprise_page(signs, bits.flatten()[: len(signs)], label, paths[0])
+        plots.position_curve(bits.mean(dim=0), label, paths[1])
+        begins = [windows[len(windows) * third // 3].tolist() for third in range(3)]
+        prompts = map(self.vocabulary.decode, begins)
+        texts = [f"{prompt} → {self.continuation(self.model, prompt)}\n" for prompt in prompts]
+        plots.write(paths[2], lambda path: path.write_text("\n".join(texts), encoding="utf-8"))
+        return paths
+
+    def continuation(self, model: nn.Module, prompt: str) -> str:
+        """What the model writes after `prompt`; it and `run.seed` decide what is drawn."""
+        start = self.vocabulary.encode(prompt).tolist() or [END]
+        seed = zlib.crc32(prompt.encode(), self.config.run.seed)
+        tokens = generate(model, start, self.data, self.device, seed)
+        return self.vocabulary.decode(islice(tokens, self.data.generate))
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """For text files, all of those below folders, and `-`, which is standard input."""
+        for name in inputs:
+            if name == "-":
+                texts = {"-": decode(sys.stdin.buffer.read(), "standard input")}
+            else:
+                path = locate(name)
+                files = find_texts(path) if path.is_dir() else [path]
+                texts = {str(file): read_text(file) for file in files}
+            for file, text in texts.items():
+                prompt = text.removesuffix("\n")  # an editor's, not the author's
+                more = self.continuation(model, prompt)
+                yield {"file": file, "prompt": prompt, "continuation": more}
+
+    def sentence(self, prediction: dict[str, Any]) -> str:
+        """The file's name; then its text and, after an arrow, what the model writes."""
+        name = f"--- {prediction['file']}"
+        return f"{name}\n{prediction['prompt']} → {prediction['continuation']}\n"
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module, start: Sequence[int], options: Data, device: torch.device, seed: int
+) -> Iterator[int]:
+    """Tokens that follow `start`, until the document ends; the same ones for the same seed.
+
+    The model never sees more than `options.context` tokens: when it has, it reads the newer half
+    again and goes on from there. One that has no `step` reads all it can see for each token.
+    """
+
+    def reread(tokens: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+        seen = tokens if seen is None else torch.cat([seen, tokens], dim=1)
+        return model(seen), seen
+
+    step: Callable[..., tuple[Tensor, Any]] = getattr(model, "step", reread)
+    generator = torch.Generator().manual_seed(seed)
+    known, fresh, state, seen = list(start), list(start), None, 0
+    while known[-1] != END or len(known) == 1:
+        if seen + len(fresh) > options.context:
+            fresh, state, seen = known[-(options.context // 2) :], None, 0
+        logits, state = step(torch.tensor([fresh], device=device), state)
+        seen += len(fresh)
+        fresh = [draw(logits[0, -1], options, generator)]
+        known += fresh
+        if fresh != [END]:
+            yield fresh[0]
+
+
+def draw(logits: Tensor, options: Data, generator: torch.Generator) -> int:
+    """A token by its probability, but never UNKNOWN; the likeliest where the temperature is 0."""
+    scores = logits.float().cpu()
+    scores[UNKNOWN] = -math.inf
+    best, order = scores.topk(min(options.top_k or len(scores), len(scores)))
+    if not options.temperature:
+        return int(order[0])
+    shares = ((best - best[0]) / options.temperature).softmax(dim=0)
+    return int(order[torch.multinomial(shares, 1, generator=generator)])
