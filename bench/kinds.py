@@ -29,7 +29,7 @@ NOTICES = "<!-- the archives' notices, put here by bench/kinds.py -->\n"
 EXAMPLES = {  # of each kind's images/result/: the picture that says most
     "image_classification": "confusion",
     "image_segmentation": "worst",
-    "object_detection": "result",
+    "object_detection": "detections",
     "text_classification": "confusion",
     "language_modeling": "surprise",
     "tabular": "predicted",
