@@ -1,0 +1,20 @@
+"""The options of the data section."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from ..config import Section
+
+
+class Data(Section):
+    """Texts, one a line, in a folder per class."""
+
+    folder: str = "data"  # holds train/, valid/ and test/
+    tokens: Literal["characters", "words"] = "characters"  # what a text is cut into
+    lowercase: bool = True  # before that
+    min_count: Annotated[int, Field(ge=1)] = 2  # rarer tokens of the training texts are "unknown"
+    max_length: Annotated[int, Field(ge=1)] = 256  # tokens of a text; what comes after is cut off
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut and augment texts
+    transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

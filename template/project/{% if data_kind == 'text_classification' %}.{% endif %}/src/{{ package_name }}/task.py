@@ -1,0 +1,123 @@
+"""What this project is about: all that the engine knows of your data, models and pictures.
+
+`engine/contract.py` says what each method is for.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .components import build_loss, build_model
+from .config import locate
+from .data.dataloader import Batch, eval_loader, train_loader
+from .data.dataset import TextFolder, collate, read_folder, read_inputs
+from .data.folders import find_classes
+from .data.splits import unpack_sample
+from .data.vocabulary import Vocabulary
+from .engine.metrics import Confusion
+from .errors import UserError
+from .options import Config
+from .visualization import plots
+
+
+class Scores(Confusion):
+    """`acc`, the share of texts that are right, and `macro_f1`, the mean of all classes' F1.
+
+    A class that is neither among the targets nor predicted has no F1, and does not count.
+    """
+
+    def compute(self) -> dict[str, float]:
+        both = (self.matrix.sum(dim=0) + self.matrix.sum(dim=1)).double()
+        f1 = 2 * self.matrix.diagonal() / both.clamp(min=1)
+        return {**super().compute(), "macro_f1": float(f1.sum() / (both > 0).sum().clamp(min=1))}
+
+
+class Task:
+    """Which class is this text of?"""
+
+    def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
+        self.config, self.data, self.device = config, config.data, device
+        self.folder = locate(config.data.folder, inside=True)
+        cut = self.data.tokens, self.data.lowercase
+        if info is None:
+            unpack_sample(self.folder)
+            classes = find_classes(self.folder / "train")
+            texts = (text for text, _ in read_folder(self.folder / "train", classes))
+            vocabulary = Vocabulary.fit(texts, *cut, self.data.min_count)
+            info = {"classes": classes, "vocabulary": vocabulary.state()}
+        self.info, self.classes = info, info["classes"]
+        self.vocabulary = Vocabulary(**info["vocabulary"])
+        if cut != (self.vocabulary.unit, self.vocabulary.lowercase):
+            raise UserError("data.tokens, data.lowercase: must stay as the model was trained")
+        self.loss_function = build_loss(config.loss)
+        if isinstance(self.loss_function, nn.Module):
+            self.loss_function.to(device)
+
+    def _dataset(self, split: str) -> TextFolder:
+        unpack_sample(self.folder)
+        folder, longest = self.folder / split, self.data.max_length
+        return TextFolder(folder, self.classes, self.vocabulary, longest)
+
+    def train_loader(self) -> DataLoader[Batch]:
+        return train_loader(self._dataset("train"), self.config, collate)
+
+    def eval_loader(self, split: str) -> DataLoader[Batch]:
+        return eval_loader(self._dataset(split), self.config, collate)
+
+    def build_model(self) -> nn.Module:
+        given = {"num_classes": len(self.classes), "vocab_size": len(self.vocabulary)}
+        return build_model(self.config.model, **given, max_length=self.data.max_length)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch[0])
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return self.loss_function(outputs, batch[1])
+
+    def metrics(self) -> Scores:
+        return Scores(len(self.classes), self.device)
+
+    def draw_batch(self, batch: Batch, folder: Path) -> Path:
+        pairs = list(zip(*batch, strict=True))[:32]
+        rows = [(self.classes[target], self.vocabulary.decode(ids)) for ids, target in pairs]
+        plots.text_table(["class", "text"], rows, folder / "train.png")
+        return folder / "train.png"
+
+    def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
+        """The confusion matrix, and the mistakes that the model was surest of."""
+        scores = Scores(len(self.classes), "cpu")
+        mistakes: list[tuple[float, str, str, str]] = []
+        for logits, (ids, targets) in outputs:
+            scores.update(logits, (ids, targets))
+            confidences, predictions = logits.softmax(dim=1).max(dim=1)
+            for i in (predictions != targets).nonzero().flatten().tolist():
+                names = self.classes[targets[i]], self.classes[predictions[i]]
+                text = self.vocabulary.decode(ids[i])
+                mistakes.append((float(confidences[i]), *names, text))
+            mistakes = sorted(mistakes, key=lambda mistake: -mistake[0])[:32]
+        paths = [folder / "confusion.png", folder / "mistakes.png"]
+        plots.confusion_matrix(scores.matrix.numpy(), self.classes, paths[0])
+        rows = [(truth, taken, f"{sure:.0%}", text) for sure, truth, taken, text in mistakes]
+        plots.text_table(["true", "predicted", "sure", "text"], rows, paths[1])
+        return paths
+
+    def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """For each line of files, of all files below folders, and of standard input, `-`."""
+        for name in inputs:
+            for file, line, text in read_inputs(name):
+                ids = self.vocabulary.encode(text, self.data.max_length).to(self.device)
+                shares = model(ids[None])[0].softmax(dim=0).tolist()
+                probabilities = dict(zip(self.classes, shares, strict=True))
+                best = max(probabilities, key=probabilities.__getitem__)
+                where = {"file": file, "line": line, "text": text}
+                yield {**where, "prediction": best, "probabilities": probabilities}
+
+    def sentence(self, prediction: dict[str, Any]) -> str:
+        best, text = prediction["prediction"], prediction["text"]
+        short = text if len(text) <= 60 else text[:59].rstrip() + "…"
+        where = f"{prediction['file']}:{prediction['line']}"
+        return f"{where}: {best} ({prediction['probabilities'][best]:.1%}): {short}"
