@@ -11,7 +11,6 @@ docs/pictures/kinds.png of them.
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -135,7 +134,9 @@ def main(names: list[str]) -> None:
             rows.append(measure(kind, project))
             print(table(rows[-1:]).splitlines()[-1], flush=True)
             for part, name in () if names else (("loader", "train"), ("result", EXAMPLES[kind])):
-                shutil.copy(project / f"images/{part}/{name}.png", room(kind) / f"images/{part}/example.png")
+                with Image.open(project / f"images/{part}/{name}.png") as file:
+                    small = file.convert("RGB").quantize(256)
+                small.save(room(kind) / f"images/{part}/example.png", optimize=True)
     if not names:
         head, rest = PAGE.read_text().split(BEGIN)
         middle = rest.partition(END)[2].partition(NOTICES)[0]
