@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import torch
-
 from my_project.config import locate
 from my_project.data.dataset import MaskFolder, read_classes
 from my_project.data.splits import unpack_sample

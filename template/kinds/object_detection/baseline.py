@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import torch
-
 from my_project.boxes import Predictions
 from my_project.config import ROOT
 from my_project.data.dataset import CocoFolder
