@@ -25,16 +25,16 @@ from .visualization import plots
 
 
 class Scores(Confusion):
-    """`acc`, and `f1`: the mean over the classes of 2 * right / (true + predicted).
+    """`acc`, the share of sounds that are right, and `macro_f1`, the mean of all classes' F1.
 
-    A class that neither occurs nor is predicted does not count.
+    A class that is neither among the targets nor predicted has no F1, and does not count.
     """
 
     def compute(self) -> dict[str, float]:
-        right = self.matrix.diag().double()
-        found = (self.matrix.sum(dim=0) + self.matrix.sum(dim=1)).double()
-        f1 = (2 * right / found)[found > 0]
-        return {**super().compute(), "f1": float(f1.mean()) if len(f1) else 0.0}
+        matrix = self.matrix.cpu().double()
+        both = matrix.sum(dim=0) + matrix.sum(dim=1)
+        f1 = (2 * matrix.diagonal() / both)[both > 0]
+        return {**super().compute(), "macro_f1": float(f1.mean()) if len(f1) else 0.0}
 
 
 class Task:

@@ -31,9 +31,10 @@ class Scores(Confusion):
     """
 
     def compute(self) -> dict[str, float]:
-        both = (self.matrix.sum(dim=0) + self.matrix.sum(dim=1)).double()
-        f1 = 2 * self.matrix.diagonal() / both.clamp(min=1)
-        return {**super().compute(), "macro_f1": float(f1.sum() / (both > 0).sum().clamp(min=1))}
+        matrix = self.matrix.cpu().double()
+        both = matrix.sum(dim=0) + matrix.sum(dim=1)
+        f1 = (2 * matrix.diagonal() / both)[both > 0]
+        return {**super().compute(), "macro_f1": float(f1.mean()) if len(f1) else 0.0}
 
 
 class Task:
