@@ -110,6 +110,11 @@ def notices() -> str:
     return "\n".join(sections)
 
 
+def shrink(picture: Image.Image, path: Path, colours: int = 64) -> None:
+    """Save it with few colours, the rare ones among them."""
+    picture.quantize(colours, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+
+
 def sheet(path: Path) -> None:
     """Each kind's two examples side by side: what the model sees, and how it did."""
     names = kinds()
@@ -125,7 +130,7 @@ def sheet(path: Path) -> None:
                 tile = file.convert("RGB")
             tile.thumbnail(TILE, Image.Resampling.LANCZOS)
             picture.paste(tile, (left + number * (TILE[0] + GAP), top + LINE))
-    picture.quantize(128).save(path, optimize=True)
+    shrink(picture, path, 256)
 
 
 def main(names: list[str]) -> None:
@@ -137,8 +142,7 @@ def main(names: list[str]) -> None:
             print(table(rows[-1:]).splitlines()[-1], flush=True)
             for part, name in () if names else (("loader", "train"), ("result", EXAMPLES[kind])):
                 with Image.open(project / f"images/{part}/{name}.png") as file:
-                    small = file.convert("RGB").quantize(64)
-                small.save(room(kind) / f"images/{part}/example.png", optimize=True)
+                    shrink(file.convert("RGB"), room(kind) / f"images/{part}/example.png")
     if not names:
         head, rest = PAGE.read_text().split(BEGIN)
         middle = rest.partition(END)[2].partition(NOTICES)[0]
