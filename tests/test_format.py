@@ -47,6 +47,7 @@ def met(row: dict[str, str]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
 
 
 COMBINATIONS = pairwise(ANSWERS)
+SOME_QUICK = [pytest.param(row, marks=[pytest.mark.slow] * (number >= 15)) for number, row in enumerate(COMBINATIONS)]
 
 
 def name(answers: dict[str, str]) -> str:
@@ -60,7 +61,7 @@ def test_the_combinations_hold_every_pair_of_answers_and_are_few() -> None:
     assert len(COMBINATIONS) <= 50
 
 
-@pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
+@pytest.mark.parametrize("answers", SOME_QUICK, ids=name)
 def test_ruff_has_nothing_to_change(render: Render, answers: dict[str, str]) -> None:
     project = render(**answers)
     for command in (["check"], ["format", "--check", "--diff"]):
@@ -68,7 +69,7 @@ def test_ruff_has_nothing_to_change(render: Render, answers: dict[str, str]) -> 
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
+@pytest.mark.parametrize("answers", SOME_QUICK, ids=name)
 def test_hooks_for_white_space_have_nothing_to_change(render: Render, answers: dict[str, str]) -> None:
     for path, (content, _) in tree(render(**answers)).items():
         if b"\0" in content or not content:

@@ -52,6 +52,7 @@ def test_the_script_that_makes_the_archive_again_is_there_and_the_page_names_its
     assert re.search(rf"^## .*`{kind}`", page, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_docs_api_gives_the_purpose_of_each_file(render: Render, kind: str) -> None:
     for components in ("file", "folder"):
         project = render(data_kind=kind, components=components)
@@ -65,6 +66,7 @@ def test_docs_api_gives_the_purpose_of_each_file(render: Render, kind: str) -> N
             assert there, f"docs/api.md names {name}, which is not there"
 
 
+@pytest.mark.slow
 def test_links_lead_somewhere_and_each_test_of_the_layout_is_there(render: Render, kind: str) -> None:
     project = render(data_kind=kind)
     for page in project.rglob("*.md"):
@@ -76,6 +78,7 @@ def test_links_lead_somewhere_and_each_test_of_the_layout_is_there(render: Rende
         assert (project / "images" / folder / "example.png").stat().st_size < 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["loss", "transforms"])
 def test_both_layouts_of_components_start_with_the_same_file(render: Render, kind: str, part: str) -> None:
     in_file = render(data_kind=kind) / "src" / "my_project" / f"{part}.py"
