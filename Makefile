@@ -9,7 +9,8 @@
 #   make losses    what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
 #   make transcript  the update that the README shows, played anew
 #   make tags      a tag for each release commit
-#   make pictures  the pictures of the README and of new projects, drawn anew
+#   make pictures  the README's first three pictures, drawn anew
+#   make kinds     every kind of data, trained: the table of docs/kinds.md, and the pictures of new projects (minutes)
 
 PYTHON ?= python3
 ARGS ?=
@@ -19,13 +20,12 @@ KILLS ?= 30
 
 venv := .venv/bin/python
 demo := build/demo-venv/bin/python
-kind := template/project/{% if data_kind == 'image_classification' %}.{% endif %}
 pytest := OMP_NUM_THREADS=1 $(venv) -m pytest --numprocesses logical
 pip := -m pip install --quiet --constraint constraints.txt
 copy = -m copier copy --defaults --quiet --vcs-ref HEAD $(ARGS) .
 enough = @"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: demo pictures test check preview tags clean
+.PHONY: demo pictures kinds test check preview tags clean
 
 # --- a project, from nothing to its accuracy ---
 
@@ -42,13 +42,14 @@ demo: build/demo-venv/installed
 	OMP_NUM_THREADS=1 PYTHON=$(demo) build/demo/scripts/train.sh configs/train.yaml
 	PYTHON=$(demo) build/demo/scripts/test.sh
 
-# The pictures of the README and of new projects, from a run like the demo's.
+# The README's first three, from a run like the demo's; `kinds` makes those of new projects, and docs/kinds.md.
 pictures: demo
-	cp build/demo/images/loader/train.png "$(kind)/images/loader/example.png"
-	cp build/demo/images/result/confusion.png "$(kind)/images/result/example.png"
 	cp build/demo/images/loader/train.png docs/pictures/loader.png
 	cp build/demo/images/result/confusion.png docs/pictures/confusion.png
 	cp build/demo/images/result/curves.png docs/pictures/curves.png
+
+kinds: .venv/installed
+	$(venv) bench/kinds.py
 
 # --- tests of the template; the list of versions is complete, and Python compiles what is used ---
 
