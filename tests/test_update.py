@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from conftest import NEXT, ROOT, Render, copy, extension, git, in_project, run, save, tree, unmerged, update
+from test_configs import KINDS
 
 LATER = "v9999.0.1"
 MANY = [
@@ -136,7 +137,8 @@ def test_each_generated_file_has_an_owner(
 def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Render, update_sides: ModuleType) -> None:
     lists = yaml.safe_load((ROOT / "extensions" / "ownership.yml").read_text())
     assert set(lists) == {"yours", "baseline"}
-    names = {name for answers in MANY for name in tree(render(**answers))}
+    several = [*MANY, *({"data_kind": kind} for kind in KINDS)]
+    names = {name for answers in several for name in tree(render(**answers))}
     for reasons in lists.values():
         for pattern, reason in reasons.items():
             assert reason, pattern
@@ -184,7 +186,8 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
     root = "template/project/{% if data_kind == 'image_classification' %}.{% endif %}"
 
     def change(clone: Path) -> None:
-        for name in ("README.md.jinja", "src/{{ package_name }}/task.py", "src/{{ package_name }}/model/cnn.py"):
+        (clone / "template/project/README.md.jinja").write_text("# other\n")
+        for name in ("src/{{ package_name }}/task.py", "src/{{ package_name }}/model/cnn.py"):
             (clone / root / name).write_text("# other\n")
         (clone / root / "src/{{ package_name }}/model/resnet.py").unlink()
         (clone / root / "src/{{ package_name }}/model/new.py").write_text("# new\n")
@@ -233,10 +236,10 @@ def test_an_edit_follows_a_declared_move_though_another_file_took_the_place(temp
 
 @slow
 def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_sides: ModuleType, tmp_path: Path) -> None:
-    root = "template/project/{% if data_kind == 'image_classification' %}.{% endif %}/src/{{ package_name }}"
-
     def change(clone: Path) -> None:
-        (clone / root / "visualization").rename(clone / root / "pictures")
+        folders = [*(clone / "template" / "project").rglob("visualization")]
+        for folder in folders:
+            folder.rename(folder.with_name("pictures"))
         moves = clone / "extensions" / "moves.yml"
         text = f"\n{LATER}:\n  - {{from: ['src/*/visualization/**'], to: 'src/*/pictures/**'}}\n"
         moves.write_text(moves.read_text() + text)
