@@ -18,8 +18,14 @@ def resolved(project: Path, *files: str) -> object:
     return json.loads(done.stdout)
 
 
+each_kind = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "image_classification")) for kind in KINDS],
+)
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_all_formats_say_the_same(render: Render, kind: str, name: str) -> None:
     configs = []
     for ending in FORMATS:
@@ -31,7 +37,7 @@ def test_all_formats_say_the_same(render: Render, kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_comments_come_through_where_the_format_has_them(render: Render, kind: str, name: str) -> None:
     found = []
     for ending in ("yaml", "ini", "py"):
@@ -42,7 +48,7 @@ def test_comments_come_through_where_the_format_has_them(render: Render, kind: s
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_every_option_stands_in_train_with_a_word_about_it(render: Render, kind: str) -> None:
     project = render(data_kind=kind)
     written = yaml.safe_load((project / "configs" / "train.yaml").read_text())
@@ -53,7 +59,7 @@ def test_every_option_stands_in_train_with_a_word_about_it(render: Render, kind:
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("name", NAMES)
 def test_the_source_is_as_strict_as_its_converter_needs(kind: str, name: str) -> None:
     source = (ROOT / "template" / "kinds" / kind / f"{name}.yaml").read_text()
