@@ -124,6 +124,8 @@ def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copy(template: Path, project: Path, version: str | None = None, **answers: Any) -> None:
+    if "extras" in answers:  # as words, so that answers can be keys
+        answers["extras"] = answers["extras"].split()
     copier.run_copy(str(template), project, data=answers, defaults=True, quiet=True, vcs_ref=version)
 
 

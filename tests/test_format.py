@@ -9,6 +9,7 @@ import pytest
 from conftest import Render, in_project, run, tree
 from test_configs import KINDS
 
+ALL = "sweep submitit export serve docker devcontainer docs_site weekly"
 ANSWERS = {
     "package_name": ["my_project", "ab", "z" * 30],
     "project_name": ["My project", "숫자 🙂"],
@@ -19,7 +20,9 @@ ANSWERS = {
     "data_kind": KINDS,
     "config_format": ["yaml", "json", "ini", "py"],
     "components": ["file", "folder"],
-    "tracker": ["none", "tensorboard"],
+    "tracker": ["none", "tensorboard", "mlflow", "wandb", "trackio"],
+    "extras": ["", "sweep", "submitit docker", "export docs_site", ALL],
+    "ci": ["github", "gitlab", "none"],
 }
 
 

@@ -1,6 +1,7 @@
 """Train a model, test it, run it on new data."""
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -194,6 +195,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--valid", type=float, default=0.1, help="share of the samples (0.1)")
     sub.add_argument("--test", type=float, default=0.1, help="share of the samples (0.1)")
     sub.add_argument("--seed", type=int, default=0)
+    for path in sorted((Path(__file__).parent / "commands").glob("[!_]*.py")):
+        importlib.import_module(f"{__package__}.commands.{path.stem}").add_to(add)
     return parser
 
 

@@ -16,11 +16,17 @@ from . import checkpoint, sharded
 from .contract import Batch, Task
 from .device import autocast, pick_device, to_device
 from .loop import evaluate
+from .tracking import open_tracker, show
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Module]:
     """The config, task and trained model of a checkpoint; UserError if it cannot be used."""
-    contents = checkpoint.load(path)
+    return _restored(path, checkpoint.load(path), overrides)
+
+
+def _restored(
+    path: Path, contents: dict[str, Any], overrides: Iterable[str]
+) -> tuple[Config, Task, nn.Module]:
     config = load_config(Config, [], overrides, contents["config"])
     device = pick_device(config.run.device)
     task: Task = yours.Task(config, device, contents["info"])
@@ -37,8 +43,12 @@ def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Mo
 
 
 def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, float], list[Path]]:
-    """The loss and metrics of a checkpoint on a split, and the pictures drawn of it."""
-    config, task, model = load(path, settings)
+    """The loss and metrics of a checkpoint on a split, and the pictures drawn of it.
+
+    The run's tracker gets them too, if the checkpoint lies in the run's folder.
+    """
+    contents = checkpoint.load(path)
+    config, task, model = _restored(path, contents, settings)
     loader, device = task.eval_loader(split), pick_device(config.run.device)
     metrics = evaluate(model, task, loader, device, config.train.precision)
 
@@ -49,7 +59,15 @@ def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, floa
                 outputs = task.forward(model, to_device(batch, device))
             yield to_device(outputs, torch.device("cpu")), batch
 
-    return metrics, task.draw_results(outputs(), locate(config.run.images, inside=True) / "result")
+    pictures = task.draw_results(outputs(), locate(config.run.images, inside=True) / "result")
+    run, step = path.parent, contents["step"]
+    name = config.run.tracker if (run / "config.yaml").is_file() else "none"
+    if tracker := open_tracker(name, run, config.model_dump()):
+        figures = {f"{split}_{key}": value for key, value in metrics.items()}
+        tracker.log({"epoch": contents["epoch"], "step": step, **figures})
+        show([tracker], pictures, step)
+        tracker.close()
+    return metrics, pictures
 
 
 @torch.no_grad()

@@ -53,6 +53,7 @@ def train(
         main = distributed.rank() == 0
         name = config.run.tracker
         trackers = open_trackers(name, run, config.model_dump(), state.epoch) if main else []
+        session.trackers = trackers
         size, where = count_parameters(state.model), f"{distributed.world()} x {device.type}"
         log(f"{run}: {config.model.name}, {size:,} parameters, on {where}")
         try:

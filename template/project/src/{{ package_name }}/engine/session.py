@@ -8,19 +8,21 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
 from ..config import dump, locate
 from ..errors import UserError
 from ..options import Config
-from . import checkpoint, distributed
+from . import checkpoint, distributed, provenance
 from .contract import Batch, Task
 from .device import to_device
 from .profiling import Profiler
 from .progress import WORKER, log
 from .signals import Signals, kept_from_children
 from .state import State, contents
+from .tracking import show
 
 
 class Session:
@@ -46,12 +48,14 @@ class Session:
         self.writer = checkpoint.Writer(run, rule.keep, rule.background)
         self.saved_at = time.monotonic()
         self.asked = self.due = False
+        self.trackers: list[Any] = []
 
     def __enter__(self) -> "Session":
         if distributed.rank() == 0:
             self.run.mkdir(parents=True, exist_ok=True)
             text = dump(self.config, "yaml")
             (self.run / "config.yaml").write_text(text, encoding="utf-8")
+            provenance.record(self.run, self.device)
         self.stack = ExitStack()
         self.stack.enter_context(self.signals)
         self.stack.enter_context(self.profiler)
@@ -137,7 +141,8 @@ class Session:
         """The picture of what the model sees."""
         if distributed.rank() == 0:
             folder = locate(self.config.run.images, inside=True) / "loader"
-            self.task.draw_batch(to_device(batch, torch.device("cpu")), folder)
+            picture = self.task.draw_batch(to_device(batch, torch.device("cpu")), folder)
+            show(self.trackers, [picture], self.state.step)
 
 
 def local(value: torch.Tensor) -> torch.Tensor:

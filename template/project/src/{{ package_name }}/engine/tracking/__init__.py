@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,25 @@ def open_trackers(name: str, run: Path, config: dict[str, Any], epochs_done: int
 
     Raises UserError if there is no such tracker, or its package is not installed.
     """
-    table = CSV(run / "metrics.csv", epochs_done)
+    tracker = open_tracker(name, run, config)
+    return [CSV(run / "metrics.csv", epochs_done), *([tracker] if tracker else [])]
+
+
+def open_tracker(name: str, run: Path, config: dict[str, Any]) -> Any:
+    """The one called `name`, or None for `none`; UserError as above."""
+    if name == "none":
+        return None
     try:
         here = find_spec(f"{__package__}.{name}")
         place = __package__ if here else __package__.rpartition(".")[0]  # it was there before v0.3
-        module = importlib.import_module(f"{place}.{name}") if name != "none" else None
-        return [table, module.Tracker(run, config)] if module else [table]
+        return importlib.import_module(f"{place}.{name}").Tracker(run, config)
     except (ImportError, AttributeError) as error:
         raise UserError(f"run.tracker: {name!r} cannot be used ({error}); try none") from error
+
+
+def show(trackers: Iterable[Any], pictures: Iterable[Path], step: int) -> None:
+    """Give pictures to those trackers that take them."""
+    for tracker in trackers:
+        if hasattr(tracker, "picture"):
+            for path in pictures:
+                tracker.picture(path, step)
