@@ -1,0 +1,175 @@
+"""What each optional part costs: files, packages named in pyproject.toml, packages installed. docs/extras.md's table.
+
+    .venv/bin/python bench/extras.py
+
+Each option is measured against a project that chooses nothing of its question and has defaults elsewhere: chosen alone;
+and not chosen where all else is, so that a part that leaks into another would show. What is installed is looked up in
+the environment that runs this, by the requirements of each package that hold on this machine.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "extras.md"
+BEGIN, END = "<!-- made by bench/extras.py -->\n", "<!-- until here -->\n"
+QUESTIONS = ("tracker", "extras", "ci")
+MOST = 15  # packages of the default project on top of torch and numpy, and of what these two need themselves
+
+Render = Callable[..., Path]
+
+
+class Parts(NamedTuple):
+    """What a project holds: its files, and its requirements by the name of the package."""
+
+    files: set[str]
+    packages: dict[str, str]
+
+
+class Row(NamedTuple):
+    """One option: what is left of it where it isn't chosen, and what it adds where it is."""
+
+    question: str
+    option: str
+    idle: Parts
+    added: Parts
+
+
+def options(question: str) -> list[str]:
+    """The answers of a question of copier.yml that bring something along."""
+    choices = yaml.safe_load((ROOT / "copier.yml").read_text())[question]["choices"]
+    names = choices.values() if isinstance(choices, dict) else choices
+    return [name for name in names if name != "none"]
+
+
+def parts(project: Path) -> Parts:
+    """The files of a project, and all that `make install` may install: dependencies and optional ones."""
+    about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    groups = [about["dependencies"], *about.get("optional-dependencies", {}).values()]
+    files = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
+    files = {name for name in files if "__pycache__" not in name}
+    return Parts(files, {re.split(r"[^\w.-]", line)[0].lower(): line for group in groups for line in group})
+
+
+def measure(render: Render) -> list[Row]:
+    """Each option by itself. `render` makes a project with these answers, `extras` being words."""
+    extras, rows = options("extras"), []
+    for question in QUESTIONS:
+        none = {"ci": "none"} if question == "ci" else {}
+        base = parts(render(**none))
+        single = {name: parts(render(**none, extras=name)) for name in extras}
+        for option in options(question):
+            others = [name for name in extras if name != option]
+            rest = parts(render(**none, extras=" ".join(others)))
+            chosen = single[option] if question == "extras" else parts(render(**{question: option}))
+            idle = minus(rest, [base, *(single[name] for name in others)])
+            rows.append(Row(question, option, idle, minus(chosen, [base])))
+    return rows
+
+
+def minus(whole: Parts, others: Iterable[Parts]) -> Parts:
+    """What none of the others has."""
+    files, packages = set(whole.files), dict(whole.packages)
+    for other in others:
+        files -= other.files
+        packages = {name: line for name, line in packages.items() if name not in other.packages}
+    return Parts(files, packages)
+
+
+def installed(requirements: Iterable[str]) -> set[str]:
+    """The packages that these bring, with all that they need in turn; SystemExit for one that isn't installed."""
+    from importlib import metadata  # not at the top: see the end of this file
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    waiting = [(Requirement(line), "") for line in requirements]
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for wanted in {"", *requirement.extras}:
+            if (name, wanted) in seen:
+                continue
+            seen.add((name, wanted))
+            try:
+                needs = metadata.requires(name) or []
+            except metadata.PackageNotFoundError:
+                raise SystemExit(
+                    f"{name} is not installed: run this with .venv/bin/python, after `make check`"
+                ) from None
+            found.add(name)
+            waiting += [(Requirement(line), wanted) for line in needs]
+    return found
+
+
+def core(render: Render) -> set[str]:
+    """What the default project installs on top of torch and numpy, and of what these two need."""
+    about = tomllib.loads((render() / "pyproject.toml").read_text())["project"]
+    return installed(about["dependencies"]) - installed(["torch", "numpy"])
+
+
+def table(rows: list[Row], usual: set[str]) -> str:
+    """Markdown; installed is what comes on top of the packages of a usual project."""
+    lines = ["| | not chosen: files | packages | chosen: files | packages | installed |", "|---|---|---|---|---|---|"]
+    for question, option, idle, added in rows:
+        counts = len(idle.files), len(idle.packages), len(added.files), len(added.packages)
+        brought = len(installed(added.packages.values()) - usual)
+        lines.append(f"| `{question}`: `{option}` | {' | '.join(map(str, counts))} | {brought} |")
+    return "\n".join(lines) + "\n"
+
+
+def page(text: str, rows: list[Row], packages: set[str], usual: set[str]) -> str:
+    """The page with its table anew."""
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    names = ", ".join(sorted(packages))
+    said = f"The default project installs {len(packages)} packages on top of torch and numpy: {names}.\n"
+    return f"{before}{BEGIN}\n{said}\n{table(rows, usual)}\n{END}{after}"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        template = Path(folder) / "template"
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).exists():
+                (template / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, template / name)
+        made: dict[str, Path] = {}
+
+        def render(**answers: str) -> Path:
+            key = repr(sorted(answers.items()))
+            if key not in made:
+                made[key] = Path(folder) / str(len(made))
+                lists = {name: str(value.split()) if name == "extras" else value for name, value in answers.items()}
+                given = [f"--data={name}={value}" for name, value in lists.items()]
+                copy = ["copier", "copy", "--defaults", "--quiet", *given, str(template), str(made[key])]
+                subprocess.run([sys.executable, "-W", "ignore", "-m", *copy], check=True)
+            return made[key]
+
+        rows, packages = measure(render), core(render)
+        usual = installed(parts(render()).packages.values())
+    text = page(PAGE.read_text(), rows, packages, usual)
+    PAGE.write_text(text)
+    print(text.partition(BEGIN)[2].partition(END)[0].strip())
+    if len(packages) > MOST:
+        raise SystemExit(f"{len(packages)} packages: a default project may bring {MOST}")
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # bench/copy.py would stand in for a module of Python
+    main()

@@ -1,0 +1,429 @@
+"""What the pages say holds: each command of a project's pages does what it should as it stands there, and
+docs/extras.md counts right.
+
+A command is a line of a block without a language, or of `sh` or `console`, or a line that is nothing but a command in
+backticks. Python above it whose first line names a file (`# into src/…`) is written there first. A page is played from
+top to bottom in a project of its own, which is committed, has data and has trained a little. There, configs/train.*
+says 2 epochs of 2 batches, so that the commands themselves stay as they are; `own/` holds what is no part of a project.
+"""
+
+import contextlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+from conftest import NEXT, ROOT, Render, copy, git, save
+
+TEMPLATE = ROOT / "template" / "project"
+EVERYTHING = {
+    "extras": "sweep submitit export serve docker devcontainer docs_site weekly",
+    "tracker": "tensorboard",
+}
+KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if path.name != "image_classification")
+
+PROGRAMS = (
+    r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3?|pip|uv|git|grep|echo|mkdir|curl|copier|sbatch|docker) )"
+)
+SHOWN = [  # how a block without commands begins: what a program printed, a tree, a file
+    r"(configs|checkpoints|data|images)/",
+    r"(error|warning|stopped|saved|trained|epoch|  step) ?\S",
+    r" {3,}\w",
+    r"(images: |--- )",
+    r"\w+,\w+,\S",
+]
+
+# A word in capitals stands for something of the reader's. The first pattern that is in the command counts.
+VALUES = [
+    (r"data\.folder=FOLDER", {"FOLDER": "data", "RUN": "a-run"}),
+    (r"scripts/run\.sh", {"FOLDER": "images/sample", "RUN": "a-run", "IMAGE": "$SAMPLE", "SOUND": "$SAMPLE"}),
+    (r"scripts/run\.sh", {"TEXT": "$SAMPLE", "FILE": "$SAMPLE", "TABLE.csv": "$SAMPLE"}),
+    (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/table.csv", "FOLDER": "own/split"}),
+    (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is there already: nothing is asked of it
+    (r"", {"RUN": "a-run"}),
+]
+NO_PLACEHOLDERS = {"HEAD"}
+
+# What the person at the keyboard does, for commands that ask.
+AT_THE_KEYBOARD = [
+    (r"^make update$", {"ARGS": "--defaults"}),  # Enter at each question
+    (r"^git commit$", {"GIT_EDITOR": "echo An update >"}),
+]
+
+
+class Elsewhere(NamedTuple):
+    """Commands that can't run here as they stand: why, and where what they do is tested."""
+
+    pattern: str
+    why: str
+    where: str
+
+
+ELSEWHERE = [
+    Elsewhere(r"^uv ", "needs uv and the network", "tests/test_extras.py"),
+    Elsewhere(r"^docker ", "needs an engine for containers", "tests/test_extras.py"),
+    Elsewhere(r"--nnodes=2 --nproc-per-node=4", "needs two machines of four GPUs", "tests/test_slurm.py"),
+    Elsewhere(r" submit .*--partition", "needs Slurm", "tests/test_sweep.py"),
+]
+
+# Started in the background, where they are left until the page ends; the port, if the command names none.
+SERVERS = [(r"-m my_project serve\b", 8000)]
+
+# Slurm isn't here: this takes its own options, and looks whether the script is there and the rest is a valid config.
+# What the script does is tested in tests/test_slurm.py.
+SBATCH = """#!/bin/sh
+while case "$1" in --*) true ;; *) false ;; esac; do shift; done
+test -x "$1" && shift && exec .venv/bin/python -m my_project config "$@"
+"""
+# A new environment finds what the tests' own has installed: so pip needs no network, yet looks for each requirement.
+PYTHON3 = f"""#!/bin/sh
+{shlex.quote(sys.executable)} "$@" || exit
+case "$*" in "-m venv "*)
+    site=$(echo "$3"/lib/python3*/site-packages)
+    echo {shlex.quote(sysconfig.get_path("purelib"))} > "$site/tests.pth"
+    rm -rf "$site"/setuptools* # what Python 3.11 puts there can't build a project of today
+esac
+"""
+
+
+# --- reading a page ---
+
+
+class Step(NamedTuple):
+    """A command, or a file to be written before the next one."""
+
+    command: str
+    shown: str = ""  # what the page says it prints
+    path: str = ""
+    code: str = ""
+
+
+def steps(page: str) -> Iterator[Step]:
+    """What a page asks for, in its order; AssertionError for a block that may hold commands and isn't understood."""
+    pieces = r"^```(?P<language>[^`\n]*)\n(?P<block>.*?)^```$|^`(?P<line>[^`\n]+)`$"
+    for found in re.finditer(pieces, page, re.MULTILINE | re.DOTALL):
+        block, line = found["block"], found["line"]
+        if line:
+            if re.match(PROGRAMS, line):
+                yield Step(line)
+        elif found["language"] == "python":
+            if file := re.match(r"# (?:into )?(\S+\.py)\n", block):
+                yield Step("", path=file[1], code=block)
+        elif found["language"] in ("", "sh", "console", "bash"):
+            yield from commands(block)
+
+
+def commands(block: str) -> Iterator[Step]:
+    """The commands of a block; none if it is known to hold something else."""
+    if block.startswith("$ "):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, shown = part.partition("\n")
+            yield Step(command, shown)
+        return
+    lines = [line for line in block.replace("\\\n", " ").splitlines() if not re.match(r"\s*(#|$)", line)]
+    if not any(re.match(PROGRAMS, line) for line in lines):
+        assert any(re.match(pattern, block) for pattern in SHOWN), (
+            f"commands, or not? Say so in PROGRAMS or SHOWN:\n{block}"
+        )
+        return
+    for line in lines:
+        assert re.match(PROGRAMS, line), f"not in PROGRAMS, and among commands: {line}"
+        yield Step(line)
+
+
+def asked(page: Path) -> list[Step]:
+    """What a page asks for; nothing if it isn't there."""
+    return list(steps(page.read_text())) if page.exists() else []
+
+
+def pages(project: Path) -> dict[str, list[Step]]:
+    """Each page of a project, with what it asks for."""
+    return {path.relative_to(project).as_posix(): asked(path) for path in sorted(project.rglob("*.md"))}
+
+
+def filled(command: str, sample: str) -> str:
+    """The command with something of ours for each word in capitals; AssertionError if there is nothing for one."""
+    for pattern, values in VALUES:
+        if re.search(pattern, command):
+            for name, value in values.items():
+                command = re.sub(rf"(?<![\w.{{]){re.escape(name)}(?![\w=.])", value.replace("$SAMPLE", sample), command)
+    words = set(re.findall(r"(?<![\w.{$-])[A-Z][A-Z_]+(?![\w=])", command)) - NO_PLACEHOLDERS
+    assert not words, f"no value for {words}: {command}"
+    return command
+
+
+# --- playing it ---
+
+
+def prepare(project: Path) -> None:
+    """Make each run of its config a short one, keep the config as it was, and commit all."""
+    shutil.copytree(project / "configs", project / "own" / "configs")
+    for path in (project / "configs").glob("train.*"):
+        text = path.read_text()
+        for key, value in (("epochs", "2"), ("limit_batches", "2")):
+            text, count = re.subn(rf'^(\s*"?{key}"?\s*[:=] *)[^\s,#]+', rf"\g<1>{value}", text, flags=re.MULTILINE)
+            assert count == 1, f"{path}: {key}"
+        path.write_text(text)
+    git("init", "--quiet", "--initial-branch=main", cwd=project)
+    (project / ".git" / "info" / "exclude").write_text("own/\n")
+    save(project)
+
+
+# What is so before some commands, by what they hold.
+BEFORE = {
+    "--resume": "rm -rf checkpoints/a-run && cp -r own/stopped checkpoints/a-run",  # stopped, and the newest run
+    "make test": "cp own/configs/* configs",  # the project's tests take its config as it came
+}
+
+
+class Reader:
+    """Someone who has a project in front of them, and does what a page says."""
+
+    def __init__(self, project: Path, desk: Path) -> None:
+        self.project = project
+        self.servers: list[subprocess.Popen[bytes]] = []
+        desk.mkdir()
+        own = {"python": f'#!/bin/sh\nexec {shlex.quote(str(project))}/.venv/bin/python "$@"\n', "python3": PYTHON3}
+        own["copier"] = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m copier "$@"\n'
+        own["sbatch"] = SBATCH
+        for name, text in own.items():
+            (desk / name).write_text(text)
+            (desk / name).chmod(0o755)
+        self.environment = os.environ | {
+            "PATH": f"{desk}:{os.environ['PATH']}",
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say yes
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "HOME": str(desk),
+        }
+
+    def install(self) -> None:
+        """What `make install` leaves, in no time."""
+        self.does("python3 -m venv .venv --without-pip")
+        (site,) = (self.project / ".venv").glob("lib/python3*/site-packages")
+        (site / "project.pth").write_text(f"{self.project / 'src'}\n")
+        (self.project / ".venv" / "installed").touch()
+
+    def does(self, command: str, shown: str = "", **environment: str) -> None:
+        """Run a command: it must succeed, or print the errors that the page shows."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=self.project,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == (2 if "error: " in shown else 0), f"{command}\n{done.stdout}"
+        said = ranks(done.stdout)
+        missing = [line for line in shown.splitlines() if line.strip("… ") and ranks(line) not in said]
+        assert not missing, f"{command}: {missing} is not in\n{done.stdout}"
+
+    def starts(self, command: str, port: int) -> None:
+        """Start a server; it must listen within two minutes."""
+        server = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.project, env=self.environment)
+        self.servers.append(server)
+        for _ in range(240):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert server.poll() is None, f"{command}: ended with {server.returncode}"
+            time.sleep(0.5)
+        assert server.poll() is None, f"{command}: port {port} was taken"
+
+    def leaves(self) -> None:
+        for server in self.servers:
+            server.terminate()
+            server.wait(60)
+
+    def follows(self, page: list[Step]) -> None:
+        """Do what a page asks for, one thing after another."""
+        try:
+            self.goes_through(page)
+        finally:
+            self.leaves()
+
+    def goes_through(self, page: list[Step]) -> None:
+        (sample, *_) = sorted(path for path in (self.project / "images" / "sample").iterdir() if path.suffix != ".md")
+        for step in page:
+            if step.code:
+                (self.project / step.path).parent.mkdir(exist_ok=True)
+                with (self.project / step.path).open("a") as file:
+                    file.write(f"\n\n{step.code}")
+            elif known := next((row for row in ELSEWHERE if re.search(row.pattern, step.command)), None):
+                assert (ROOT / known.where).exists(), f"{known.where} should test this: {step.command}"
+            else:
+                by_hand = next((row for pattern, row in AT_THE_KEYBOARD if re.search(pattern, bare(step.command))), {})
+                for before in (before for held, before in BEFORE.items() if held in step.command):
+                    self.does(before)
+                command = filled(step.command, f"images/sample/{sample.name}")
+                port = next((port for pattern, port in SERVERS if re.search(pattern, command)), None)
+                if port:
+                    named = re.search(r"--port[ =](\d+)", command)
+                    self.starts(command, int(named[1]) if named else port)
+                else:
+                    self.does(command, step.shown, **by_hand)
+
+
+def ranks(text: str) -> str:
+    """The text without the number of the process that was first to say it."""
+    return re.sub(r"rank \d+", "rank N", text)
+
+
+@pytest.fixture(scope="session")
+def used(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A project with data, the run `a-run`, and what that run had left if it had been stopped: copy it."""
+    made: dict[str, Path] = {}
+
+    def project(version: str = NEXT, **answers: str) -> Path:
+        key = f"{version} {answers}"
+        if key not in made:
+            folder = tmp_path_factory.mktemp("used")
+            home = folder / "project"
+            copy(template, home, version, **answers)
+            prepare(home)
+            reader = Reader(home, folder / "desk")
+            reader.install()
+            often = "checkpoint.every_steps=1 checkpoint.keep=9"
+            reader.does(f"scripts/train.sh configs/train.* run.name=a-run run.device=cpu {often}")
+            reader.does("cp -r checkpoints/a-run own/stopped && rm own/stopped/*-e0*")
+            reader.does("cd own/stopped && mv earlier/step-00000001.pt last.pt && rm -r earlier")
+            made[key] = home
+        return made[key]
+
+    return project
+
+
+def reader_of(page: str, used: Path, folder: Path) -> Reader:
+    """A reader with a project as the page expects it."""
+    project = folder / "project"
+    shutil.copytree(used, project, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
+    reader = Reader(project, folder / "desk")
+    if page == "README.md":  # right after the copy
+        git("clean", "--quiet", "--force", "-dx", "--exclude=own", cwd=project)
+    elif page != "docs/install.md":
+        reader.install()
+    if page in ("docs/data.md", "data/README.md"):
+        shutil.copytree(project / "data" / "train", project / "own" / "unsplit")
+    if page == "data/README.md":  # the sample is gone, and one's own data come
+        for split in ("train", "valid", "test"):
+            shutil.rmtree(project / "data" / split)
+    return reader
+
+
+NAMES = sorted(
+    {
+        "/".join(part for part in path.relative_to(TEMPLATE).parts if "{%" not in part).removesuffix(".jinja")
+        for path in TEMPLATE.rglob("*.md*")
+    }
+)
+
+
+@pytest.mark.parametrize("answers", [{}, EVERYTHING, *({"data_kind": kind} for kind in KINDS)], ids=str)
+def test_each_block_of_a_page_is_known_as_commands_or_as_something_else(
+    render: Render, answers: dict[str, str]
+) -> None:
+    found = pages(render(**answers))
+    assert set(found) <= set(NAMES)
+    assert sum(len(page) for page in found.values()) > 30
+    for page in found.values():
+        for step in page:
+            if step.command and not any(re.search(row.pattern, step.command) for row in ELSEWHERE):
+                filled(step.command, "a-sample")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", NAMES)
+def test_each_command_of_a_page_works_as_it_stands(
+    render: Render, releases: list[str], used: Callable[..., Path], tmp_path: Path, page: str
+) -> None:
+    plain, full = (asked(render(**answers) / page) for answers in ({}, EVERYTHING))
+    if plain:
+        version = releases[-1] if page == "docs/updating.md" else NEXT
+        (tmp_path / "plain").mkdir()
+        reader_of(page, used(version), tmp_path / "plain").follows(plain)
+    if full != plain:
+        (tmp_path / "full").mkdir()
+        reader_of(page, used(NEXT, **EVERYTHING), tmp_path / "full").follows(full)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_pages_of_other_kinds_say_works_too(
+    render: Render, used: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    """What they alone have: the rest is the same text, and has run for the default kind."""
+    for name, page in pages(render(data_kind=kind)).items():
+        known = {bare(step.command) for step in asked(render() / name) if step.command}
+        new = [step for step in page if bare(step.command) not in known]
+        if any(step.command for step in new):
+            folder = tmp_path / name.replace("/", "-")
+            folder.mkdir()
+            reader_of(name, used(NEXT, data_kind=kind), folder).follows(new)
+
+
+def bare(command: str) -> str:
+    """A command without its comment."""
+    return re.sub(r"\s+# .*", "", command)
+
+
+# --- the template's own pages ---
+
+
+@pytest.fixture(scope="session")
+def extras() -> ModuleType:
+    """bench/extras.py, by its path: bench/copy.py beside it would stand in for a module of Python."""
+    spec = importlib.util.spec_from_file_location("bench_extras", ROOT / "bench" / "extras.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_default_project_brings_at_most_15_packages_beside_torch_and_numpy(
+    render: Render, extras: ModuleType
+) -> None:
+    packages = extras.core(render)
+    assert {"matplotlib", "pillow", "pydantic", "pyyaml"} < packages
+    assert len(packages) <= 15, sorted(packages)
+
+
+@pytest.mark.slow
+def test_docs_extras_counts_right_and_what_is_not_chosen_leaves_nothing(render: Render, extras: ModuleType) -> None:
+    page = extras.PAGE.read_text().partition(extras.BEGIN)[2].partition(extras.END)[0]
+    said = [line.split("|")[1:6] for line in page.splitlines() if line.startswith("| `")]
+    rows = extras.measure(render)
+    counted = [line.split("|")[1:6] for line in extras.table(rows, set()).splitlines() if line.startswith("| `")]
+    assert said == counted, "make the table again: .venv/bin/python bench/extras.py"
+    for row in rows:
+        assert not row.idle.files, row
+        assert not row.idle.packages, row
+        assert row.added.files, f"{row.option} adds nothing"
+
+
+def test_links_between_the_templates_pages_lead_somewhere() -> None:
+    own = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for page in own:
+        for link in re.findall(r"\]\((?:<([^>]+)>|([^)\s]+))\)", page.read_text()):
+            target = "".join(link)
+            if not re.match(r"\w+:", target):
+                path, _, heading = target.partition("#")
+                file = page.parent / path if path else page
+                assert file.exists(), f"{page.relative_to(ROOT)} links to {target}"
+                if heading:
+                    titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+                    names = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+                    assert heading in names, f"{page.relative_to(ROOT)} links to {target}"

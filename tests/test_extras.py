@@ -1,0 +1,484 @@
+"""Docker, the development container, CI, the docs site, uv; and that what was not chosen leaves no trace."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from conftest import ROOT, Render, git, run, save, tree
+from test_configs import KINDS
+from test_format import ALL
+
+PYTHON = Path(sys.executable)
+WORDS = {  # what an extra brings is called; each word stands in a project that has it, and in no other
+    "devcontainer": ["devcontainer"],
+    "docker": ["docker"],
+    "docs_site": ["sphinx", "furo", "myst"],
+    "export": ["onnx"],
+    "serve": ["fastapi", "uvicorn"],
+    "submitit": ["submitit"],
+    "sweep": ["optuna"],
+    "weekly": ["newest.yml", "upgrade-strategy"],
+}
+BRINGS = {"serve": ["export"], "submitit": ["sweep"]}  # of another extra's words
+
+
+# --- chosen or not ---
+
+
+def words(project: Path) -> set[str]:
+    """Which of the words stand in its files or their names."""
+    files = {name: text for name, (text, _) in tree(project).items() if name != ".copier-answers.yml"}
+    text = b"\n".join([*files.values(), *(name.encode() for name in files)]).lower()
+    return {word for group in WORDS.values() for word in group if word.encode() in text}
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab", "none"])
+def test_a_project_without_extras_has_no_trace_of_them(render: Render, ci: str) -> None:
+    project = render(ci=ci)
+    assert words(project) == set()
+    names = tree(project)
+    assert (".gitlab-ci.yml" in names) == (ci == "gitlab")
+    assert any(name.startswith(".github/") for name in names) == (ci == "github")
+
+
+@pytest.mark.parametrize("extra", WORDS)
+def test_an_extra_brings_its_own_and_nothing_of_the_others(render: Render, extra: str) -> None:
+    project, without = render(extras=extra), render()
+    expected = {word for name in [extra, *BRINGS.get(extra, [])] for word in WORDS[name]}
+    assert words(project) == expected
+    assert set(tree(without)) < set(tree(project)), "it adds files, and takes none away"
+
+
+# --- Docker, step by step, with folders in place of an engine ---
+
+
+def let_through(project: Path) -> list[str]:
+    """What .dockerignore leaves of a project: of the patterns that fit, the last decides."""
+    rules = []
+    for line in (project / ".dockerignore").read_text().splitlines():
+        if line and not line.startswith("#"):
+            parts = [re.escape(part).replace(r"\*", "[^/]*") for part in line.lstrip("!").strip("/").split("/")]
+            pattern = "/".join(parts).replace("[^/]*[^/]*/", "(.*/)?")  # ** is any number of folders
+            rules.append((re.compile(f"{pattern}(/.*)?"), line.startswith("!")))
+    kept = []
+    for path in sorted(project.rglob("*")):
+        name = path.relative_to(project).as_posix()
+        fits = [back for pattern, back in rules if pattern.fullmatch(name)]
+        if path.is_file() and (not fits or fits[-1]):
+            kept.append(name)
+    return kept
+
+
+def instructions(project: Path) -> list[tuple[str, str]]:
+    """The steps of the Dockerfile: what to do, with what."""
+    lines = [line for line in (project / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    steps = "\n".join(lines).replace("\\\n", "").splitlines()
+    return [(name, rest) for name, _, rest in (step.partition(" ") for step in steps if step)]
+
+
+@dataclass
+class Image:
+    """What the steps have made of a folder: its `/`, the environment, and what could not be run."""
+
+    root: Path
+    env: dict[str, str]
+    workdir: Path = Path()
+    start: list[str] = field(default_factory=list)
+    default: list[str] = field(default_factory=list)
+    user: str = "root"
+    left_out: list[str] = field(default_factory=list)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [*self.start, *(arguments or self.default)]
+
+
+def build(project: Path, root: Path, **arguments: str) -> Image:
+    """Do the steps, with a fresh environment that finds the packages of the tests in place of the base image."""
+    python = root / "usr"
+    run(sys.executable, "-m", "venv", python, cwd=project)
+    [packages] = python.glob("lib/python*/site-packages")
+    (packages / "tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    stubs = root / "stubs"  # what needs to be root, on a machine of one's own
+    stubs.mkdir()
+    for name in ("useradd", "chown", "chmod"):
+        (stubs / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {shlex.quote(str(root / "log"))}\n')
+        (stubs / name).chmod(0o755)
+    path = f"{stubs}:{python / 'bin'}:{os.environ['PATH']}"
+    image = Image(root, {"PATH": path, "HOME": str(root), "OMP_NUM_THREADS": "1"})
+    given: dict[str, str] = {}
+    for name, rest in instructions(project):
+        if name == "ARG":
+            key, _, value = rest.partition("=")
+            given[key] = arguments.get(key, value.strip('"'))
+        elif name == "FROM":
+            for key, value in given.items():
+                rest = rest.replace(f"${{{key}}}", value)
+            assert rest == "python:3.13-slim"
+            given = {}  # an ARG before FROM counts for FROM alone
+        elif name == "ENV":
+            for word in shlex.split(rest):
+                key, _, value = word.partition("=")
+                image.env[key] = f"{root}{value}" if value.startswith("/") else value
+        elif name == "WORKDIR":
+            image.workdir = root / rest.strip("/")
+            image.workdir.mkdir(parents=True)
+        elif name == "COPY":
+            *sources, target = rest.split()
+            for kept in let_through(project):
+                for source in sources:
+                    if kept == source or kept.startswith(f"{source}/"):
+                        to = image.workdir / target / kept.removeprefix(source).strip("/")
+                        to = to / kept if kept == source else to
+                        to.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copy(project / kept, to)
+        elif name == "RUN" and "apt-get" in rest:
+            image.left_out.append(rest)
+        elif name == "RUN":
+            done = subprocess.run(["sh", "-c", rest], cwd=image.workdir, env=image.env | given, capture_output=True)
+            assert done.returncode == 0, done.stderr.decode()
+        elif name == "USER":
+            image.user = rest
+        elif name == "ENTRYPOINT":
+            image.start = json.loads(rest)
+        elif name == "CMD":
+            image.default = json.loads(rest)
+        else:
+            pytest.fail(f"no one looks after {name}")
+    return image
+
+
+@pytest.fixture(scope="module")
+def with_docker(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with an image, and with what must not get into it."""
+    project = tmp_path_factory.mktemp("docker") / "project"
+    shutil.copytree(render(extras="docker"), project)
+    save(project)
+    secrets = [".env", "src/.env", "src/my_project/.env.local", "key.pem", "configs/__pycache__/train.pyc"]
+    for name in [*secrets, "data/train/0/0.png", "checkpoints/run/last.pt", "src/my_project.egg-info/PKG-INFO"]:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("secret")
+    return project
+
+
+@pytest.fixture(scope="module")
+def image(with_docker: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return build(with_docker, tmp_path_factory.mktemp("image"))
+
+
+@pytest.mark.parametrize("extras", ["docker", ALL])
+def test_hadolint_has_nothing_to_say(render: Render, extras: str) -> None:
+    done = run(PYTHON.with_name("hadolint"), "Dockerfile", cwd=render(extras=extras), ok=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_only_sources_and_configs_get_into_the_image(with_docker: Path) -> None:
+    kept = let_through(with_docker)
+    sources = git("ls-files", "src", "configs", "pyproject.toml", cwd=with_docker).splitlines()
+    assert sorted(kept) == sorted(sources)
+    assert not [name for name in kept if (with_docker / name).read_bytes() == b"secret"]
+
+
+def test_packages_come_before_sources_so_that_their_layer_keeps(with_docker: Path) -> None:
+    steps = instructions(with_docker)
+    [install] = [index for index, (_, rest) in enumerate(steps) if "pip install" in rest]
+    assert [rest for name, rest in steps[:install] if name == "COPY"] == ["pyproject.toml ./"]
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_dockerfile_run(image: Image) -> None:
+    [compiler] = image.left_out  # Debian's packages are installed nowhere but in an image
+    assert "install --yes --no-install-recommends g++" in compiler
+    assert image.user == "1000"
+    log = (image.root / "log").read_text().splitlines()
+    assert log == [
+        "useradd --uid 1000 --create-home user",
+        "chmod 1777 /home/user",
+        "chown user: data checkpoints images",
+    ]
+    assert "usage: python -m my_project" in container(image, *image.command()).stdout
+
+
+def container(image: Image, *command: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command with nothing of this machine's environment."""
+    env = " ".join(shlex.quote(f"{key}={value}") for key, value in image.env.items())
+    return run("sh", "-c", f"exec env -i {env} {shlex.join(command)}", cwd=image.workdir, ok=ok)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("index", "expected"), [("", []), ("file:///builds", ["--index-url", "file:///builds"])])
+def test_torch_and_nothing_else_comes_from_the_index_that_was_named(
+    render: Render, tmp_path: Path, index: str, expected: list[str]
+) -> None:
+    project = render(extras=ALL)
+    [install] = [rest for name, rest in instructions(project) if "pip install" in rest]
+    (tmp_path / "pip").write_text('#!/bin/sh\necho "$@" >> pips\n')
+    (tmp_path / "pip").chmod(0o755)
+    shutil.copy(project / "pyproject.toml", tmp_path)
+    run("sh", "-c", install, cwd=tmp_path, PATH=f"{tmp_path}:{PYTHON.parent}:{os.environ['PATH']}", TORCH_INDEX=index)
+    first, second = (line.split() for line in (tmp_path / "pips").read_text().splitlines())
+    assert first == ["install", "--no-cache-dir", *expected, "-r", "torch.txt"]
+    assert second == ["install", "--no-cache-dir", "-r", "requirements.txt"]
+    assert (tmp_path / "torch.txt").read_text() == "torch>=2.13\n"
+    named = re.findall(r"^[\w-]+", (tmp_path / "requirements.txt").read_text(), re.MULTILINE)
+    assert {"numpy", "torch", "onnxruntime", "fastapi", "optuna"} < set(named)
+    assert not {"ruff", "pytest", "sphinx", "ipykernel", "submitit"} & set(named)
+
+
+@pytest.fixture
+def volumes(image: Image, with_docker: Path) -> Iterator[Path]:
+    """The image's folder, with the project's data mounted, as it were."""
+    shutil.copy(with_docker / "data" / "sample.zip", image.workdir / "data")
+    yield image.workdir
+    for name in ("data", "checkpoints", "images"):
+        shutil.rmtree(image.workdir / name)
+        (image.workdir / name).mkdir()
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_first_process_of_a_container_saves_the_run(image: Image, volumes: Path) -> None:
+    def fixed() -> dict[str, tuple[bytes, int]]:
+        changing = ("data/", "checkpoints/", "images/")
+        return {name: file for name, file in tree(volumes).items() if not name.startswith(changing)}
+
+    before = fixed()
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]  # PID 1, as in a container
+    possible = bool(shutil.which("unshare")) and run(*alone, "true", cwd=volumes, ok=False).returncode == 0
+    options = ["train.limit_batches=2", "run.device=cpu", "run.name=stopped", "checkpoint.every_steps=1"]
+    train = image.command("train", "configs/train.yaml", *options, "train.epochs=100000")
+    started = subprocess.Popen(
+        [*(alone if possible else []), *train],
+        cwd=volumes,
+        env=image.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with started:
+        assert started.stdout
+        for line in started.stdout:
+            if line.startswith("epoch 2/"):
+                break
+        first = started.pid
+        if possible:
+            [first] = map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())
+        os.kill(first, signal.SIGTERM)
+        _, said = started.communicate(timeout=60)
+    assert started.returncode == 75, said
+    assert "stopped by SIGTERM" in said
+    with open(volumes / "checkpoints" / "stopped" / "metrics.csv") as file:
+        epochs = len(list(csv.reader(file)))
+    container(image, *image.command("train", "--resume", f"train.epochs={epochs + 1}"))
+    container(image, *image.command("test"))
+    assert list((volumes / "images" / "result").glob("*.png"))
+    assert fixed() == before, "it writes to the mounted folders alone"
+
+
+# --- the development container ---
+
+# of the published schema, which also says what each may be
+KEYS = {"name": str, "image": str, "hostRequirements": dict, "runArgs": list, "postCreateCommand": str}
+
+
+@pytest.mark.parametrize("name", ["My project", "숫자 🙂", 'with "quotes" and \\'])
+def test_the_development_container_is_described_in_json(render: Render, name: str) -> None:
+    project = render(extras="devcontainer", project_name=name, package_name="my_project")
+    described = json.loads((project / ".devcontainer" / "devcontainer.json").read_text())
+    assert described["name"] == name
+    vscode = described.pop("customizations")["vscode"]
+    assert {key: type(value) for key, value in described.items()} == KEYS
+    assert described["hostRequirements"] == {"gpu": "optional"}
+    assert set(vscode) == {"extensions", "settings"}
+    for target in described["postCreateCommand"].removeprefix("make ").split():
+        assert f"\n{target}:" in (project / "Makefile").read_text()
+
+
+# --- CI ---
+
+
+def workflow(render: Render) -> dict[Any, Any]:
+    """The weekly one on GitHub."""
+    whole: dict[Any, Any] = yaml.safe_load(
+        (render(extras="weekly") / ".github" / "workflows" / "newest.yml").read_text()
+    )
+    return whole
+
+
+def test_github_runs_the_newest_packages_weekly_and_on_demand(render: Render) -> None:
+    whole = workflow(render)
+    when = whole[True]  # YAML 1.1 reads `on` as a word for true
+    assert set(when) == {"schedule", "workflow_dispatch"}
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", when["schedule"][0]["cron"])
+    assert whole["permissions"] == {"contents": "read"}
+    [job] = whole["jobs"].values()
+    assert "continue-on-error" not in job, "a failure shows"
+    assert "vars.PIP_EXTRA_INDEX_URL" in job["env"]["PIP_EXTRA_INDEX_URL"]
+
+
+def gitlab(project: Path) -> dict[str, Any]:
+    whole: dict[str, Any] = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
+    return whole
+
+
+def test_gitlab_runs_lint_and_tests_on_pushes_and_merge_requests(render: Render) -> None:
+    whole = gitlab(render(ci="gitlab"))
+    assert whole["test"]["script"] == ["make lint", "make test"]
+    assert whole["default"]["cache"]["paths"] == ["build/pip"]
+    assert whole["variables"]["PIP_CACHE_DIR"].endswith("/build/pip")
+    assert "PIP_EXTRA_INDEX_URL" in whole["variables"]
+    assert "newest" not in whole
+    assert "rules" not in whole["test"]
+
+
+def test_gitlab_runs_the_newest_packages_in_a_schedule_and_nothing_else_there(render: Render) -> None:
+    whole = gitlab(render(ci="gitlab", extras="weekly"))
+    assert whole["newest"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
+    assert whole["test"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE != "schedule"'}]
+    commands = [step["run"] for step in workflow(render)["jobs"]["test"]["steps"] if "run" in step]
+    assert whole["newest"]["script"] == commands, "the same as on GitHub"
+
+
+@pytest.mark.slow
+def test_all_that_ci_runs_passes_from_nothing(render: Render, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(render(ci="gitlab", extras="docs_site weekly"), project)
+    save(project)
+    whole = gitlab(project)
+    for command in [*whole["test"]["script"], *whole["newest"]["script"]]:
+        run("sh", "-c", command, cwd=project, PYTHON=sys.executable, PIP_CONSTRAINT=str(ROOT / "constraints.txt"))
+    assert git("status", "--porcelain", cwd=project) == ""
+
+
+# --- the site ---
+
+SITES = [
+    {"data_kind": kind, "components": ("file", "folder")[index % 2], "extras": "docs_site"}
+    for index, kind in enumerate(KINDS)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "answers",
+    [*SITES, {"components": "folder", "extras": "docs_site"}, {"extras": ALL, "ci": "gitlab", "tracker": "mlflow"}],
+    ids=lambda answers: "-".join(value[:20] for value in answers.values()),
+)
+def test_the_site_is_built_without_warnings(render: Render, tmp_path: Path, answers: dict[str, str]) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(render(**answers), project)
+    save(project)
+    built = build_site(project)
+    assert built.returncode == 0, built.stderr
+    assert git("status", "--porcelain", cwd=project) == "", "git ignores what it makes"
+    site = project / "build" / "site"
+    pages = {
+        path.relative_to(site).as_posix(): BeautifulSoup(path.read_text(), "html.parser")
+        for path in site.rglob("*.html")
+    }
+    for page in (project / "docs").glob("*.md"):
+        assert f"{page.stem}.html" in pages
+        assert pages["index.html"].find("a", href=f"{page.stem}.html") or page.stem == "index"
+    package = project / "src" / "my_project"
+    for module in package.rglob("*.py"):
+        parts = module.relative_to(package.parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        if parts[-1] != "__main__":
+            assert f"reference/{name}.html" in pages, name
+    for name, soup in pages.items():
+        for tag in soup.find_all(["a", "img", "link", "script"]):
+            to = str(tag.get("href") or tag.get("src") or "")
+            if to and not re.match(r"\w+:|#|//", to):
+                path = (site / name).parent / re.split("[?#]", to)[0]
+                assert path.exists(), f"{name} leads to {to}"
+
+
+OWN = '''"""Of my own: `x` is code."""
+
+import torch
+
+
+def double(x: torch.Tensor) -> torch.Tensor:
+    """Twice `x`.
+
+    Args:
+        x: of shape (N, C), in metres.
+
+    Returns:
+        the same shape.
+    """
+    return 2 * x
+'''
+
+
+def build_site(project: Path) -> subprocess.CompletedProcess[str]:
+    command = ["-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", "build/site"]
+    return run(sys.executable, *command, cwd=project, ok=False)
+
+
+@pytest.mark.slow
+def test_the_site_says_what_docstrings_say_and_forgets_a_module_that_is_gone(render: Render, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(render(extras="docs_site"), project)
+    own = project / "src" / "my_project" / "own.py"
+    own.write_text(OWN)
+    links = "See [the config](../configs/train.yaml) and [data](../data/README.md)."
+    (project / "docs" / "notes.md").write_text(f"# Notes\n\n{links}\n")
+    built = build_site(project)
+    assert built.returncode == 0, built.stderr
+    site = project / "build" / "site"
+    page = BeautifulSoup((site / "reference" / "my_project.own.html").read_text(), "html.parser")
+    assert "x" in [code.get_text() for code in page.find_all("code")]
+    assert "of shape (N, C), in metres." in page.get_text()
+    assert [str(title.contents[0]) for title in page.find_all("h1")] == ["own"]
+    assert (site / "notes.html").is_file(), "a page of the owner's needs no entry"
+    own.unlink()
+    built = build_site(project)
+    assert built.returncode == 0, built.stderr
+    (project / "docs" / "notes.md").write_text("# Notes\n\nSee [nothing](no-such-page.md).\n")
+    built = build_site(project)
+    assert built.returncode == 1
+    assert "no-such-page.md" in built.stderr
+
+
+# --- uv ---
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("uv"), reason="uv is not installed")
+def test_uv_installs_what_the_docs_say_with_torch_from_the_index_named_there(render: Render, tmp_path: Path) -> None:
+    builds = os.environ.get("PIP_FIND_LINKS", "")
+    if not (builds and list(Path(builds).glob("torch-*+cpu-*.whl"))):
+        pytest.skip("there is no build of torch for the CPU at hand")
+    project = tmp_path / "project"
+    shutil.copytree(render(), project)
+    page = (project / "docs" / "install.md").read_text()
+    [settings] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    folder = settings.replace('"INDEX"', f'"{Path(builds).as_uri()}"\nformat = "flat"')
+    with (project / "pyproject.toml").open("a") as file:
+        file.write("\n" + folder)
+    [block] = re.findall(r"```\n(uv venv.*?)```", page, re.DOTALL)
+    for command in block.splitlines():
+        done = run("sh", "-c", command, cwd=project)
+    assert "usage: python -m my_project" in done.stdout
+    save(project)
+    assert "uv.lock" in git("ls-files", cwd=project).splitlines()
+    locked = (project / "uv.lock").read_text()
+    assert "nvidia-" not in locked
+    run(".venv/bin/python", "-m", "pip", "--version", cwd=project)
+    run("make", "lint", cwd=project)
+    assert (project / "uv.lock").read_text() == locked
+    python = project / ".venv" / "bin" / "python"
+    assert run(python, "-c", "import torch; print(torch.__version__)", cwd=project).stdout.strip().endswith("+cpu")

@@ -1,0 +1,178 @@
+"""The extras `sweep` and `submitit`, with the real Optuna and submitit: stopped, killed, several at once."""
+
+import csv
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Render, copy, in_project, run
+from test_configs import KINDS
+
+pytestmark = pytest.mark.slow
+
+QUICK = ["train.log_every=1000", "run.device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def project(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with both extras, in which each test has a sweep of its own."""
+    folder = tmp_path_factory.mktemp("sweeps") / "project"
+    copy(plain, folder, extras="submitit", data_kind="custom")
+    in_project(folder, "-m", "my_project", "train", *QUICK, "--smoke")  # unpacks the sample
+    return folder
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "my_project", *arguments, *QUICK]
+
+
+def start(project: Path, *arguments: str, log: str = "log.txt") -> subprocess.Popen[bytes]:
+    env = os.environ | {"PYTHONPATH": str(project / "src")}
+    with open(project / log, "ab") as file:
+        return subprocess.Popen(command(*arguments), cwd=project, env=env, stdout=file, stderr=file)
+
+
+def until(happened: Callable[[], object], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.02)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+
+
+def epochs(run: Path) -> int:
+    table = run / "metrics.csv"
+    return len(table.read_text().splitlines()) - 1 if table.is_file() else 0
+
+
+def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) -> None:
+    sweep = ["sweep", "train.epochs=12", "sweep.pruner=none", "--trials=3"]
+    whole, broken = (project / "checkpoints" / f"sweep-{name}" for name in ("whole", "broken"))
+    in_project(project, *command(*sweep, "--study=whole")[1:])
+    for number, sign in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGINT)):
+        process = start(project, *sweep, "--study=broken")
+        until(lambda run=broken / f"trial-00{number}": epochs(run) > 2)
+        process.send_signal(sign)
+        assert process.wait() == {signal.SIGTERM: 75, signal.SIGKILL: -9, signal.SIGINT: 130}[sign]
+    in_project(project, *command(*sweep, "--study=broken")[1:])
+    assert rows(broken) == rows(whole)
+    assert [row["state"] for row in rows(broken)] == ["complete"] * 3
+    for trial in ("trial-000", "trial-001", "trial-002"):
+        one, other = (torch.load(folder / trial / "last.pt", weights_only=True) for folder in (whole, broken))
+        torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)
+
+
+def test_a_trial_that_does_badly_is_pruned(project: Path) -> None:
+    space = ["optimizer.lr={low: 1e-6, high: 1e-2, log: true}", "optimizer.weight_decay=0.0"]
+    goal = ["checkpoint.monitor=loss", "checkpoint.mode=min", "train.epochs=4", "sweep.startup=2"]
+    arguments = ["sweep", *space, *goal, "--study=bad", "--trials=6"]
+    in_project(project, *command(*arguments)[1:])
+    found = rows(project / "checkpoints" / "sweep-bad")
+    bad = [row for row in found if row["state"] == "pruned"]
+    assert bad
+    assert {row["epochs"] for row in bad} <= {"2", "3"}
+    best = min(found, key=lambda row: float(row["loss"]))
+    assert (best["state"], best["epochs"]) == ("complete", "4")
+    in_project(project, *command(*arguments, "sweep.pruner=none", "--study=all")[1:])
+    assert {row["epochs"] for row in rows(project / "checkpoints" / "sweep-all")} == {"4"}
+
+
+@pytest.mark.parametrize("storage", [[], ["--storage=checkpoints/journal.log"], ["--grid"]])
+def test_processes_share_a_sweep(project: Path, storage: list[str]) -> None:
+    lists = ["optimizer.lr=[0.001, 0.01]", "model.args.dropout=[0.0, 0.1, 0.2]", "optimizer.weight_decay=0"]
+    study = f"--study=shared-{len(''.join(storage))}"
+    arguments = ["sweep", *(lists if "--grid" in storage else []), *storage, "train.epochs=3", study, "--trials=6"]
+    both = [start(project, *arguments) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    in_project(project, *command(*arguments, "--show")[1:])
+    kind = "grid" if "--grid" in storage else "sweep"
+    found = rows(project / "checkpoints" / study.replace("--study=", f"{kind}-"))
+    assert [row["trial"] for row in found] == ["0", "1", "2", "3", "4", "5"]
+    assert {row["state"] for row in found} == {"complete"}
+    assert len({tuple(row.values())[4:] for row in found}) == 6
+
+
+def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None:
+    arguments = ["sweep", "train.epochs=2", "--study=best", "--trials=2"]
+    done = in_project(project, *command(*arguments)[1:])
+    best = done.stdout.splitlines()[-2].split("trial ")[1][0]
+    again = in_project(project, *shlex.split(done.stdout.splitlines()[-1])[1:], "run.name=again")
+    assert "trained in" in again.stdout
+    runs = project / "checkpoints" / f"sweep-best/trial-00{best}", project / "checkpoints" / "again"
+    one, other = (torch.load(folder / "last.pt", weights_only=True) for folder in runs)
+    torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)
+
+
+def test_a_sweep_is_of_single_processes(project: Path) -> None:
+    done = run(*command("sweep"), cwd=project, ok=False, WORLD_SIZE="2", PYTHONPATH=str(project / "src"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: a trial takes one process")
+
+
+def test_jobs_work_on_a_sweep_and_one_whose_time_is_up_goes_on(project: Path) -> None:
+    sweep = ["train.epochs=30", "sweep.pruner=none", "--study=jobs", "--trials=3"]
+    submitted = start(project, "submit", *sweep, "--cluster=local", "--jobs=2", "--minutes=10", log="submit.txt")
+    assert submitted.wait() == 0
+    logs = [Path(line.partition(": ")[2]) for line in (project / "submit.txt").read_text().splitlines()]
+    assert len(logs) == 2
+    folder = project / "checkpoints" / "sweep-jobs"
+    until(lambda: epochs(folder / "trial-000") > 3)
+    task = next(pid for pid in processes("submitit.core._submit") if str(folder) in pid[1])
+    os.kill(task[0], signal.SIGUSR2)  # what Slurm sends before the end
+    until(lambda: all("completed successfully" in log.read_text() for log in logs))
+    assert any("; the same command goes on with it" in log.read_text() for log in logs)
+    in_project(project, *command("sweep", *sweep, "--show")[1:])
+    assert [(row["state"], row["epochs"]) for row in rows(folder)] == [("complete", "30")] * 3
+
+
+def processes(name: str) -> list[tuple[int, str]]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it is gone
+        if name in line:
+            found.append((int(path.parent.name), line))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cluster=slurm"], "error: slurm: Could not detect"),
+        (["--slurm=account"], "error: --slurm account: give each as KEY=VALUE"),
+        (["optimizer.lr=[1, -1]"], "error: command line: optimizer.lr: should be greater than 0, got -1"),
+    ],
+)
+def test_a_mistake_is_told_before_a_job_is_sent(project: Path, arguments: list[str], message: str) -> None:
+    done = in_project(project, *command("submit", "--study=none", *arguments)[1:], ok=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+
+
+def test_the_space_is_the_same_in_every_format(render: Render) -> None:
+    code = "from my_project.commands import sweep; from my_project.cli import build_parser\n"
+    code += "plan = sweep.plan(build_parser().parse_args(['sweep'])); print(plan.fixed, plan.tried, plan.sweep)"
+    formats = ("yaml", "json", "ini", "py")
+    plans = {in_project(render(extras="sweep", config_format=f), "-c", code).stdout for f in formats}
+    assert len(plans) == 1
+    assert "optimizer.lr" in plans.pop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_space_says_can_be_trained(plain: Path, tmp_path: Path, kind: str) -> None:
+    copy(plain, tmp_path / "project", extras="sweep", data_kind=kind, config_format="ini")
+    once = ["train.epochs=1", "train.limit_batches=1", "--trials=1"]
+    in_project(tmp_path / "project", *command("sweep", *once)[1:])
+    assert [row["state"] for row in rows(tmp_path / "project/checkpoints/sweep-first")] == ["complete"]
