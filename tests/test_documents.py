@@ -49,7 +49,7 @@ VALUES = [
     (r"data\.folder=FOLDER", {"FOLDER": "data", "RUN": "a-run"}),
     (r"scripts/run\.sh", {"FOLDER": "images/sample", "RUN": "a-run", "IMAGE": "$SAMPLE", "SOUND": "$SAMPLE"}),
     (r"scripts/run\.sh", {"TEXT": "$SAMPLE", "FILE": "$SAMPLE", "TABLE.csv": "$SAMPLE"}),
-    (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/table.csv", "FOLDER": "own/split"}),
+    (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/*.csv", "FOLDER": "own/split"}),
     (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is there already: nothing is asked of it
     (r"", {"RUN": "a-run"}),
 ]
@@ -137,9 +137,15 @@ def commands(block: str) -> Iterator[Step]:
             f"commands, or not? Say so in PROGRAMS or SHOWN:\n{block}"
         )
         return
+    together = ""
     for line in lines:
         assert re.match(PROGRAMS, line), f"not in PROGRAMS, and among commands: {line}"
-        yield Step(line)
+        together += line
+        if line.endswith(" &"):  # runs beside the next one
+            together += "\n"
+        else:
+            yield Step(together)
+            together = ""
 
 
 def asked(page: Path) -> list[Step]:
@@ -206,6 +212,7 @@ class Reader:
             "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say yes
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "HOME": str(desk),
+            "READER": str(desk),
         }
 
     def install(self) -> None:
@@ -217,8 +224,9 @@ class Reader:
 
     def does(self, command: str, shown: str = "", **environment: str) -> None:
         """Run a command: it must succeed, or print the errors that the page shows."""
+        waits = "\nwait $!" if "&\n" in command else ""
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
+            ["bash", "-euo", "pipefail", "-c", command + waits],
             cwd=self.project,
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
@@ -244,9 +252,21 @@ class Reader:
         assert server.poll() is None, f"{command}: port {port} was taken"
 
     def leaves(self) -> None:
+        """Stop the servers, and wait for what else was started and left."""
         for server in self.servers:
             server.terminate()
             server.wait(60)
+        mark = f"READER={self.environment['READER']}\0".encode()
+        for _ in range(600):
+            running = []
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    if mark in (process / "environ").read_bytes():
+                        running.append((process / "cmdline").read_bytes())
+            if not running:
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"still running: {running}")
 
     def follows(self, page: list[Step]) -> None:
         """Do what a page asks for, one thing after another."""

@@ -62,28 +62,23 @@ import json, subprocess, sys
 from pathlib import Path
 folders = sorted(Path("checkpoints/a/wandb").glob("offline-run-*"))
 assert len({folder.name.rpartition("-")[2] for folder in folders}) == 1  # the run's id
-records = []
+found, own = {"curves": {}, "pictures": {}}, []
 for folder in folders:
     command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--json", folder]
     lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
-    records += [json.loads(line) for line in lines]
-found = {"curves": {}, "pictures": {}}
-own = []
-for record in records:
-    if "history" not in record:
-        continue
-    items = record["history"]["item"]
-    row = {item.get("key") or "/".join(item["nested_key"]): json.loads(item["value_json"]) for item in items}
-    own.append(row["_step"])
-    for tag, value in row.items():
-        if isinstance(value, dict):
-            assert (folders[0].parent / folders[0].name / "files" / value["path"]).is_file() or len(folders) > 1
-            found["pictures"].setdefault(tag, []).append(row["step"])
-        elif tag[0] != "_":
-            found["curves"].setdefault(tag, []).append([row["step"], value])
+    for record in map(json.loads, lines):
+        if record["type"] == "run":
+            config = record["run"]["config"]["update"]
+        if record["type"] == "history":
+            row = record["history"]["item"]
+            own.append(row["_step"])
+            for tag, value in row.items():
+                if tag.endswith(".path"):
+                    assert (folder / "files" / value).is_file()
+                    found["pictures"].setdefault(tag.removesuffix(".path"), []).append(row["step"])
+                elif tag[0] != "_" and "." not in tag:
+                    found["curves"].setdefault(tag, []).append([row["step"], value])
 assert own == sorted(set(own))  # rows of later folders come after those of earlier ones
-config = {item["key"]: json.loads(item["value_json"])
-          for record in records if "run" in record for item in record["run"]["config"]["update"] if "key" in item}
 files = folders[-1] / "files"
 found["lr"] = config["optimizer"]["lr"]
 found["code"] = config["commit"] + (files / "code-1.diff").read_text()
