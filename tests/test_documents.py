@@ -2,7 +2,8 @@
 docs/extras.md counts right.
 
 A command is a line of a block without a language, or of `sh` or `console`, or a line that is nothing but a command in
-backticks. Python above it whose first line names a file (`# into src/…`) is written there first. A page is played from
+backticks. Python above it whose first line names a file is written there first: `# src/…` is a whole file, and
+`# into src/…` or `# src/…, its end` more of one. A page is played from
 top to bottom in a project of its own, which is committed, has data and has trained a little. There, configs/train.*
 says 2 epochs of 2 batches, so that the commands themselves stay as they are; `own/` holds what is no part of a project.
 """
@@ -107,6 +108,7 @@ class Step(NamedTuple):
     shown: str = ""  # what the page says it prints
     path: str = ""
     code: str = ""
+    whole: bool = False  # the code takes the place of the file
 
 
 def steps(page: str) -> Iterator[Step]:
@@ -118,8 +120,8 @@ def steps(page: str) -> Iterator[Step]:
             if re.match(PROGRAMS, line):
                 yield Step(line)
         elif found["language"] == "python":
-            if file := re.match(r"# (?:into )?(\S+\.py)\n", block):
-                yield Step("", path=file[1], code=block)
+            if file := re.match(r"# (into )?(\S+\.py)(, its end)?\n", block):
+                yield Step("", path=file[2], code=block, whole=not (file[1] or file[3]))
         elif found["language"] in ("", "sh", "console", "bash"):
             yield from commands(block)
 
@@ -206,6 +208,7 @@ class Reader:
         for name, text in own.items():
             (desk / name).write_text(text)
             (desk / name).chmod(0o755)
+        (desk / ".curlrc").write_text("fail\n")  # curl says 0 to what a server refuses, otherwise
         self.environment = os.environ | {
             "PATH": f"{desk}:{os.environ['PATH']}",
             "PIP_NO_INDEX": "1",
@@ -280,8 +283,8 @@ class Reader:
         for step in page:
             if step.code:
                 (self.project / step.path).parent.mkdir(exist_ok=True)
-                with (self.project / step.path).open("a") as file:
-                    file.write(f"\n\n{step.code}")
+                with (self.project / step.path).open("w" if step.whole else "a") as file:
+                    file.write(step.code if step.whole else f"\n\n{step.code}")
             elif known := next((row for row in ELSEWHERE if re.search(row.pattern, step.command)), None):
                 assert (ROOT / known.where).exists(), f"{known.where} should test this: {step.command}"
             else:

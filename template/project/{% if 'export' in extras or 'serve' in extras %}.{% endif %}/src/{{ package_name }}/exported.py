@@ -239,9 +239,12 @@ def quiet() -> Iterator[None]:
     before, nowhere = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            with warnings.catch_warnings(action="ignore"):
-                yield
+        with (
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            yield
     finally:
         logging.disable(before)
 
