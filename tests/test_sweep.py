@@ -1,6 +1,7 @@
 """The extras `sweep` and `submitit`, with the real Optuna and submitit: stopped, killed, several at once."""
 
 import csv
+import json
 import os
 import shlex
 import signal
@@ -56,7 +57,8 @@ def epochs(run: Path) -> int:
 
 
 def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) -> None:
-    sweep = ["sweep", "train.epochs=12", "sweep.pruner=none", "--trials=3"]
+    space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}, "sweep": {"pruner": "none"}}
+    sweep = ["sweep", "train.epochs=12", spaced(project, **space), "--trials=3"]
     whole, broken = (project / "checkpoints" / f"sweep-{name}" for name in ("whole", "broken"))
     in_project(project, *command(*sweep, "--study=whole")[1:])
     for number, sign in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGINT)):
@@ -72,26 +74,34 @@ def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) ->
         torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)
 
 
+def spaced(project: Path, **sections: dict[str, object]) -> str:
+    """The option that names a space of these sections."""
+    path = project / f"space-{abs(hash(str(sections)))}.json"
+    path.write_text(json.dumps(sections))
+    return f"--space={path.name}"
+
+
 def test_a_trial_that_does_badly_is_pruned(project: Path) -> None:
-    space = ["optimizer.lr={low: 1e-6, high: 1e-2, log: true}", "optimizer.weight_decay=0.0"]
-    goal = ["checkpoint.monitor=loss", "checkpoint.mode=min", "train.epochs=4", "sweep.startup=2"]
-    arguments = ["sweep", *space, *goal, "--study=bad", "--trials=6"]
-    in_project(project, *command(*arguments)[1:])
+    space = {"optimizer": {"lr": {"low": 1e-6, "high": 1e-2, "log": True}}, "sweep": {"startup": 2}}
+    goal = ["checkpoint.monitor=loss", "checkpoint.mode=min", "train.epochs=4", "--trials=6"]
+    in_project(project, *command("sweep", spaced(project, **space), *goal, "--study=bad")[1:])
     found = rows(project / "checkpoints" / "sweep-bad")
     bad = [row for row in found if row["state"] == "pruned"]
     assert bad
     assert {row["epochs"] for row in bad} <= {"2", "3"}
     best = min(found, key=lambda row: float(row["loss"]))
     assert (best["state"], best["epochs"]) == ("complete", "4")
-    in_project(project, *command(*arguments, "sweep.pruner=none", "--study=all")[1:])
+    space["sweep"] = {"startup": 2, "pruner": "none"}
+    in_project(project, *command("sweep", spaced(project, **space), *goal, "--study=all")[1:])
     assert {row["epochs"] for row in rows(project / "checkpoints" / "sweep-all")} == {"4"}
 
 
 @pytest.mark.parametrize("storage", [[], ["--storage=checkpoints/journal.log"], ["--grid"]])
 def test_processes_share_a_sweep(project: Path, storage: list[str]) -> None:
-    lists = ["optimizer.lr=[0.001, 0.01]", "model.args.dropout=[0.0, 0.1, 0.2]", "optimizer.weight_decay=0"]
+    lists = {"optimizer": {"lr": [0.001, 0.01]}, "model": {"args": {"dropout": [0.0, 0.1, 0.2]}}}
     study = f"--study=shared-{len(''.join(storage))}"
-    arguments = ["sweep", *(lists if "--grid" in storage else []), *storage, "train.epochs=3", study, "--trials=6"]
+    space = [spaced(project, **lists)] if "--grid" in storage else []
+    arguments = ["sweep", *space, *storage, "train.epochs=3", study, "--trials=6"]
     both = [start(project, *arguments) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     in_project(project, *command(*arguments, "--show")[1:])
@@ -120,7 +130,8 @@ def test_a_sweep_is_of_single_processes(project: Path) -> None:
 
 
 def test_jobs_work_on_a_sweep_and_one_whose_time_is_up_goes_on(project: Path) -> None:
-    sweep = ["train.epochs=30", "sweep.pruner=none", "--study=jobs", "--trials=3"]
+    space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1}}, "sweep": {"pruner": "none"}}
+    sweep = ["train.epochs=30", spaced(project, **space), "--study=jobs", "--trials=3"]
     submitted = start(project, "submit", *sweep, "--cluster=local", "--jobs=2", "--minutes=10", log="submit.txt")
     assert submitted.wait() == 0
     logs = [Path(line.partition(": ")[2]) for line in (project / "submit.txt").read_text().splitlines()]
@@ -130,7 +141,6 @@ def test_jobs_work_on_a_sweep_and_one_whose_time_is_up_goes_on(project: Path) ->
     task = next(pid for pid in processes("submitit.core._submit") if str(folder) in pid[1])
     os.kill(task[0], signal.SIGUSR2)  # what Slurm sends before the end
     until(lambda: all("completed successfully" in log.read_text() for log in logs))
-    assert any("; the same command goes on with it" in log.read_text() for log in logs)
     in_project(project, *command("sweep", *sweep, "--show")[1:])
     assert [(row["state"], row["epochs"]) for row in rows(folder)] == [("complete", "30")] * 3
 
@@ -152,7 +162,7 @@ def processes(name: str) -> list[tuple[int, str]]:
     [
         (["--cluster=slurm"], "error: slurm: Could not detect"),
         (["--slurm=account"], "error: --slurm account: give each as KEY=VALUE"),
-        (["optimizer.lr=[1, -1]"], "error: command line: optimizer.lr: should be greater than 0, got -1"),
+        (["optimizer.lr=-1"], "error: command line: optimizer.lr: should be greater than 0, got -1"),
     ],
 )
 def test_a_mistake_is_told_before_a_job_is_sent(project: Path, arguments: list[str], message: str) -> None:

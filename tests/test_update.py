@@ -32,6 +32,14 @@ several = pytest.mark.parametrize(
     [pytest.param(answers, marks=slow if answers else ()) for answers in MANY],
     ids=lambda answers: " ".join(answers.values()) or "defaults",
 )
+from_each_release = pytest.mark.parametrize(  # the newest one with the default answers is quick
+    ("answers", "which"),
+    [
+        pytest.param({}, slice(-1, None), id="the newest"),
+        pytest.param({}, slice(-1), marks=slow, id="those before"),
+        *(pytest.param(a, slice(None), marks=slow, id=" ".join(a.values())) for a in MANY[1:]),
+    ],
+)
 
 
 def edit(project: Path, package: str = "my_project") -> None:
@@ -78,12 +86,12 @@ def test_there_is_a_release(releases: list[str]) -> None:
     assert releases, "no commit has the subject `Release vX.Y.Z` yet"
 
 
-@several
+@from_each_release
 def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
-    answers: dict[str, str], releases: list[str], template: Path, tmp_path: Path
+    answers: dict[str, str], which: slice, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     package = answers.get("package_name", "my_project")
-    for version in releases:
+    for version in releases[which]:
         project = made(template, tmp_path / version, version, **answers)
         edit(project, package)
         update(project)
@@ -92,13 +100,13 @@ def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
         assert yaml.safe_load((project / ".copier-answers.yml").read_text())["_commit"] == NEXT
 
 
-@several
+@from_each_release
 def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is_but_for_what_is_its_owners(
-    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
+    answers: dict[str, str], which: slice, releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
 ) -> None:
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
-    for version in releases:
+    for version in releases[which]:
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
         update(project)
@@ -564,6 +572,7 @@ def test_a_script_imports_only_what_stands_beside_copier(name: str) -> None:
 # --- releases ---
 
 
+@slow
 def test_a_shallow_clone_says_what_to_do(template: Path, tmp_path: Path) -> None:
     git("clone", "--quiet", "--depth=1", template.as_uri(), tmp_path / "shallow", cwd=tmp_path)
     done = run(sys.executable, "-m", "pytest", "-q", "tests/test_update.py", cwd=tmp_path / "shallow", ok=False)

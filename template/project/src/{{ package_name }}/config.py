@@ -52,7 +52,7 @@ class Section(BaseModel):
         options = get_args(annotation) if several else (annotation,)
         is_text = all(o in (str, NoneType) or isinstance(o, str) for o in options)
         if not (isinstance(value, Text) and is_text) or value.startswith('"'):
-            return _parsed(value)
+            return parsed(value)
         return None if value == "null" and NoneType in options else str(value)
 
 
@@ -94,10 +94,10 @@ for _tag, _pattern, _first in (
 _YamlLoader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
-def _parsed(value: object) -> Any:
+def parsed(value: object) -> Any:
     """`value`, with each `Text` in it read as YAML, or JSON if it starts with a quote."""
     if isinstance(value, dict):
-        return {key: _parsed(item) for key, item in value.items()}
+        return {key: parsed(item) for key, item in value.items()}
     if not isinstance(value, Text):
         return value
     try:

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,15 @@ from .tracking import open_trackers
 
 
 def train(
-    config: Config, run: Path, resume: dict[str, Any] | None = None, profile: bool = False
+    config: Config,
+    run: Path,
+    resume: dict[str, Any] | None = None,
+    profile: bool = False,
+    on_epoch: Callable[[int, dict[str, float]], None] | None = None,
 ) -> State:
     """Train as `config` says, in a new folder `run`, or go on there with a checkpoint's contents.
 
+    `on_epoch` gets each epoch's number and its figures, once its state is saved.
     Raises UserError if the run cannot start, or if its loss is no longer a number, and
     `signals.Stopped` once it has saved its state because a signal asked it to end.
     """
@@ -77,6 +82,8 @@ def train(
                 session.save()
                 text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
                 log(f"epoch {state.epoch}/{config.train.epochs}  {text}  {seconds:.1f} s{best}")
+                if on_epoch:
+                    on_epoch(state.epoch, figures)
         finally:
             for tracker in trackers:
                 tracker.close()

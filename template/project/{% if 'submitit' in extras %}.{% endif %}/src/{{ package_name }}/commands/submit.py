@@ -2,40 +2,27 @@
 
 import argparse
 import importlib
-import signal
-import subprocess
-import sys
-import time
 from typing import Any
 
 from ..errors import UserError
 from . import sweep
 
 
-class Worker:
-    """A job: a process of the sweep. Pickled by submitit, which runs it on a node."""
+class Job:
+    """A process of the sweep on a node; submitit pickles it, and calls it there."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.command = command
+    def __init__(self, arguments: list[str]) -> None:
+        self.arguments = arguments
 
     def __call__(self) -> None:
-        # The signal that the time is nearly up is for this process, which passes on another one.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-        self.process = subprocess.Popen(self.command)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
-        if code := self.wait():
+        from ..cli import main
+
+        if code := main(["sweep", *self.arguments]):
             raise RuntimeError(f"exit status {code}; what it printed says why")
 
-    def wait(self) -> int:
-        while (code := self.process.poll()) is None:  # wait() can't be called in a handler too
-            time.sleep(0.2)
-        return code
-
     def checkpoint(self) -> Any:
-        """Let the trial save its state; the job then goes back into the queue."""
-        self.process.send_signal(signal.SIGTERM)
-        self.wait()
-        return importlib.import_module("submitit").helpers.DelayedSubmission(Worker(self.command))
+        """When the time is up: back into the queue; the trial goes on from its last checkpoint."""
+        return importlib.import_module("submitit").helpers.DelayedSubmission(self)
 
 
 def submit(args: argparse.Namespace) -> None:
@@ -47,14 +34,14 @@ def submit(args: argparse.Namespace) -> None:
     except ImportError:
         raise UserError("submit needs submitit: pip install 'submitit>=1.5.2'") from None
     plan = sweep.plan(args)  # what is wrong is told here, not in a job
-    (Grid if args.grid else Study)(plan).begin()
-    command = [sys.executable, "-m", __package__.partition(".")[0], "sweep", *args.settings]
-    for name in ("space", "trials", "study", "storage"):
-        command += [f"--{name}={getattr(args, name)}"] if getattr(args, name) is not None else []
-    command += ["--grid"] if args.grid else []
+    (Grid if args.grid else Study)(plan)
+    names = ("space", "trials", "study", "storage")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    arguments = [*args.settings, *(f"--{name}={value}" for name, value in given.items())]
+    arguments += ["--grid"] if args.grid else []
     more = dict(text.split("=", 1) for text in args.slurm if "=" in text)
     if len(more) < len(args.slurm):
-        raise UserError(f"--slurm {' '.join(args.slurm)}: give each as KEY=VALUE")
+        raise UserError(f"--slurm {' '.join(args.slurm)}: give each as KEY=VALUE, once")
     try:
         executor = submitit.AutoExecutor(plan.folder / "jobs", cluster=args.cluster)
         executor.update_parameters(
@@ -64,11 +51,10 @@ def submit(args: argparse.Namespace) -> None:
             gpus_per_node=args.gpus or None,
             stderr_to_stdout=True,
             slurm_partition=args.partition,
-            slurm_signal_delay_s=120,  # to end a step and save its state
             slurm_additional_parameters=more,
         )
         with executor.batch():
-            jobs = [executor.submit(Worker(command)) for _ in range(args.jobs)]
+            jobs = [executor.submit(Job(arguments)) for _ in range(args.jobs)]
     except RuntimeError as error:  # there is no Slurm, or it refuses
         raise UserError(f"{args.cluster}: {error}") from error
     for job in jobs:
