@@ -242,6 +242,7 @@ def guess(project: Project) -> dict[str, Guess]:
         "config_format": config_format(project.files),
         "components": components(project.files),
         "tracker": tracker(project, said),
+        "ci": ci(project.files),
     }
     return {question: found or (None, "nothing found") for question, found in guesses.items()}
 
@@ -367,13 +368,23 @@ def components(files: list[str]) -> Guess | None:
 
 
 def tracker(project: Project, said: Metadata) -> Guess | None:
-    """Whether TensorBoard is required or imported."""
-    for file, found in said:
-        if any(re.match(r"(?i)tensorboard", str(name)) for name in found["requires"]):
-            return "tensorboard", f"required in {file}"
-    words = r"^[[:space:]]*(import|from)[[:space:]]+(torch\.utils\.)?tensorboard|^tensorboard"
-    file = attempt("grep", "-l", "-z", "-E", words, "--", "*.py", "*requirements*.txt", cwd=project.folder)[1]
-    return ("tensorboard", file.split("\0")[0]) if file else None
+    """Which tracker is required or imported."""
+    for answer in ("tensorboard", "mlflow", "wandb", "trackio"):
+        for file, found in said:
+            if any(re.match(f"(?i){answer}", str(name)) for name in found["requires"]):
+                return answer, f"required in {file}"
+        words = rf"^[[:space:]]*(import|from)[[:space:]]+(torch\.utils\.)?{answer}|^{answer}"
+        file = attempt("grep", "-l", "-z", "-E", words, "--", "*.py", "*requirements*.txt", cwd=project.folder)[1]
+        if file:
+            return answer, file.split("\0")[0]
+    return None
+
+
+def ci(files: list[str]) -> Guess | None:
+    """Where the tests run on each push."""
+    places = {"github": r"\.github/workflows/.+", "gitlab": r"\.gitlab-ci\.yml"}
+    found = ((answer, file) for answer, place in places.items() for file in files if re.fullmatch(place, file))
+    return next(found, None)
 
 
 # --- the render ---

@@ -131,6 +131,8 @@ def copy(template: Path, project: Path, version: str | None = None, **answers: A
 
 def update(project: Path, version: str = NEXT, ok: bool = True, **answers: str) -> subprocess.CompletedProcess[str]:
     """Update as an owner does, without being asked."""
+    if "extras" in answers:
+        answers["extras"] = f"[{', '.join(answers['extras'].split())}]"
     given = [f"--data={key}={value}" for key, value in answers.items()]
     command = ["-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", version]
     return run(sys.executable, *command, *given, cwd=project, ok=ok)

@@ -130,6 +130,7 @@ def test_a_flat_package_with_a_setup_py_is_read_and_not_run(template: Path, make
         "config_format": ("json", "2 of 3 files for configs"),
         "components": ("file", "tiny/loss.py"),
         "tracker": ("tensorboard", "tiny/loss.py"),
+        "ci": (None, "nothing found"),
     }
 
 
@@ -164,6 +165,7 @@ def test_a_package_in_src_with_a_pyproject_is_read(template: Path, make: Callabl
         "config_format": ("ini", "1 of 1 files for configs"),
         "components": ("folder", "src/tiny_net/losses/dice.py"),
         "tracker": ("tensorboard", "required in pyproject.toml"),
+        "ci": (None, "nothing found"),
     }
 
 
@@ -187,6 +189,7 @@ def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path
         "config_format": (None, "nothing found"),
         "components": (None, "nothing found"),
         "tracker": (None, "nothing found"),
+        "ci": (None, "nothing found"),
     }
 
 
@@ -214,6 +217,10 @@ def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path
         ({"requirements-dev.txt": "torch\ntensorboard==2.1\n"}, "tracker", "tensorboard"),
         ({"a.py": "if True:\n    from torch.utils.tensorboard import SummaryWriter\n"}, "tracker", "tensorboard"),
         ({"a.py": "# from tensorboard\n"}, "tracker", None),
+        ({"a.py": "import wandb\n"}, "tracker", "wandb"),
+        ({"setup.cfg": "[options]\ninstall_requires =\n    mlflow-skinny\n"}, "tracker", "mlflow"),
+        ({".gitlab-ci.yml": "test: {}\n"}, "ci", "gitlab"),
+        ({".github/workflows/tests.yml": ""}, "ci", "github"),
     ],
 )
 def test_a_guess_is_right_or_none(

@@ -32,12 +32,26 @@ several = pytest.mark.parametrize(
     [pytest.param(answers, marks=slow if answers else ()) for answers in MANY],
     ids=lambda answers: " ".join(answers.values()) or "defaults",
 )
-from_each_release = pytest.mark.parametrize(  # the newest one with the default answers is quick
+
+
+def newest(releases: list[str]) -> list[str]:
+    return releases[-1:]
+
+
+def older(releases: list[str]) -> list[str]:
+    return releases[:-1]
+
+
+def ends(releases: list[str]) -> list[str]:
+    return [releases[0], releases[-1]]
+
+
+from_each_release = pytest.mark.parametrize(
     ("answers", "which"),
     [
-        pytest.param({}, slice(-1, None), id="the newest"),
-        pytest.param({}, slice(-1), marks=slow, id="those before"),
-        *(pytest.param(a, slice(None), marks=slow, id=" ".join(a.values())) for a in MANY[1:]),
+        pytest.param({}, newest, id="defaults, newest"),
+        pytest.param({}, older, marks=slow, id="defaults, older"),
+        *(pytest.param(answers, ends, marks=slow, id=" ".join(answers.values())) for answers in MANY[1:]),
     ],
 )
 
@@ -88,10 +102,14 @@ def test_there_is_a_release(releases: list[str]) -> None:
 
 @from_each_release
 def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
-    answers: dict[str, str], which: slice, releases: list[str], template: Path, tmp_path: Path
+    answers: dict[str, str],
+    which: Callable[[list[str]], list[str]],
+    releases: list[str],
+    template: Path,
+    tmp_path: Path,
 ) -> None:
     package = answers.get("package_name", "my_project")
-    for version in releases[which]:
+    for version in which(releases):
         project = made(template, tmp_path / version, version, **answers)
         edit(project, package)
         update(project)
@@ -102,11 +120,16 @@ def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
 
 @from_each_release
 def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is_but_for_what_is_its_owners(
-    answers: dict[str, str], which: slice, releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
+    answers: dict[str, str],
+    which: Callable[[list[str]], list[str]],
+    releases: list[str],
+    template: Path,
+    update_sides: ModuleType,
+    tmp_path: Path,
 ) -> None:
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
-    for version in releases[which]:
+    for version in which(releases):
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
         update(project)
@@ -384,6 +407,38 @@ def test_a_tracker_and_a_license_come_and_go(template: Path, tmp_path: Path) -> 
     save(project)
     update(project, tracker="none", license="MIT")
     assert tree(project) == before
+
+
+@slow
+def test_extras_a_tracker_and_another_ci_come_and_go(template: Path, releases: list[str], tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project", releases[-1])
+    edit(project)
+    update(project)
+    save(project)
+    before = tree(project)
+    own = project / "src" / "my_project" / "commands" / "own.py"
+    everything = "sweep submitit export serve docker devcontainer docs_site weekly"
+    update(project, extras=everything, tracker="mlflow", ci="gitlab")
+    assert_kept(project)
+    assert unmerged(project) == []
+    fresh = tmp_path / "fresh"
+    copy(template, fresh, extras=everything, tracker="mlflow", ci="gitlab")
+    changed = {
+        "README.md",
+        "Makefile",
+        "src/my_project/model/cnn.py",
+        "notebooks/1_tutorial.ipynb",
+        "configs/train.yaml",
+    }
+    now, new = tree(project), tree(fresh)
+    assert set(new) - set(now) == {"notebooks/1_tutorial.ipynb"}
+    assert {name for name in new if name in now and new[name] != now[name]} <= changed
+    assert not [name for name in now if name.startswith(".github/")]
+    save(project)
+    own.write_text("def add_to(add):\n    pass\n")
+    save(project)
+    update(project, extras="", tracker="none", ci="github")
+    assert tree(project) == before | {"src/my_project/commands/own.py": tree(project)["src/my_project/commands/own.py"]}
 
 
 @slow
