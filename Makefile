@@ -9,6 +9,7 @@
 #   make losses    what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
 #   make transcript  the update that the README shows, played anew
 #   make tags      a tag for each release commit
+#   make example  examples/digits, the template's default project to look at, rendered anew
 #   make pictures  the README's first three pictures, drawn anew
 #   make kinds     every kind of data, trained: the table of docs/kinds.md, and the pictures of new projects (minutes)
 
@@ -25,7 +26,7 @@ pip := -m pip install --quiet --constraint constraints.txt
 copy = -m copier copy --defaults --quiet --vcs-ref HEAD $(ARGS) .
 enough = @"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: demo pictures kinds test check preview tags clean
+.PHONY: demo pictures kinds test check preview example tags clean
 
 # --- a project, from nothing to its accuracy ---
 
@@ -87,6 +88,12 @@ preview: .venv/installed
 	rm -rf build/preview
 	$(venv) -W ignore $(copy) build/preview
 	@echo "The work tree as a project: build/preview"
+
+# Without Copier's answers, which name the place that the template was copied from.
+example: .venv/installed
+	rm -rf examples/digits
+	$(venv) -W ignore $(copy) -d project_name=Digits examples/digits
+	rm examples/digits/.copier-answers.yml
 
 # A release is the commit whose subject says so. A tag that stands elsewhere is an error: released versions never change.
 tags:
