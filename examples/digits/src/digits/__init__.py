@@ -1,0 +1,1 @@
+"""A deep-learning project in plain PyTorch; `python -m` on this package lists its commands."""

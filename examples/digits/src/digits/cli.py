@@ -1,0 +1,228 @@
+"""Train a model, test it, run it on new data."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from .config import FORMATS, dump, load, locate, read
+from .errors import Stopped, UserError
+from .options import Config
+
+# torch takes seconds to import: a command does so only when it needs it.
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model, or go on with a run."""
+    with tempfile.TemporaryDirectory() as aside:
+        config, run, contents = plan(args, aside)
+
+        from .engine import distributed
+        from .engine.loop import train as train_loop
+
+        started = time.perf_counter()
+        with distributed.processes(run.name) as name:
+            run = run.with_name(name)
+            state = train_loop(config, run, contents, args.profile)
+        seconds = time.perf_counter() - started
+        if int(os.environ.get("RANK", "0")) > 0:
+            return
+        if args.smoke:
+            print(f"a step of training and of validation, and a checkpoint: {seconds:.1f} s")
+            return
+
+        from .visualization.plots import curves
+
+        images = locate(config.run.images, inside=True)
+        curves(run / "metrics.csv", images / "result" / "curves.png")
+        monitor = f"{config.checkpoint.monitor} {state.best:.4f}"
+        print(f"trained in {seconds:.1f} s; best {monitor}:\n  {run / state.best_file}")
+        print(f"  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
+
+
+def plan(args: argparse.Namespace, aside: str) -> tuple[Config, Path, dict[str, Any] | None]:
+    """What to train: its config, the run's folder and, to go on with a run, its checkpoint."""
+    if args.resume and "=" in args.resume:  # what argparse took for the run's name
+        args.settings, args.resume = [args.resume, *args.settings], ""
+    files, overrides = files_and_overrides(args.settings)
+    if args.resume is not None:
+        from .engine import checkpoint
+
+        run = checkpoint.find_run(args.resume, args.checkpoints)
+        contents = checkpoint.newest(run)
+        config = load(Config, files, overrides, contents["config"])
+        if contents["epoch"] >= config.train.epochs:
+            done = f"all {contents['epoch']} epochs are done"
+            raise UserError(f"{run}: {done}; give a larger train.epochs=N to go on")
+        return config, run, contents
+    files = files or default_config()
+    if args.smoke:
+        overrides += ["train.epochs=1", "train.limit_batches=1"]
+        overrides += [f"run.checkpoints={aside}", f"run.images={aside}"]
+    config = load(Config, files, overrides)
+    date = time.strftime("%Y%m%d-%H%M%S")
+    name = config.run.name.format(model=config.model.name, date=date, seed=config.run.seed)
+    return config, locate(config.run.checkpoints, inside=True) / name, None
+
+
+def default_config() -> list[str]:
+    """The config to take where none is named; UserError if there is none."""
+    files = [str(path) for path in locate("configs", inside=True).glob("train.*")]
+    if not files:
+        raise UserError("which config? There is no configs/train.*; name a file")
+    return files
+
+
+def lr_range(args: argparse.Namespace) -> None:
+    """Raise the learning rate step by step, and plot the loss, to find a good one."""
+    files, overrides = files_and_overrides(args.settings)
+    config = load(Config, files or default_config(), overrides)
+
+    from .engine.lr_range import lr_range as find
+
+    picture = locate(config.run.images, inside=True) / "result" / "lr_range.png"
+    suggestion = find(config, picture, args.first, args.last, args.steps)
+    print(f"{picture}\nthe loss falls fastest at optimizer.lr={suggestion:.1e}")
+
+
+def test(args: argparse.Namespace) -> None:
+    """Measure a checkpoint, and draw its mistakes."""
+    from .engine import checkpoint
+    from .engine.inference import measure
+
+    names, overrides = files_and_overrides(args.settings)
+    if len(names) > 1:
+        raise UserError(f"test takes one checkpoint, not {len(names)}: {' '.join(names)}")
+    path = checkpoint.find(names[0] if names else None, args.checkpoints)
+    metrics, pictures = measure(path, args.split, overrides)
+    if args.json:
+        print(json.dumps({"checkpoint": str(path), "split": args.split, **metrics}))
+    else:
+        print(f"{path} on {args.split}:")
+        print("\n".join(f"  {name} {value:.4f}" for name, value in metrics.items()))
+        print("\n".join(f"  {picture}" for picture in pictures))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict for new inputs: files, or all files in folders."""
+    from .engine import checkpoint
+    from .engine.inference import predict
+
+    path = checkpoint.find(args.checkpoint, args.checkpoints)
+    predictions = []
+    for prediction, sentence in predict(path, args.inputs):
+        predictions.append(prediction)
+        if not args.json:
+            print(sentence, flush=True)
+    if args.json:
+        print(json.dumps(predictions, ensure_ascii=False, indent=2))
+
+
+def config(args: argparse.Namespace) -> None:
+    """Print the resolved config, in any of the four formats."""
+    files, overrides = files_and_overrides(args.settings)
+    resolved = load(Config, files, overrides)
+    only = read(locate(files[-1])) if args.last and files else None
+    print(dump(resolved, args.to, only), end="")
+
+
+def check_data(args: argparse.Namespace) -> None:
+    """Count the samples of a data folder, and read every one."""
+    from .data.utils import check_folder
+
+    table, problems = check_folder(locate(args.folder))
+    print(table)
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def split_data(args: argparse.Namespace) -> None:
+    """Copy data into train/, valid/ and test/."""
+    from .data.utils import split_folder
+
+    counts = split_folder(Path(args.source), locate(args.folder), args.valid, args.test, args.seed)
+    print(f"{args.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+
+
+def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:
+    """Which settings are files, and which are `key=value`."""
+    return [s for s in settings if "=" not in s], [s for s in settings if "=" in s]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """What each command takes."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(command: Any, **positional: Any) -> argparse.ArgumentParser:
+        name, text = command.__name__.replace("_", "-"), command.__doc__
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        for dest, options in positional.items():
+            sub.add_argument(dest, **options)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if command in (train, test, run):
+            runs = locate("checkpoints", inside=True)
+            sub.add_argument("--checkpoints", type=locate, default=runs, help="the folder of runs")
+        if command in (test, run):
+            sub.add_argument("--json", action="store_true", help="print for programs")
+        return sub
+
+    settings = {"nargs": "*", "metavar": "SETTING", "help": "config files, and section.key=value"}
+    sub = add(train, settings=settings)
+    sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="the newest, or this one")
+    sub.add_argument("--smoke", action="store_true", help="one step of everything, kept nowhere")
+    sub.add_argument("--profile", action="store_true", help="where the time goes: table and trace")
+    sub = add(lr_range, settings=settings)
+    sub.add_argument("--first", type=float, default=1e-6, help="learning rate (1e-6)")
+    sub.add_argument("--last", type=float, default=1.0, help="learning rate (1)")
+    sub.add_argument("--steps", type=int, default=100, help="at most (100)")
+    best = "a checkpoint or a run (default: the best one of the newest run)"
+    sub = add(test, settings=settings | {"help": f"{best}, and section.key=value"})
+    sub.add_argument("--split", default="test", choices=["train", "valid", "test"])
+    sub = add(run, inputs={"nargs": "+", "metavar": "INPUT"})
+    sub.add_argument("--checkpoint", help=best)
+    sub = add(config, settings=settings | {"nargs": "+"})
+    sub.add_argument("--to", default="yaml", choices=FORMATS)
+    sub.add_argument("--last", action="store_true", help="only what the last file sets")
+    add(check_data, folder={"nargs": "?", "default": "data"})
+    sub = add(split_data, source={}, folder={"nargs": "?", "default": "data"})
+    sub.add_argument("--valid", type=float, default=0.1, help="share of the samples (0.1)")
+    sub.add_argument("--test", type=float, default=0.1, help="share of the samples (0.1)")
+    sub.add_argument("--seed", type=int, default=0)
+    for path in sorted((Path(__file__).parent / "commands").glob("[!_]*.py")):
+        importlib.import_module(f"{__package__}.commands.{path.stem}").add_to(add)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status.
+
+    It is 0, 2 for what the user can mend, 130 for Ctrl-C, or 75 for a training run that a signal
+    stopped, which is saved: start it again with `--resume`.
+    """
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "settings") or any(item.startswith("-") for item in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.settings = [*getattr(args, "settings", []), *rest]  # argparse stops after an option
+    try:
+        args.command(args)
+    except (UserError, OSError) as error:
+        if args.debug:
+            raise
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(stopped, file=sys.stderr)
+        return stopped.code
+    except KeyboardInterrupt:
+        print("stopped; `train --resume` goes on from the last checkpoint, if any", file=sys.stderr)
+        return 130
+    return 0

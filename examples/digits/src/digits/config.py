@@ -1,0 +1,290 @@
+"""Config files: yaml, json, ini and py into one schema, and back.
+
+Nothing here imports torch, so that a wrong key answers at once.
+"""
+
+import configparser
+import difflib
+import json
+import math
+import re
+import runpy
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import FunctionType, ModuleType, NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
+
+from .errors import UserError
+
+FORMATS = ("yaml", "json", "ini", "py")
+# An editable install knows its project, so that commands work from any folder.
+_project = Path(__file__).resolve().parents[2]
+ROOT = _project if (_project / "pyproject.toml").is_file() else Path.cwd()
+
+
+def locate(path: str | Path, inside: bool = False) -> Path:
+    """`path` if it is there, else below the project; a path of a config is always `inside` it."""
+    path = Path(path).expanduser()
+    path = path if path.exists() and not inside else ROOT / path
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+class Text(str):
+    """A scalar of an ini file or the command line: the schema decides its type."""
+
+
+class Section(BaseModel):
+    """A section of a config: unknown keys are refused, types are strict, values never change."""
+
+    model_config = {"extra": "forbid", "frozen": True, "strict": True, "allow_inf_nan": False}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_text(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            return value  # its own fields do this
+        several = get_origin(annotation) in (Literal, Union, UnionType)
+        options = get_args(annotation) if several else (annotation,)
+        is_text = all(o in (str, NoneType) or isinstance(o, str) for o in options)
+        if not (isinstance(value, Text) and is_text) or value.startswith('"'):
+            return parsed(value)
+        return None if value == "null" and NoneType in options else str(value)
+
+
+# --- four formats in
+class _YamlLoader(yaml.SafeLoader):
+    """YAML 1.2's core schema: `1e-3` is a number, `no` is a word. A key twice is refused."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in keys:
+                problem = f"the key {key.value!r} stands here twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            keys.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+class _YamlDumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 or 1.2 would read as something else; keeps it on one line."""
+
+    def analyze_scalar(self, scalar: str) -> Any:
+        analysis = super().analyze_scalar(scalar)
+        analysis.allow_single_quoted &= not analysis.multiline
+        return analysis
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+):
+    for _class in (_YamlLoader, _YamlDumper):
+        _regexp = re.compile(rf"^(?:{_pattern})$")
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _regexp, _first)
+_YamlLoader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
+
+
+def parsed(value: object) -> Any:
+    """`value`, with each `Text` in it read as YAML, or JSON if it starts with a quote."""
+    if isinstance(value, dict):
+        return {key: parsed(item) for key, item in value.items()}
+    if not isinstance(value, Text):
+        return value
+    try:
+        return json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
+    except (yaml.YAMLError, ValueError):
+        raise ValueError("cannot be read; put text between double quotes") from None
+
+
+def _read_json(text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the key {name!r} stands twice in one map")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=unique)
+
+
+def _read_ini(text: str) -> dict[str, Any]:
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), default_section="")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(text, "this file")
+    config: dict[str, Any] = {}
+    for name in sorted(parser.sections()):  # [model] before [model.args]
+        section, *path = name.split(".")
+        if len(path) == 1 and path[0] in config.get(section, {}):
+            raise ValueError(f"[{name}] stands here twice, once as a key of [{section}]")
+        values = {key: Text(value) for key, value in parser[name].items()}
+        config[section] = _replaced(config.get(section), path, values)
+    return config
+
+
+def _read_py(path: Path) -> dict[str, Any]:
+    def lists(value: object) -> Any:
+        if isinstance(value, dict):
+            return {key: lists(item) for key, item in value.items()}
+        return [lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+    try:
+        names = runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:  # the file may raise anything
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
+    helpers = (ModuleType, FunctionType, type)
+    return {k: lists(v) for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The sections of one file, not yet checked; a `.py` file is executed: run those you trust.
+
+    Raises UserError if it is missing, of another format, or malformed, with the line.
+    """
+    if path.suffix[1:] not in FORMATS:
+        raise UserError(f"{path}: should be a .yaml, .json, .ini or .py file, or section.key=value")
+    try:
+        if path.suffix == ".py":
+            return _read_py(path)
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".yaml":
+            config = yaml.load(text, _YamlLoader)
+        else:
+            config = _read_json(text) if path.suffix == ".json" else _read_ini(text)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the path of a config file") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}, line {line}: {error.problem}") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
+    except (yaml.YAMLError, configparser.Error, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {error}".replace("\n", " ")) from error
+    if not isinstance(config, dict | None):
+        raise UserError(f"{path}: should hold sections (model, data, ...), not a single value")
+    return config or {}
+
+
+# --- layers: files, then section.key=value
+Schema = TypeVar("Schema", bound=Section)
+
+
+def load(
+    schema: type[Schema],
+    files: Iterable[str | Path],
+    overrides: Iterable[str] = (),
+    base: dict[str, Any] | None = None,
+) -> Schema:
+    """Lay files over `base`, later ones over earlier ones, then overrides; check the result.
+
+    A layer replaces key by key within a section. Where it names another component (`model.name`),
+    the earlier one's `args` no longer apply. Raises UserError with all problems, one a line.
+    """
+    config, origin = dict(base or {}), dict[str, str]()
+    for file in files:
+        for section, values in read(locate(file)).items():
+            _lay(config, section, values)
+            keys = values if isinstance(values, dict) else ()
+            origin |= {str(section): str(file)} | {f"{section}.{key}": str(file) for key in keys}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, *path = name.strip().split(".")
+        if not (equals and section and path and all(path)):
+            raise UserError(f"{override!r}: an override is section.key=value")
+        values = _replaced(config.get(section), path, Text(text.strip()))
+        _lay(config, section, {path[0]: values[path[0]]})
+        origin |= {f"{section}.{path[0]}": "command line"}
+        origin.setdefault(section, "command line")
+    try:
+        return schema.model_validate(config)
+    except ValidationError as error:
+        problems = [_problem(schema, p, origin) for p in error.errors(include_url=False)]
+        raise UserError("\n".join(problems)) from error
+
+
+def _lay(config: dict[str, Any], section: str, values: Any) -> None:
+    old = config.get(section)
+    if isinstance(old, dict) and isinstance(values, dict):
+        if values.get("name", old.get("name")) != old.get("name"):
+            old = {key: value for key, value in old.items() if key != "args"}
+        values = {**old, **values}
+    config[section] = values
+
+
+def _replaced(old: object, path: list[str], value: object) -> Any:
+    if not path:
+        return value
+    below = dict(old) if isinstance(old, dict) else {}
+    return {**below, path[0]: _replaced(below.get(path[0]), path[1:], value)}
+
+
+def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str:
+    inner = ("dict", "list", "float", "[key]")  # how pydantic got there, not keys
+    loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
+    sections: dict[str, Any] = {key: field.annotation for key, field in schema.model_fields.items()}
+    known = sections[loc[0]].model_fields if loc[0] in sections else sections
+    kind, got = problem["type"], f", got {problem['input']!r}"
+    special = {
+        "missing": "missing; presets such as debug go on top of a whole config (train)",
+        "model_type": f"should be a section with the keys {', '.join(known)}{got}",
+        "invalid-json-value": f"should be a number, text, list or map{got}",
+        "value_error": problem["msg"].removeprefix("Value error, "),
+    }
+    advice = special.get(kind, problem["msg"].removeprefix("Input ") + got)
+    if kind == "extra_forbidden":
+        elsewhere = [f"{s}.{loc[-1]}" for s in sections if loc[-1] in sections[s].model_fields]
+        own = f"; what {loc[0]}.name itself takes goes under {loc[0]}.args"
+        hint = did_you_mean(loc[-1], known) + (own if "args" in known else "")
+        advice = "unknown key" + (f"; did you mean {elsewhere[0]}?" if elsewhere else hint)
+    source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
+    return f"{source}: {'.'.join(loc)}: {advice}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint to end an error message with."""
+    lower = {item.lower(): item for item in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {lower[close[0]]!r}?"
+    return f"; there are: {', '.join(lower.values())}"
+
+
+# --- four formats out
+def dump(config: Section, format: str, only: dict[str, Any] | None = None) -> str:
+    """The resolved config as the text of a config file, or no more keys of it than `only` has."""
+    keys = {k: set(v) if isinstance(v, dict) else True for k, v in only.items()} if only else None
+    sections = config.model_dump(include=keys)
+    if format == "yaml":
+        return yaml.dump(sections, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
+    if format == "json":
+        return json.dumps(sections, indent=2, ensure_ascii=False) + "\n"
+    text = ""
+    for name, values in sections.items():
+        if format == "ini":
+            text += f"[{name}]\n" + "".join(f"{k} = {_ini(v)}\n" for k, v in values.items()) + "\n"
+        else:
+            text += f"{name} = dict(\n" + "".join(f"    {k}={v!r},\n" for k, v in values.items())
+            text += ")\n\n"
+    return text[:-1]
+
+
+def _ini(value: object) -> str:
+    if isinstance(value, str):
+        bare = value.isprintable() and value.strip() == value != "null" and value[:1] != '"'
+        return value if bare else json.dumps(value)
+    style: Any = {"default_flow_style": True, "sort_keys": False, "width": math.inf}
+    return yaml.dump(value, Dumper=_YamlDumper, **style).partition("\n")[0]

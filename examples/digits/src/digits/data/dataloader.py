@@ -1,0 +1,66 @@
+"""Loaders that give the same batches again, whatever the workers: seed, epoch and index decide."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..components import build_transforms
+from ..engine.sampler import EpochSampler, Share
+from ..options import Config
+
+Batch = tuple[Any, ...]
+"""What a dataset's samples hold, each part for all samples of the batch."""
+
+Collate = Callable[[list[Any]], Batch]
+"""From samples to a batch, where torch's way of stacking them won't do."""
+
+
+class Augmented(Dataset[Any]):
+    """A dataset with transforms, asked for by epoch and index."""
+
+    def __init__(self, dataset: Any, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
+        self.dataset, self.transforms, self.seed = dataset, transforms, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        sample = self.dataset[key[1]]
+        rng = np.random.default_rng((self.seed, *key))
+        for transform in self.transforms:
+            sample = transform(*sample, rng)
+        return sample
+
+
+def train_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:
+    """Batches of transformed samples, in another order each epoch."""
+    data, seed = config.data, config.run.seed
+    augmented = Augmented(dataset, build_transforms(data.transforms), seed)
+    sampler = EpochSampler(len(dataset), seed, data.batch_size)
+    return make_loader(augmented, data.batch_size, data.workers, sampler, collate)
+
+
+def eval_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:
+    """Batches of the samples as they are, in their order."""
+    data, share = config.data, Share(len(dataset))
+    return make_loader(dataset, data.batch_size, data.workers, share, collate)
+
+
+def make_loader(
+    dataset: Dataset[Any],
+    batch_size: int,
+    workers: int,
+    sampler: Sampler[Any],
+    collate: Collate | None = None,
+) -> DataLoader[Batch]:
+    """Batches of `batch_size`, in the sampler's order."""
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or each pass would draw a seed from the global one
+    )

@@ -1,0 +1,86 @@
+"""Images in a folder per class: `<folder>/<class>/*.png`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from .folders import find_classes, find_files, find_samples
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below `folder`, sorted; hidden ones are passed over."""
+    return find_files(folder, SUFFIXES)
+
+
+def read_image(path: Path, size: int, channels: int) -> Tensor:
+    """Read an image of any size and mode as float32 (channels, size, size), from 0 to 1.
+
+    It is scaled, and cropped around its centre to `size` pixels a side; `channels` is 1 for grey,
+    3 for colour. Raises UserError if the file is missing, empty, damaged or no image.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
+                values = np.asarray(image, dtype=np.float32)
+                full = 1 if image.mode == "F" and values.max() <= 1 else max(values.max(), 65535)
+                image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = image.convert("L" if channels == 1 else "RGB")
+            if image.size != (size, size):
+                image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        empty = path.is_file() and not path.stat().st_size
+        reason = "the file is empty" if empty else re.split(" '|: ", str(error))[0]
+        raise UserError(f"{path}: not an image ({reason}); mend or remove it") from error
+    pixels = np.asarray(image, dtype=np.float32).reshape(size, size, channels) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+class ClassFolder(Dataset[tuple[Tensor, int]]):
+    """One split: images as `read_image` gives them, and the index of their class in `classes`.
+
+    With `cache`, an image is read once; all workers share the memory, a byte a pixel and channel.
+    Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str] | None,
+        size: int,
+        channels: int,
+        cache: bool = False,
+    ):
+        self.classes = list(classes or find_classes(folder))
+        self.size, self.channels = size, channels
+        self.samples = find_samples(folder, self.classes, SUFFIXES)
+        self.cache: Tensor | None = None
+        if cache:
+            shape = len(self.samples), channels, size, size
+            self.cached = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
+            self.cache = torch.empty(shape, dtype=torch.uint8).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, target = self.samples[index]
+        if self.cache is not None and self.cached[index]:
+            return self.cache[index].float() / 255, target
+        image = read_image(path, self.size, self.channels)
+        if self.cache is not None:
+            self.cache[index] = (image * 255).round()
+            self.cached[index] = True
+        return image, target

@@ -1,0 +1,97 @@
+"""Data as files in a folder per class: found, split, checked."""
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from .splits import SPLITS, check_new, draw, table
+
+
+def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """All files below `folder` that end so, sorted; hidden ones are passed over."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
+
+
+def find_classes(folder: Path) -> list[str]:
+    """The names of the class folders, sorted; UserError if there are none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; data/README.md shows what belongs there")
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] not in "._")
+    if not classes:
+        raise UserError(f"{folder}: holds no class folders; put files into {folder}/<class>/")
+    return classes
+
+
+def find_samples(
+    folder: Path, classes: Sequence[str], suffixes: Sequence[str]
+) -> list[tuple[Path, int]]:
+    """Each file of a split with the index of its class.
+
+    Raises UserError for a folder that is empty or not among the classes.
+    """
+    samples: list[tuple[Path, int]] = []
+    for name in find_classes(folder):
+        if name not in classes:
+            known = ", ".join(classes)
+            raise UserError(f"{folder / name}: not a class of the training data ({known})")
+        files = find_files(folder / name, suffixes)
+        if not files:
+            raise UserError(f"{folder / name}: holds no files ({', '.join(suffixes)})")
+        samples += [(path, classes.index(name)) for path in files]
+    return samples
+
+
+def split(
+    source: Path, folder: Path, valid: float, test: float, seed: int, suffixes: Sequence[str]
+) -> dict[str, int]:
+    """Copy a folder of class folders into `folder`/train, valid and test, class by class.
+
+    `valid` and `test` are shares of each class, at least one file. Returns the number of files in
+    each split. Raises UserError, before it copies any, if that cannot be done.
+    """
+    check_new(folder, valid, test)
+    plan, counts = list[tuple[Path, Path]](), dict.fromkeys(SPLITS, 0)
+    for name in find_classes(source):
+        files = find_files(source / name, suffixes)
+        parts = draw(len(files), valid, test, seed, f"{source / name}: files")
+        for part, indices in parts.items():
+            counts[part] += len(indices)
+            plan += [(files[i], folder / part / files[i].relative_to(source)) for i in indices]
+    for file, target in plan:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+    return counts
+
+
+def check(
+    folder: Path, suffixes: Sequence[str], read: Callable[[Path], object]
+) -> tuple[str, list[str]]:
+    """Read every file: a table of files per split and class, and a list of problems.
+
+    Problems are unreadable files, empty or unknown classes, and files that are in two splits.
+    """
+    classes = find_classes(folder / "train")
+    problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
+    counts = {part: Counter[str]() for part in SPLITS}
+    for part in SPLITS:
+        for name in {*find_classes(folder / part)} - {*classes}:
+            problems.append(f"{folder / part / name}: not a class of the training data")
+        for name in classes:
+            files = find_files(folder / part / name, suffixes)
+            counts[part][name] = len(files)
+            if not files:
+                problems.append(f"{folder / part / name}: holds no files")
+            for path in files:
+                try:
+                    read(path)
+                except UserError as error:
+                    problems.append(str(error))
+                digest = hashlib.sha256(path.read_bytes()).digest()
+                other, twin = seen.setdefault(digest, (part, path))
+                if other != part:
+                    problems.append(f"{path}: the same as in {other}: {twin}")
+    return table(counts), problems

@@ -1,0 +1,82 @@
+"""What all data folders have in common: train/, valid/, test/, and a sample to begin with."""
+
+import sys
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+
+SPLITS = ("train", "valid", "test")
+
+
+def unpack_sample(folder: Path) -> bool:
+    """Unpack `folder`/sample.zip beside itself if there is no train/ yet; say so, and return true.
+
+    Raises UserError if there are neither data nor an archive, or it is damaged or unsafe.
+    """
+    archive = folder / "sample.zip"
+    if (folder / "train").is_dir():
+        return False
+    if not archive.is_file():
+        raise UserError(f"{folder}: holds neither train/ nor sample.zip; see data/README.md")
+    # Aside first, train/ last: a run that is stopped in between leaves nothing that looks whole.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as aside:
+        try:
+            with zipfile.ZipFile(archive) as file:
+                for name in file.namelist():
+                    if name.startswith("/") or ".." in name.split("/") or {*"\\:"} & {*name}:
+                        raise ValueError(f"unsafe path {name!r}")
+                file.extractall(aside)
+            if not (Path(aside) / "train").is_dir():
+                raise ValueError("it has no train/")
+        except Exception as error:  # zipfile raises half a dozen kinds
+            raise UserError(f"{archive}: not unpacked: {error}; see data/README.md") from error
+        for path in sorted(Path(aside).iterdir(), key=lambda path: path.name == "train"):
+            if not (folder / path.name).exists():
+                path.rename(folder / path.name)
+    print(f"{folder}: had no train/ yet; sample.zip is unpacked there", file=sys.stderr)
+    return True
+
+
+def check_new(folder: Path, valid: float, test: float) -> None:
+    """UserError if the shares leave nothing to train, or `folder` has a split already."""
+    if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
+        raise UserError(f"--valid {valid} --test {test}: should be shares that leave some to train")
+    for split in SPLITS:
+        if (folder / split).exists():
+            raise UserError(f"{folder / split}: is there already; move it away first")
+
+
+def sizes(count: int, valid: float, test: float, what: str) -> dict[str, int]:
+    """How many of `count` samples go to each split, at least one; UserError if they are too few.
+
+    `what` names them for the message.
+    """
+    n_valid, n_test = (max(1, round(share * count)) for share in (valid, test))
+    if count <= n_valid + n_test:
+        raise UserError(f"{what}: {count} are too few to split")
+    return {"train": count - n_valid - n_test, "valid": n_valid, "test": n_test}
+
+
+def draw(count: int, valid: float, test: float, seed: int, what: str) -> dict[str, list[int]]:
+    """Which of `count` samples go to each split, by chance and in order; UserError as `sizes`."""
+    counts = sizes(count, valid, test, what)
+    order = np.random.default_rng(seed).permutation(count)
+    ends = np.cumsum([counts["valid"], counts["test"]])
+    parts = dict(zip(("valid", "test", "train"), np.split(order, ends), strict=True))
+    return {split: sorted(parts[split].tolist()) for split in SPLITS}
+
+
+def table(counts: Mapping[str, Counter[str]]) -> str:
+    """Counts by split and by name, in the order of the training data, with their sum."""
+    names = list(dict.fromkeys(name for split in SPLITS for name in counts[split]))
+    width = max([16, *(len(name) + 1 for name in names)])
+    rows: list[list[object]] = [["", *SPLITS]]
+    rows += [[name, *(counts[split][name] for split in SPLITS)] for name in names]
+    rows.append(["all", *(counts[split].total() for split in SPLITS)])
+    return "\n".join(f"{row[0]:{width}}" + "".join(f"{n:>8}" for n in row[1:]) for row in rows)

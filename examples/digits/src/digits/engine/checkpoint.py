@@ -1,0 +1,190 @@
+"""Checkpoints: tensors and plain values only, whole or not there at all.
+
+A run's folder holds the newest state, `last.pt`, those before it in `earlier/`, and the best one,
+named by the rule `checkpoint.name`. Each holds all that it takes to go on.
+"""
+
+import os
+import shutil
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import locate
+from ..errors import UserError
+from . import distributed, sharded
+
+LAST, EARLIER = "last.pt", "earlier"
+KEYS = {"model", "optimizer", "scheduler", "epoch", "step", "best", "rng", "config", "info"}
+
+
+# --- writing ---
+
+
+class Writer:
+    """Writes the states of a run, one after another; all processes have one, rank 0 writes.
+
+    Args:
+        run: the folder.
+        keep: how many of the newest states stay, `last.pt` among them.
+        background: write while training goes on, from a copy in memory.
+    """
+
+    def __init__(self, run: Path, keep: int, background: bool) -> None:
+        self.run, self.keep = run, keep
+        self.thread = ThreadPoolExecutor(1) if background else None
+        self.writing: Future[None] | None = None
+
+    def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
+        """Make `contents` the newest state, and the best one too if its epoch was.
+
+        The state of `replaced_step`, so far the newest, becomes an earlier one. UserError if it
+        can't be written, now or the last time; what was saved is kept.
+        """
+        self.wait()
+        if "shards" in contents:
+            folder = self.run / f"shards-{contents['step']:08d}"
+            if replaced_step != contents["step"]:  # or last.pt has these very tensors already
+                sharded.save_shards(contents["shards"], folder)
+            contents = {**contents, "shards": folder.name}
+        if distributed.rank() == 0:
+            if self.thread:
+                snapshot = _copied(contents)
+                self.writing = self.thread.submit(self._write, snapshot, replaced_step, old_best)
+            else:
+                self._write(contents, replaced_step, old_best)
+        distributed.agree()
+
+    def wait(self) -> None:
+        """Until the last state is on the disk."""
+        if self.writing:
+            self.writing.result()
+            self.writing = None
+
+    def _write(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
+        last, best = self.run / LAST, contents["best"]["file"]
+        partial = self.run / f"{LAST}.partial"
+        try:
+            with open(partial, "wb") as file:
+                torch.save(contents, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if last.exists() and self.keep > 1 and replaced_step != contents["step"]:
+                (self.run / EARLIER).mkdir(exist_ok=True)
+                _link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
+            if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
+                _link(partial, self.run / best)
+            os.replace(partial, last)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            kept = "what was saved is kept"
+            raise UserError(f"{last}: cannot be written ({_reason(error)}); {kept}") from error
+        if old_best not in ("", best):
+            (self.run / old_best).unlink(missing_ok=True)  # only now does last.pt no longer name it
+        for path in _earlier(self.run)[self.keep - 1 :]:
+            path.unlink()
+        if folders := list(self.run.glob("shards-*")):
+            states = [last, *_earlier(self.run), *([self.run / best] if best else [])]
+            used = {load(path).get("shards") for path in states if path.is_file()}
+            for folder in folders:
+                if str(folder) not in used:
+                    shutil.rmtree(folder)
+
+
+def _link(file: Path, name: Path) -> None:
+    """Another name for a file that is never changed, only replaced; a copy where there are none."""
+    partial = name.with_name(f"{name.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(file, partial)
+    except OSError:
+        shutil.copyfile(file, partial)
+    os.replace(partial, name)
+
+
+def _reason(error: Exception) -> str:
+    """What the disk said: torch, closing its archive, may put an error of its own before it."""
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return getattr(cause, "strerror", None) or str(error).splitlines()[0]
+
+
+def _copied(value: Any) -> Any:
+    """The same on the CPU, where nothing changes it."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return type(value)(map(_copied, value)) if isinstance(value, list | tuple) else value
+
+
+# --- reading ---
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU; UserError if there is none, or it is damaged or foreign."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds
+        reason = "it is damaged, or holds more than tensors and plain values, which could run code"
+        raise UserError(f"{path}: not loaded: {reason}") from error
+    missing = KEYS - contents.keys() if isinstance(contents, dict) else KEYS
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise UserError(f"{path}: not a checkpoint of this project (it has no {names})")
+    if "shards" in contents:
+        folder = path.parent.parent if path.parent.name == EARLIER else path.parent
+        contents["shards"] = str(folder / Path(contents["shards"]).name)
+        if not Path(contents["shards"], ".metadata").is_file():
+            raise UserError(f"{path}: not loaded: its tensors are gone, {contents['shards']}")
+    return contents
+
+
+def _earlier(run: Path) -> list[Path]:
+    """The states before the last, newest first."""
+    return sorted((run / EARLIER).glob("step-*.pt"), reverse=True)
+
+
+def newest(run: Path) -> dict[str, Any]:
+    """The newest state of a run that can be read; says so if it is not the last.
+
+    Raises UserError if there is none.
+    """
+    first: UserError | None = None
+    for path in [run / LAST, *_earlier(run), *sorted(run.glob("*.pt"))]:
+        try:
+            contents = load(path)
+        except UserError as error:
+            first = first or error
+            continue
+        if first:
+            print(f"warning: {first}\nwarning: using the state before it, {path}", file=sys.stderr)
+        return contents
+    raise first or UserError(f"{run}: holds no checkpoint")
+
+
+def find_run(name: str | None, folder: Path) -> Path:
+    """The run called `name`, or the one of `folder` that was saved last; UserError if none was."""
+    if name:
+        return locate(name) if locate(name).exists() else folder / name
+    runs = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise UserError(f"{folder}: holds no run with a {LAST} yet; train one first")
+    return runs[-1].parent
+
+
+def find(name: str | None, folder: Path) -> Path:
+    """The checkpoint file `name`, or the best one of a run; UserError if it is not there."""
+    path = find_run(name, folder)
+    if path.is_dir():
+        best = newest(path)["best"]["file"]
+        path = path / (best or LAST)  # a run that has not finished an epoch has no best one yet
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; name a run in {folder}, or a file")
+    return path

@@ -1,0 +1,78 @@
+"""From a checkpoint back to a model: measure it, let it predict."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import task as yours
+from ..config import load as load_config
+from ..config import locate
+from ..errors import UserError
+from ..options import Config
+from . import checkpoint, sharded
+from .contract import Batch, Task
+from .device import autocast, pick_device, to_device
+from .loop import evaluate
+from .tracking import open_tracker, show
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Module]:
+    """The config, task and trained model of a checkpoint; UserError if it cannot be used."""
+    return _restored(path, checkpoint.load(path), overrides)
+
+
+def _restored(
+    path: Path, contents: dict[str, Any], overrides: Iterable[str]
+) -> tuple[Config, Task, nn.Module]:
+    config = load_config(Config, [], overrides, contents["config"])
+    device = pick_device(config.run.device)
+    task: Task = yours.Task(config, device, contents["info"])
+    model = task.build_model().to(device)
+    try:
+        if "shards" in contents:
+            sharded.load_weights(contents, model)
+        else:
+            model.load_state_dict(contents.get("ema") or contents["model"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path}: does not fit {config.model.name}: {reason}") from error
+    return config, task, model.eval()
+
+
+def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, float], list[Path]]:
+    """The loss and metrics of a checkpoint on a split, and the pictures drawn of it.
+
+    The run's tracker gets them too, if the checkpoint lies in the run's folder.
+    """
+    contents = checkpoint.load(path)
+    config, task, model = _restored(path, contents, settings)
+    loader, device = task.eval_loader(split), pick_device(config.run.device)
+    metrics = evaluate(model, task, loader, device, config.train.precision)
+
+    @torch.no_grad()
+    def outputs() -> Iterator[tuple[Any, Batch]]:
+        for batch in loader:
+            with autocast(device, config.train.precision):
+                outputs = task.forward(model, to_device(batch, device))
+            yield to_device(outputs, torch.device("cpu")), batch
+
+    pictures = task.draw_results(outputs(), locate(config.run.images, inside=True) / "result")
+    run, step = path.parent, contents["step"]
+    name = config.run.tracker if (run / "config.yaml").is_file() else "none"
+    if tracker := open_tracker(name, run, config.model_dump()):
+        figures = {f"{split}_{key}": value for key, value in metrics.items()}
+        tracker.log({"epoch": contents["epoch"], "step": step, **figures})
+        show([tracker], pictures, step)
+        tracker.close()
+    return metrics, pictures
+
+
+@torch.no_grad()
+def predict(path: Path, inputs: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """For each input the prediction, as plain values and as a sentence."""
+    _, task, model = load(path)
+    for prediction in task.predict(model, inputs):
+        yield prediction, task.sentence(prediction)

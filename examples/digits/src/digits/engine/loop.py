@@ -1,0 +1,168 @@
+"""The training loop, top to bottom."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import task as yours
+from ..errors import UserError
+from ..model.utils import count_parameters
+from ..options import Config
+from . import distributed
+from .contract import Batch, Task
+from .device import autocast, on_device, pick_device, prepare, to_device
+from .metrics import Average, merged
+from .progress import Progress, log
+from .session import Session, finite
+from .state import State, build, end_epoch, monitored, restore, schedule, skip, update_ema
+from .tracking import open_trackers
+
+
+def train(
+    config: Config,
+    run: Path,
+    resume: dict[str, Any] | None = None,
+    profile: bool = False,
+    on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+) -> State:
+    """Train as `config` says, in a new folder `run`, or go on there with a checkpoint's contents.
+
+    `on_epoch` gets each epoch's number and its figures, once its state is saved.
+    Raises UserError if the run cannot start, or if its loss is no longer a number, and
+    `signals.Stopped` once it has saved its state because a signal asked it to end.
+    """
+    device = pick_device(config.run.device)
+    prepare(config.run)
+    with distributed.main_first():
+        task: Task = yours.Task(config, device, resume["info"] if resume else None)
+        train_loader: Any = task.train_loader()
+        valid_loader: Any = task.eval_loader("valid")
+    if config.train.overfit_batches:
+        train_loader = valid_loader = list(islice(train_loader, config.train.overfit_batches))
+    limit = config.train.limit_batches or sys.maxsize
+    state = build(config, task, device, min(limit, len(train_loader)))
+    if resume:
+        restore(state, resume, config)
+    elif distributed.rank() == 0 and run.exists():
+        raise UserError(f"{run}: is there already; set another run.name, or --resume it")
+    monitored(config, {"loss": math.nan, **task.metrics().compute()})  # refuses a wrong name now
+    patience = config.train.patience or math.inf
+    with Session(config, task, device, run, state, profile) as session:
+        main = distributed.rank() == 0
+        name = config.run.tracker
+        trackers = open_trackers(name, run, config.model_dump(), state.epoch) if main else []
+        session.trackers = trackers
+        size, where = count_parameters(state.model), f"{distributed.world()} x {device.type}"
+        log(f"{run}: {config.model.name}, {size:,} parameters, on {where}")
+        try:
+            while state.epoch < config.train.epochs and state.stale < patience:
+                started = time.perf_counter()
+                trained = train_epoch(state, session, train_loader, limit)
+                seconds = time.perf_counter() - started
+                batches = session.until_asked_to_stop(valid_loader, limit)
+                valid = evaluate(state.evaluated, task, batches, device, config.train.precision)
+
+                lr = state.scheduler.get_last_lr()[0]
+                when = {"epoch": state.epoch + 1, "step": state.step, "learning_rate": lr}
+                figures: dict[str, float] = {}
+                for name, value in valid.items():
+                    seen = {f"train_{name}": trained[name]} if name in trained else {}
+                    figures |= {**seen, f"valid_{name}": value}
+                for tracker in trackers:  # before the save: a resumed run drops what came after it
+                    tracker.log({**when, **figures, "seconds": seconds})
+                schedule(state, config, valid)
+                best = "  best" if end_epoch(state, task, config, valid) else ""
+                session.save()
+                text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+                log(f"epoch {state.epoch}/{config.train.epochs}  {text}  {seconds:.1f} s{best}")
+                if on_epoch:
+                    on_epoch(state.epoch, figures)
+        finally:
+            for tracker in trackers:
+                tracker.close()
+    return state
+
+
+def train_epoch(
+    state: State, session: Session, loader: Iterable[Batch], limit: int
+) -> dict[str, float]:
+    """One pass over the training data, or over what is left of it; returns loss and metrics."""
+    rule, device = session.config.train, session.device
+    state.net.train()
+    progress = Progress(device)
+    more = max(0, limit - state.batches)
+    left = progress.fetch(loader, skip(loader, state), more, session.rescue)
+    batches = on_device(left, device, rule.channels_last)
+    while group := list(islice(batches, rule.accumulate)):  # the last one may be smaller
+        progress.samples += train_step(state, session, group)
+        if state.batches == len(group):
+            session.draw(group[0])
+        if state.step % rule.log_every == 0:  # the only place that waits for the device
+            figures = {"loss": finite(merged(Average, state.recent).compute(), state)}
+            figures |= merged(session.task.metrics, state.metrics).compute()
+            log(progress.line(state.step, figures, float(state.scheduler.get_last_lr()[0])))
+            state.loss, state.recent = state.loss.plus(state.recent), Average()
+        session.after_step()  # saves where it is time to; Stopped if asked
+    loss = finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
+    return {"loss": loss, **merged(session.task.metrics, state.metrics).compute()}
+
+
+def train_step(state: State, session: Session, group: list[Batch]) -> float:
+    """One step of the optimizer on a group of batches, as if they were one; returns its samples."""
+    config, task = session.config, session.task
+    own = sum(len(batch[0]) for batch in group)
+    samples = session.agree(own)
+    for number, batch in enumerate(group):
+        count = len(batch[0])
+        more = number + 1 < len(group)
+        with distributed.accumulating(state.net, more):
+            with autocast(session.device, config.train.precision):
+                outputs = task.forward(state.net, batch)
+                loss = task.loss(outputs, batch)
+            share = count * distributed.world() / samples  # of the mean over all samples
+            state.scaler.scale(loss if share == 1 else loss * share).backward()
+        state.metrics.update(outputs, batch)
+        state.recent.update(loss, count)
+    if config.train.grad_clip:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(session.weights, config.train.grad_clip)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    schedule(state, config)
+    if state.ema and config.train.ema:
+        update_ema(state.ema, state.model, config.train.ema)
+    state.step, state.batches = state.step + 1, state.batches + len(group)
+    state.samples += int(samples)
+    return samples
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    task: Task,
+    loader: Iterable[Batch],
+    device: torch.device,
+    precision: str = "fp32",
+) -> dict[str, float]:
+    """One pass without training; returns the loss and metrics, over all processes."""
+    model.eval()
+    distributed.same_buffers(model)
+    loss, metrics = Average(), task.metrics()
+    for batch, counts in distributed.in_step(loader):
+        batch = to_device(batch, device)
+        with autocast(device, precision):
+            outputs = task.forward(model, batch)
+            mean = task.loss(outputs, batch)
+        if counts:
+            loss.update(mean, len(batch[0]))
+            metrics.update(outputs, batch)
+    together = merged(task.metrics, metrics)
+    return {"loss": merged(Average, loss).compute(), **together.compute()}

@@ -1,0 +1,79 @@
+"""What asks a run to stop, and what it ends with then."""
+
+import atexit
+import multiprocessing
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import FrameType, TracebackType
+
+from ..errors import Stopped
+
+RESUME_ME = 75  # the exit status EX_TEMPFAIL of sysexits.h: not done; start it again with --resume
+CODES = {"SIGINT": 130, "SIGTERM": RESUME_ME, "SIGUSR1": RESUME_ME}
+
+
+class Signals:
+    """SIGTERM, SIGUSR1 and Ctrl-C stop a run after the step under way; Ctrl-C twice stops at once.
+
+    Attributes:
+        received: the signal's number; 0 for none.
+    """
+
+    received = 0
+
+    def __enter__(self) -> "Signals":
+        known = [getattr(signal, name) for name in CODES if hasattr(signal, name)]
+        main = threading.current_thread() is threading.main_thread()  # the only one that may
+        self.before = {number: signal.signal(number, self._note) for number in known if main}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def stopped(self, number: int, saved: str) -> Stopped:
+        """The exception for a signal, once the state is saved."""
+        name = signal.Signals(number).name
+        return Stopped(f"stopped by {name}, {saved}; `train --resume` goes on", CODES[name])
+
+
+@contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Processes that start in here get none of them: a cluster signals every process of a job."""
+    if sys.platform == "win32":
+        yield
+        return
+    _end_children_at_exit()
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@cache
+def _end_children_at_exit() -> None:
+    """Since they wouldn't hear the SIGTERM that multiprocessing sends, and it waits for them."""
+
+    def end() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call it an error
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    atexit.register(end)

@@ -1,0 +1,221 @@
+"""All that a run changes as it goes: how it is built, saved, and restored."""
+
+import copy
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from ..components import build_optimizer, build_scheduler
+from ..errors import UserError
+from ..options import Config
+from . import distributed, sharded
+from .contract import Batch, Metrics, Task
+from .metrics import Average, merged
+
+
+@dataclass
+class State:
+    """All that a run changes as it goes."""
+
+    model: nn.Module  # whose weights are saved
+    net: nn.Module  # the same as the loop calls it: compiled, one of several processes
+    ema: nn.Module | None  # the mean of the weights, which is then evaluated and used
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler
+    scaler: GradScaler  # of fp16's gradients; does nothing for the others
+    metrics: Metrics  # of the epoch under way
+    loss: Average = field(default_factory=Average)  # of the epoch under way, up to the last line
+    recent: Average = field(default_factory=Average)  # since then
+    epoch: int = 0  # epochs done
+    batches: int = 0  # done of the epoch under way
+    samples: int = 0  # the same, by all processes together
+    step: int = 0  # optimizer steps done
+    best: float = math.nan  # the monitored figure of the best epoch
+    best_file: str = ""
+    stale: int = 0  # epochs since then
+    saved_step: int = -1  # of last.pt
+
+    @property
+    def evaluated(self) -> nn.Module:
+        return self.model if self.ema is None else self.ema
+
+
+def build(config: Config, task: Task, device: torch.device, batches: int) -> State:
+    """A new state; `batches` is how many an epoch has."""
+    rule = config.train
+    model = task.build_model().to(device)
+    if rule.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.distributed.sync_batchnorm and distributed.world() > 1:
+        if device.type != "cuda":
+            raise UserError("distributed.sync_batchnorm: needs GPUs; set it to false")
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    ema = copy.deepcopy(model).requires_grad_(False) if rule.ema else None
+    net = distributed.wrap(model, config.distributed, device)
+    if ema and net is model and distributed.world() > 1:
+        distributed.shard(ema, device)
+    if rule.compile:
+        net = torch.compile(net)  # type: ignore[assignment]
+    optimizer = build_optimizer(config.optimizer, model)
+    steps = math.ceil(batches / rule.accumulate) if config.scheduler.every == "step" else 1
+    scheduler = build_scheduler(config.scheduler, optimizer, rule.epochs * steps)
+    scaler = GradScaler(device.type, enabled=rule.precision == "fp16")
+    if rank := distributed.rank():  # the weights are the same everywhere, dropout is not
+        torch.manual_seed(config.run.seed + 2**32 * rank)
+    return State(model, net, ema, optimizer, scheduler, scaler, task.metrics())
+
+
+# --- from step to step, from epoch to epoch ---
+
+
+def skip(loader: Iterable[Batch], state: State) -> int:
+    """Put the loader to where the epoch stands; how many batches are still to be passed over."""
+    sampler: Any = getattr(loader, "sampler", None)
+    if sampler is not None:
+        sampler.epoch = state.epoch
+    if not hasattr(sampler, "start"):
+        return state.batches  # to be read again
+    sampler.start = state.samples
+    return 0
+
+
+def schedule(state: State, config: Config, valid: dict[str, float] | None = None) -> None:
+    """Move the learning rate on, after a step or (with the figures of `valid`) an epoch."""
+    if isinstance(state.scheduler, ReduceLROnPlateau):
+        if valid:
+            state.scheduler.step(monitored(config, valid))
+    elif config.scheduler.every == ("epoch" if valid else "step"):
+        try:
+            state.scheduler.step()
+        except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
+            raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
+
+
+def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
+    """Whether the epoch was the best so far; the next one begins."""
+    rule, value = config.checkpoint, monitored(config, valid)
+    state.epoch += 1
+    better = value > state.best if rule.mode == "max" else value < state.best
+    better = better or math.isnan(state.best)
+    state.stale = 0 if better else state.stale + 1
+    if better:
+        fields = {"model": config.model.name, "epoch": state.epoch, "step": state.step}
+        state.best = value
+        state.best_file = f"{rule.name.format(**fields, monitor=rule.monitor, value=value)}.pt"
+    state.batches = state.samples = 0
+    state.loss, state.recent, state.metrics = Average(), Average(), task.metrics()
+    return better
+
+
+def monitored(config: Config, valid: dict[str, float]) -> float:
+    """The figure that decides which epoch is best."""
+    name = config.checkpoint.monitor
+    if name not in valid:
+        raise UserError(f"checkpoint.monitor: no metric {name!r}; there are: {', '.join(valid)}")
+    return valid[name]
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the mean of the weights on (Polyak and Juditsky, 1992); buffers are copied."""
+    means, weights = list[Tensor](ema.parameters()), list[Tensor](model.parameters())
+    torch._foreach_lerp_(means, weights, 1 - decay)
+    for mean, buffer in zip(ema.buffers(), model.buffers(), strict=True):
+        mean.copy_(buffer)
+
+
+# --- into a checkpoint, and out of it ---
+
+
+def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
+    """What a checkpoint holds: tensors and plain values. All processes must call this."""
+    distributed.same_buffers(state.model)
+    metrics = merged(task.metrics, state.metrics) if hasattr(state.metrics, "state") else None
+    split = sharded.is_sharded(state.model)
+    weights = {
+        "model": state.model.state_dict(),
+        "ema": state.ema.state_dict() if state.ema else None,
+        "optimizer": state.optimizer.state_dict(),
+    }
+    return {
+        **(sharded.describe(state.model, state.ema, state.optimizer) if split else weights),
+        "scheduler": state.scheduler.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "epoch": state.epoch,
+        "step": state.step,
+        "best": {"value": state.best, "file": state.best_file, "stale": state.stale},
+        "under_way": {
+            "batches": state.batches,
+            "samples": state.samples,
+            "loss": merged(Average, state.loss).state(),
+            "recent": merged(Average, state.recent).state(),
+            "metrics": metrics.state() if metrics else None,
+        },
+        "rng": rng_state(),
+        "ranks": distributed.gather(rng_state()),
+        "config": config.model_dump(),
+        "info": task.info,
+    }
+
+
+def restore(state: State, saved: dict[str, Any], config: Config) -> None:
+    """Put a checkpoint's contents into a state built by the same config, or raise UserError."""
+    before = Config.model_validate(saved["config"])  # options that are newer get their defaults
+    for part in ("model", "optimizer", "scheduler"):
+        old, now = getattr(before, part), getattr(config, part)
+        if old.name != now.name or (part != "model" and old != now):  # whose states these are
+            was = old.model_dump()
+            raise UserError(f"{part}: the run to resume has {was}; start a new run to change it")
+    try:
+        if "shards" in saved:
+            sharded.load_shards(saved, state.model, state.ema, state.optimizer)
+        elif sharded.is_sharded(state.model):
+            sharded.load_whole(saved, state.model, state.ema, state.optimizer)
+        else:
+            state.model.load_state_dict(saved["model"])
+            state.optimizer.load_state_dict(saved["optimizer"])
+            if state.ema:
+                state.ema.load_state_dict(saved.get("ema") or saved["model"])
+        state.scheduler.load_state_dict(saved["scheduler"])
+        if state.scaler.is_enabled() and saved.get("scaler"):
+            state.scaler.load_state_dict(saved["scaler"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"the run to resume does not fit: {reason}") from error
+    state.epoch, state.step = saved["epoch"], saved["step"]
+    state.saved_step = state.step
+    state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
+    state.stale = saved["best"].get("stale", 0)
+    if under_way := saved.get("under_way"):
+        state.batches, state.samples = under_way["batches"], under_way["samples"]
+        if distributed.rank() == 0:
+            state.loss.merge([under_way["loss"]])
+            state.recent.merge([under_way["recent"]])
+            if under_way["metrics"] and hasattr(state.metrics, "merge"):
+                state.metrics.merge([under_way["metrics"]])
+    ranks = saved.get("ranks", [saved["rng"]])
+    if distributed.rank() < len(ranks):
+        set_rng_state(ranks[distributed.rank()])
+
+
+def rng_state() -> list[Any]:
+    """Of torch on the CPU and each GPU, then of Python's `random`."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all(), random.getstate()]
+
+
+def set_rng_state(saved: list[Any]) -> None:
+    """Put back what `rng_state` gave; versions before v0.4 saved torch's part alone."""
+    cpu, *cuda = (part for part in saved if isinstance(part, Tensor))
+    torch.set_rng_state(cpu)
+    for index, generator_state in enumerate(cuda[: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(generator_state, index)
+    for part in saved[1 + len(cuda) :]:
+        random.setstate(part)

@@ -1,0 +1,1 @@
+"""Models: any function in a file of this folder can be named as `model.name`."""

@@ -1,0 +1,51 @@
+"""Custom data augmentation: any function here can be named in `data.transforms`.
+
+A transform takes a sample, its target and a random generator, and returns both: what moves an
+image must move its target along, be it a mask or boxes (a class stays). Images are float32 tensors
+(channels, height, width) from 0 to 1. Draw all that is random from `rng`, or runs do not repeat.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def random_affine(
+    image: Tensor,
+    target: int,
+    rng: np.random.Generator,
+    degrees: float = 10.0,
+    translate: float = 0.1,
+    scale: float = 0.1,
+) -> tuple[Tensor, int]:
+    """Turn by up to `degrees`, move by a share of the side, zoom by a share of the size."""
+    turn, dx, dy, zoom = rng.uniform(-1, 1, size=4)
+    angle, factor = math.radians(turn * degrees), 1 + zoom * scale
+    cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
+    matrix = torch.tensor([[cos, -sin, 2 * dx * translate], [sin, cos, 2 * dy * translate]])
+    grid = F.affine_grid(matrix[None].float(), [1, *image.shape], align_corners=False)
+    return F.grid_sample(image[None], grid, align_corners=False)[0], target
+
+
+def random_flip(
+    image: Tensor, target: int, rng: np.random.Generator, p: float = 0.5
+) -> tuple[Tensor, int]:
+    """Mirror left and right with probability `p`; not for digits or text."""
+    return (image.flip(-1) if rng.random() < p else image), target
+
+
+def random_erase(
+    image: Tensor, target: int, rng: np.random.Generator, p: float = 0.5, size: float = 0.3
+) -> tuple[Tensor, int]:
+    """Blank a square of up to `size` of the side (DeVries and Taylor, 2017)."""
+    if rng.random() >= p:
+        return image, target
+    height, width = image.shape[1:]
+    side = max(1, round(rng.uniform(0, size) * min(height, width)))
+    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    image = image.clone()
+    image[:, top : top + side, left : left + side] = 0
+    return image, target

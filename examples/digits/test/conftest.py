@@ -1,0 +1,76 @@
+"""A tiny data set (is the left or the right half lit?), and a config to train on it in a moment.
+
+The tests count on 22 samples to train and 10 to validate.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from digits.config import ROOT, load
+from digits.options import Config
+
+# Settings to train with by name, beside those of all kinds of data; and what a run resumes with.
+COMPONENTS = [["loss.name=FocalLoss", "data.transforms.random_erase.p=1.0", "model.name=resnet"]]
+EXACT = ["data.cache=true"]
+PICTURES = {"confusion.png", "mistakes.png"}  # of a test
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 11, "valid": 5, "test": 4}.items():
+        for half, name in enumerate(["left", "right"]):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 60, size=(12, 12), dtype=np.uint8)
+                pixels[:, 6 * half : 6 * half + 6] += 150
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def settings(data_folder: Path, tmp_path: Path) -> list[str]:
+    """What to override of configs/train for a quick run below `tmp_path`."""
+    return [
+        f"data.folder={data_folder}",
+        "data.image_size=12",
+        "data.batch_size=8",
+        "model.args.width=4",
+        "train.epochs=2",
+        "run.device=cpu",
+        "run.name=a-run",
+        f"run.checkpoints={tmp_path / 'checkpoints'}",
+        f"run.images={tmp_path / 'images'}",
+    ]
+
+
+@pytest.fixture
+def config(settings: list[str]) -> Config:
+    return load(Config, (ROOT / "configs").glob("train.*"), settings)
+
+
+@pytest.fixture
+def inputs(data_folder: Path) -> dict[str, int]:
+    """What to give to `run`, and how many predictions that makes."""
+    samples = ROOT / "images" / "sample"
+    return {str(data_folder / "test/left/0.png"): 1, str(samples): len(list(samples.iterdir()))}
+
+
+def check(prediction: dict[str, Any]) -> None:
+    """A prediction is one of the classes, with its probabilities."""
+    assert Path(prediction["file"]).suffix == ".png"
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1)
+    assert prediction["prediction"] in ("left", "right")
+
+
+def plain_model(num_classes: int, **given: Any) -> nn.Module:
+    """The smallest model of this data, without chance and without batch norm."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, num_classes))

@@ -1,0 +1,79 @@
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from digits.engine import distributed
+from digits.engine.sampler import EpochSampler
+from digits.options import Config
+from digits.task import Task
+
+CPU = torch.device("cpu")
+
+
+def tensors(value: Any) -> list[torch.Tensor]:
+    """All that are in a sample or a batch."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
+    nested = [v for v in items if isinstance(v, torch.Tensor | tuple | list | dict)]
+    return [tensor for v in nested for tensor in tensors(v)]
+
+
+def same(one: Any, other: Any) -> bool:
+    pairs = zip(tensors(one), tensors(other), strict=True)
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+
+
+def loader(config: Config, epoch: int, workers: int = 0) -> DataLoader[Any]:
+    data = config.data.model_copy(update={"workers": workers})
+    loader = Task(config.model_copy(update={"data": data}), CPU).train_loader()
+    loader.sampler.epoch = epoch
+    return loader
+
+
+def test_every_sample_comes_once_an_epoch_in_another_order(config: Config) -> None:
+    orders = [list(loader(config, epoch).sampler) for epoch in (0, 1)]
+    for epoch, order in enumerate(orders):
+        assert sorted(order) == [(epoch, index) for index in range(22)]
+    assert [index for _, index in orders[0]] != [index for _, index in orders[1]]
+
+
+def test_batches_do_not_depend_on_workers_or_on_the_global_generator(config: Config) -> None:
+    before = torch.get_rng_state()
+    for one, other in zip(loader(config, 3), loader(config, 3, workers=2), strict=True):
+        assert same(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_augmentation_differs_from_epoch_to_epoch(config: Config) -> None:
+    dataset = loader(config, 0).dataset
+    assert any(not same(dataset[(0, index)], dataset[(1, index)]) for index in range(22))
+
+
+def test_evaluation_comes_in_order_and_without_augmentation(config: Config) -> None:
+    first, second = (list(Task(config, CPU).eval_loader("valid")) for _ in range(2))
+    assert [len(batch[0]) for batch in first] == [8, 2]
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("start", [0, 8, 13])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_share_what_is_left_of_an_epoch(
+    world: int, start: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [index for _, index in EpochSampler(22, seed=0, batch_size=4)]
+    monkeypatch.setattr(distributed, "world", lambda: world)
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        sampler = EpochSampler(22, seed=0, batch_size=4)
+        sampler.start = start
+        shares.append([index for _, index in sampler])
+    batches = {-(-len(share) // 4) for share in shares}
+    assert len(batches) == 1  # all take the same number of steps
+    had = {index for share in shares for index in share}
+    assert sum(map(len, shares)) == len(had)
+    assert had <= set(whole[start:])
+    assert len(whole) - start - len(had) < world  # fewer than can be shared

@@ -1,0 +1,184 @@
+import csv
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import COMPONENTS, EXACT, plain_model
+
+from digits import task
+from digits.cli import main
+from digits.config import load
+from digits.engine import checkpoint, loop
+from digits.engine.inference import load as load_model
+from digits.engine.loop import train
+from digits.engine.state import State
+from digits.errors import UserError
+from digits.options import Config
+
+
+def test_the_loss_goes_down_and_the_run_is_recorded(config: Config, tmp_path: Path) -> None:
+    config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 6})})
+    run = tmp_path / "run"
+    state = train(config, run)
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert {path.name for path in run.glob("*.pt")} == {"last.pt", state.best_file}
+    assert load(Config, [run / "config.yaml"]) == config
+    assert list((tmp_path / "images" / "loader").iterdir())
+
+
+def test_a_resumed_run_ends_as_one_that_never_stopped(settings: list[str], tmp_path: Path) -> None:
+    settings += ["scheduler.name=StepLR", "scheduler.args.step_size=2", "model.args.dropout=0.5"]
+    assert main(["train", *settings, "run.name=whole", "train.epochs=3"]) == 0
+    assert main(["train", *settings, "run.name=stopped", "train.epochs=1"]) == 0
+    runs = tmp_path / "checkpoints"
+    resume = ["train", "--checkpoints", str(runs), "--resume"]
+    assert main([*resume, "stopped", "train.epochs=2"]) == 0
+    assert main([*resume, "train.epochs=3"]) == 0
+    whole, stopped = (checkpoint.load(runs / name / "last.pt") for name in ("whole", "stopped"))
+    for key in ("model", "optimizer"):
+        torch.testing.assert_close(whole[key], stopped[key], rtol=0, atol=0)
+    assert torch.equal(whole["rng"][0], stopped["rng"][0])
+    assert all(whole[key] == stopped[key] for key in ("scheduler", "epoch", "step", "best"))
+    tables = [(runs / name / "metrics.csv").read_text().split() for name in ("whole", "stopped")]
+    for row, same in zip(*tables, strict=True):
+        assert row.rpartition(",")[0] == same.rpartition(",")[0]  # all but the seconds
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data.workers=2", "model.args.dropout=0.5", "train.ema=0.9", *EXACT],
+        ["train.accumulate=2", "optimizer.decay_all=false", "checkpoint.background=true"],
+        ["train.precision=fp16", "scheduler.name=OneCycleLR", "scheduler.args.max_lr=0.01"],
+        ["train.precision=bf16", "train.channels_last=true", "checkpoint.every_steps=1"],
+    ],
+)
+def test_a_run_stopped_within_an_epoch_ends_as_one_that_never_stopped(
+    overrides: list[str], settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings += ["data.batch_size=4", *overrides]
+    assert main(["train", *settings, "run.name=whole"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", terminated_at(2))
+        assert main(["train", *settings, "run.name=stopped"]) == 75
+    runs = tmp_path / "checkpoints"
+    assert 0 < checkpoint.load(runs / "stopped/last.pt")["under_way"]["batches"] < 6
+    assert main(["train", "--checkpoints", str(runs), "--resume"]) == 0
+    whole, stopped = (checkpoint.load(runs / name / "last.pt") for name in ("whole", "stopped"))
+    for key in ("model", "ema", "optimizer", "scaler"):
+        torch.testing.assert_close(whole[key], stopped[key], rtol=0, atol=0)
+    assert torch.equal(whole["rng"][0], stopped["rng"][0])
+    assert all(whole[key] == stopped[key] for key in ("scheduler", "epoch", "step", "best"))
+
+
+def terminated_at(step: int) -> Callable[..., float]:
+    """A training step that the system ends at the given one, as a cluster does."""
+
+    def train_step(state: State, *others: Any) -> float:
+        if state.step == step - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return one_step(state, *others)
+
+    one_step = loop.train_step
+    return train_step
+
+
+def test_accumulated_batches_step_as_one_large_batch_does(
+    settings: list[str], tmp_path: Path
+) -> None:
+    # 22 samples: the last group is incomplete, and its last batch too. Without batch norm.
+    settings += ["optimizer.name=SGD", "optimizer.lr=0.1", "train.epochs=1", "train.grad_clip=null"]
+    settings += ["data.transforms={}"]
+    weights = []
+    for size, count in (16, 1), (4, 4):
+        shape = [f"data.batch_size={size}", f"train.accumulate={count}", f"run.name={count}"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(task, "build_model", lambda *_, **given: plain_model(**given))
+            assert main(["train", *settings, *shape]) == 0
+        weights.append(checkpoint.load(tmp_path / "checkpoints" / str(count) / "last.pt"))
+    large, small = weights
+    assert large["step"] == small["step"] == 2
+    torch.testing.assert_close(large["model"], small["model"], rtol=0, atol=1e-6)
+
+
+def test_it_stops_when_no_epoch_is_better_any_more(settings: list[str], tmp_path: Path) -> None:
+    still = ["optimizer.lr=1e-30", "train.patience=2", "train.epochs=9"]
+    assert main(["train", *settings, *still]) == 0
+    assert checkpoint.load(tmp_path / "checkpoints/a-run/last.pt")["epoch"] == 3
+
+
+def test_the_mean_of_the_weights_is_what_is_tested(settings: list[str], tmp_path: Path) -> None:
+    assert main(["train", *settings, "train.ema=0.5", "train.epochs=1"]) == 0
+    path = tmp_path / "checkpoints/a-run/last.pt"
+    contents = checkpoint.load(path)
+    _, _, model = load_model(path)
+    means, weights = contents["ema"], contents["model"]
+    assert any(not torch.equal(means[name], weights[name]) for name in weights)
+    torch.testing.assert_close(dict(model.state_dict()), means, rtol=0, atol=0)
+
+
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *settings]) == 0
+    run = tmp_path / "checkpoints" / "a-run"
+    whole = (run / "last.pt").read_bytes()
+    (run / "last.pt").write_bytes(whole[: len(whole) // 2])
+    resume = ["train", "--checkpoints", str(run.parent), "--resume", "train.epochs=2"]
+    assert main(resume) == 0
+    assert "using the state before it" in capsys.readouterr().err
+    again = checkpoint.load(run / "last.pt")
+    before = tmp_path / "before.pt"
+    before.write_bytes(whole)
+    torch.testing.assert_close(again["model"], checkpoint.load(before)["model"], rtol=0, atol=0)
+
+
+def test_a_better_epoch_replaces_the_best_checkpoint_of_the_same_name(
+    settings: list[str], tmp_path: Path
+) -> None:
+    settings += ["checkpoint.name=best", "checkpoint.monitor=loss", "checkpoint.mode=min"]
+    assert main(["train", *settings, "checkpoint.every_steps=1"]) == 0
+    run = tmp_path / "checkpoints" / "a-run"
+    best, last = (checkpoint.load(run / f"{name}.pt") for name in ("best", "last"))
+    assert best["epoch"] == last["epoch"] == 2
+    assert last["best"]["file"] == "best.pt"
+
+
+def test_one_batch_is_overfitted(settings: list[str], tmp_path: Path) -> None:
+    few = ["train.overfit_batches=1", "train.epochs=40", "optimizer.lr=0.01", "data.transforms={}"]
+    assert main(["train", *settings, *few]) == 0
+    table = (tmp_path / "checkpoints/a-run/metrics.csv").read_text()
+    rows = list(csv.DictReader(table.splitlines()))
+    assert float(rows[-1]["valid_loss"]) < float(rows[0]["valid_loss"]) / 2
+
+
+def test_a_smoke_test_leaves_nothing(settings: list[str], tmp_path: Path) -> None:
+    assert main(["train", *settings, "--smoke"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer.name=SGD", "scheduler.name=StepLR", "scheduler.args.step_size=1"],
+        ["optimizer.name=Lion", "optimizer.lr=0.0003", "train.grad_clip=null"],
+        ["scheduler.name=ReduceLROnPlateau", "checkpoint.monitor=loss"],
+        *COMPONENTS,
+    ],
+)
+def test_components_of_torch_and_our_own_train_by_name(
+    overrides: list[str], settings: list[str], tmp_path: Path
+) -> None:
+    assert main(["train", *settings, *overrides]) == 0
+    assert checkpoint.find("a-run", tmp_path / "checkpoints").is_file()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(config: Config, tmp_path: Path) -> None:
+    optimizer = config.optimizer.model_copy(update={"lr": 1e30})
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+, learning rate"):
+        train(config.model_copy(update={"optimizer": optimizer}), tmp_path / "run")
