@@ -1,19 +1,18 @@
-"""The command `export`."""
+"""The commands `export` and `run-exported`."""
 
 import argparse
+import json
 import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from ..config import dump, locate
-from ..config import load as load_config
 from ..errors import UserError
-from ..options import Config
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write a trained model as ONNX and as a torch.export program, each tried against it."""
+    """Write a trained model as ONNX and as a torch.export program, each compared with it."""
     from ..engine import checkpoint
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
@@ -21,61 +20,71 @@ def export(args: argparse.Namespace) -> None:
     folder = locate(args.to or Path("exports", run.name), inside=not args.to)
     if folder.exists():
         raise UserError(f"{folder}: is there already; remove it, or name another by --to")
-    there = next(parent for parent in folder.absolute().parents if parent.exists())
-    with tempfile.TemporaryDirectory(dir=there, prefix=".exporting-") as aside:
-        whole = Path(aside, "export")
-        whole.mkdir()
-        lines = fill(whole, path, run, [args.only] if args.only else ["onnx", "pt2"])
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        whole.rename(folder)
-    print(f"{folder}, and how far its files are from the model:", *lines, sep="\n  ")
+    folder.mkdir(parents=True)
+    try:
+        tried = fill(folder, path, run, [args.only] if args.only else ["onnx", "pt2"])
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    print(f"{folder}:", *tried, sep="\n  ")
 
 
 def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
-    """Write all that an export holds; returns a line for each trial."""
+    """Write all that an export holds, `export.json` last; returns what was tried, in lines."""
     from importlib.metadata import version
 
-    import torch
+    try:
+        from safetensors.torch import save_model
+    except ImportError as error:
+        raise UserError(f"{error}; install it: pip install -e '.[export]'") from error
 
-    from .. import card
-    from .. import task as yours
-    from ..data.splits import SPLITS
+    from ..card import card
     from ..engine import checkpoint, inference, loop
     from ..engine.device import pick_device
-    from ..exported import About, package, write
+    from ..exported import About, write
 
-    tensors = package("safetensors.torch")
-    contents = checkpoint.load(path)
     config, task, model = inference.load(path)
-    device, precision = pick_device(config.run.device), config.train.precision
-    figures: card.Figures = {}
-    for split in SPLITS[1:]:
-        try:
+    device, figures = pick_device(config.run.device), list[str]()
+    data = locate(config.data.folder, inside=True)
+    for split in ("valid", "test"):
+        if (data / split).is_dir():
             loader = task.eval_loader(split)
-            figures[split] = loop.evaluate(model, task, loader, device, precision)
-        except UserError as error:
-            figures[split] = str(error)
-    cpu = torch.device("cpu")
-    task, model = yours.Task(config, cpu, contents["info"]), model.to(cpu).eval()
-    batch = next(iter(task.eval_loader("valid")))
+            found = loop.evaluate(model, task, loader, device, config.train.precision)
+            line = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+            figures.append(f"{split}: {line}")
+    _, task, model = inference.load(path, ["run.device=cpu"])
+    inputs, tried = write(folder, task, model, next(iter(task.eval_loader("valid"))), formats)
+    save_model(model, str(folder / "model.safetensors"))
+    files = (each for each in data.glob("train/**/*") if each.is_file())
+    suffixes = Counter(each.suffix.lower() for each in files)
     about = About(
         model=config.model.name,
-        checkpoint=path.name,
-        epoch=contents["epoch"],
-        step=contents["step"],
-        suffix=card.usual_suffix(locate(config.data.folder, inside=True) / "train"),
-        info=contents["info"],
+        suffix=max(suffixes, key=suffixes.__getitem__, default=""),
+        inputs=inputs,
+        info=task.info,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime")},
-        **write(folder, task, model, batch, formats),
     )
-    tensors.save_model(model, str(folder / "model.safetensors"))
-    asked = load_config(Config, [], [], contents["config"])
-    (folder / "config.yaml").write_text(dump(asked, "yaml"), encoding="utf-8")
-    (folder / "export.json").write_text(about.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    text = card.card(about, asked, run, figures)
-    (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    text = card(config, run, checkpoint.load(path)["epoch"], [*figures, *tried])
+    texts = {"MODEL_CARD.md": text, "config.yaml": dump(config, "yaml")}
+    texts["export.json"] = about.model_dump_json(indent=2) + "\n"
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     shutil.copymode(folder / "export.json", folder / "model.safetensors")  # for more than its owner
-    return [f"{file} for {sizes}: {said}" for file, sizes, said in card.trials(about)]
+    return tried
+
+
+def run_exported(args: argparse.Namespace) -> None:
+    """Predict as `run` does, with an exported model and without its checkpoint."""
+    from ..exported import load
+
+    _, task, model = load(locate(args.folder), args.pt2)
+    predictions = []
+    for prediction in task.predict(model, args.inputs):
+        predictions.append(prediction)
+        if not args.json:
+            print(task.sentence(prediction), flush=True)
+    if args.json:
+        print(json.dumps(predictions, ensure_ascii=False, indent=2))
 
 
 def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -85,3 +94,8 @@ def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--checkpoints", type=locate, default=runs, help="the folder of runs")
     sub.add_argument("--to", metavar="FOLDER", help="a new one (exports/RUN)")
     sub.add_argument("--only", choices=["onnx", "pt2"], help="this format alone")
+    folder = {"metavar": "FOLDER", "help": "what `export` wrote"}
+    sub = add(run_exported, folder=folder, inputs={"nargs": "+", "metavar": "INPUT"})
+    pt2 = "take model.pt2, not model.onnx; loading one can run code that is in it"
+    sub.add_argument("--pt2", action="store_true", help=pt2)
+    sub.add_argument("--json", action="store_true", help="print for programs")
