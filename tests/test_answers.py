@@ -68,6 +68,8 @@ REFUSED = [
     ("config_format", "toml", "yaml"),
     ("components", "drawer", "folder"),
     ("tracker", "paper", "tensorboard"),
+    ("extras", "toys", "sweep"),
+    ("ci", "pigeons", "github"),
 ]
 BY_COMMAND = [REFUSED[2], REFUSED[13], REFUSED[26], REFUSED[37], REFUSED[43]]
 

@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 import warnings
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,8 @@ def observe(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
     hook = model.register_forward_pre_hook(lambda _, *call: calls.append(call), with_kwargs=True)
     with hook:
         task.forward(model, batch)
-    args, named = calls[0]
-    if len(calls) > 1 or named or not all(isinstance(each, Tensor) for each in args):
+    args, named = calls[0] if calls else ((), {})
+    if len(calls) != 1 or named or not all(isinstance(each, Tensor) for each in args):
         raise UserError("to export a model, task.forward has to call it once, as model(tensor, …)")
     return dict(zip(inspect.signature(model.forward).parameters, args, strict=False))
 
@@ -180,38 +180,46 @@ class Exported(nn.Module):
         super().__init__()
         self.file = path.name
         try:
-            if path.suffix == ".onnx":
-                runtime = importlib.import_module("onnxruntime")
-                options = runtime.SessionOptions()
-                options.log_severity_level = 4  # what it would print is raised as well
-                providers = ["CPUExecutionProvider"]
-                self.program = runtime.InferenceSession(path, options, providers=providers)
-            else:  # guards would refuse sizes that it can take; what it makes of such was compared
-                self.program = torch.export.load(path).module(check_guards=False)
+            self.call = (open_onnx if path.suffix == ".onnx" else open_pt2)(path)
         except Exception as error:  # of half a dozen kinds
             raise UserError(f"{path}: not loaded: {_reason(error)}") from error
 
     @torch.no_grad()
     def forward(self, *tensors: Tensor) -> Any:
         try:
-            if isinstance(self.program, nn.Module):
-                outputs = self.program(*tensors)
-            else:
-                names = [each.name for each in self.program.get_inputs()]
-                arrays = [tensor.numpy() for tensor in tensors]
-                found = self.program.run(None, dict(zip(names, arrays, strict=True)))
-                outputs = tuple(map(torch.from_numpy, found))
+            outputs = self.call(*tensors)
         except Exception as error:  # a size that the trace has fixed, as a rule
             refused = f"{self.file}: refuses inputs {sizes_of(tensors)}"
             raise UserError(f"{refused}: {_reason(error)}") from error
         return outputs[0] if len(outputs) == 1 else outputs
 
 
+def open_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
+    """A session of ONNX Runtime. Such a file holds no code."""
+    runtime = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what it would print is raised as well
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+
+    def call(*tensors: Tensor) -> tuple[Tensor, ...]:
+        arrays = [tensor.numpy() for tensor in tensors]
+        outputs = session.run(None, dict(zip(names, arrays, strict=True)))
+        return tuple(map(torch.from_numpy, outputs))
+
+    return call
+
+
+def open_pt2(path: Path) -> Callable[..., tuple[Tensor, ...]]:
+    """A torch.export program. torch may unpickle parts of it, which can run code."""
+    # Guards would refuse sizes that it can take; what it makes of such was compared.
+    return torch.export.load(path).module(check_guards=False).__call__
+
+
 def load(folder: Path, pt2: bool = False, images: str = "") -> tuple[About, Task, nn.Module]:
     """What is known of an exported model, its task, and the model.
 
-    `pt2` takes model.pt2, of which torch may unpickle parts, which can run code; `images` is the
-    folder for pictures, if not that of the config. UserError if a part is damaged.
+    `images` is the folder for pictures, if not that of the config. UserError if a part is damaged.
     """
     path = folder / "export.json"
     try:
