@@ -83,7 +83,7 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
     assert not done.stderr
     folder = "exports/a-run"
     card = (project / folder / "MODEL_CARD.md").read_text()
-    assert all(part in card for part in ("- valid: loss 0", "- test: loss 0", "- model.pt2 for inputs", "learning_rate"))
+    assert all(part in card for part in ("- valid: loss ", "- test: loss ", "- model.pt2 for inputs", "  lr: "))
     shutil.rmtree(project / "checkpoints")
     shutil.rmtree(project / "data")
     found = in_project(project, "-c", WITHOUT, folder, "images/sample", "--json")
@@ -108,7 +108,7 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(
     model = ["model.name=odd", f"model.args={{way: {way}}}", "run.name=odd"]
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *QUICK, *model)
     done = in_project(project, "-m", "my_project", "export", ok=False)
-    first, last = done.stderr.splitlines()
+    *_, first, last = done.stderr.splitlines()  # torch may show the graph before
     assert (done.returncode, problem in first) == (2, True), first
     assert last == "error: nothing is exported; see docs/export.md"
     assert list((project / "exports").iterdir()) == []

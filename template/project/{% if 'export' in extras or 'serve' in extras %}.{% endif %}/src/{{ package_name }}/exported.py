@@ -164,7 +164,8 @@ def sizes_of(tensors: Sequence[Tensor]) -> str:
 
 def _reason(error: Exception) -> str:
     """What a page of text comes down to."""
-    return str(error.__cause__ or error).strip().partition("\n")[0]
+    text = str(error if isinstance(error, UserError) else error.__cause__ or error)
+    return " ".join(line.strip() for line in text.strip().splitlines()[:2])
 
 
 # --- reading ---

@@ -25,7 +25,7 @@ class Tokens(nn.Module):
         """Numbers (N, 2, A) and categories (N, B) to tokens (N, A + B + 1, width)."""
         values, missing = numbers[:, 0, :, None], numbers[:, 1, :, None]
         of_numbers = values * self.scale + missing * self.missing + self.bias
-        last = self.last.expand(len(numbers), -1, -1)
+        last = self.last.expand(numbers.shape[0], -1, -1)
         return torch.cat([of_numbers, self.categories(categories), last], dim=1)
 
 

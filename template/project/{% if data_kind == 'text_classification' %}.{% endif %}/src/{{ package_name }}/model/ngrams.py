@@ -37,7 +37,7 @@ class Embedding(nn.Module):
         weights = F.dropout(counts, self.dropout, self.training)
         if whole:
             shares = weights.flatten(1) / counts.sum(dim=(1, 2))[:, None]
-            return self.vectors(places.view(len(ids), -1), per_sample_weights=shares)
+            return self.vectors(places.view(ids.shape[0], -1), per_sample_weights=shares)
         vectors = self.vectors(places, per_sample_weights=weights.view_as(places))
         return vectors.view(*ids.shape, -1)
 
