@@ -73,7 +73,7 @@ def test_the_service_answers_and_refuses(trained: Any, tmp_path: Path) -> None:
         assert answer.status_code == 200
         prediction = answer.json()["predictions"][0]  # one for each line
         assert prediction["values"] == json.loads(said.stdout)[0] | {"file": "danish.txt"}
-        assert prediction["sentence"].startswith("danish.txt: ")
+        assert prediction["sentence"].startswith("danish.txt:1: ")
 
         answer = client.post("/predict", files={"file": ("bad.txt", b"\xff\xfe\x00")})
         assert answer.status_code == 422

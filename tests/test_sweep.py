@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,9 +40,9 @@ def start(project: Path, *arguments: str, log: str = "log.txt") -> subprocess.Po
         return subprocess.Popen(command(*arguments), cwd=project, env=env, stdout=file, stderr=file)
 
 
-def until(happened: Callable[[], object], seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
+def until(happened: Callable[..., object], *arguments: Any) -> None:
+    end = time.monotonic() + 240
+    while not happened(*arguments):
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.02)
 
@@ -62,7 +63,7 @@ def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) ->
     in_project(project, *command(*sweep, "--study=whole")[1:])
     for number, sign in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGINT)):
         process = start(project, *sweep, "--study=broken")
-        until(lambda run=broken / f"trial-00{number}": epochs(run) > 2)
+        until(lambda run: epochs(run) > 2, broken / f"trial-00{number}")
         process.send_signal(sign)
         assert process.wait() == {signal.SIGTERM: 75, signal.SIGKILL: -9, signal.SIGINT: 130}[sign]
     in_project(project, *command(*sweep, "--study=broken")[1:])
@@ -73,7 +74,7 @@ def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) ->
         torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)
 
 
-def spaced(project: Path, **sections: dict[str, object]) -> str:
+def spaced(project: Path, **sections: Any) -> str:
     """The option that names a space of these sections."""
     path = project / f"space-{abs(hash(str(sections)))}.json"
     path.write_text(json.dumps(sections))
