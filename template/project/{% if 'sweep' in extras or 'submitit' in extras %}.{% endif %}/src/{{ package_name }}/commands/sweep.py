@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, ValidationError
 
 from ..cli import default_config, files_and_overrides
-from ..config import Section, Text, load, locate, parsed, read
+from ..config import ROOT, Section, Text, load, locate, parsed, read
 from ..errors import Stopped, UserError
 from ..options import Config, rule
 
@@ -227,7 +227,9 @@ def train(made: Plan, trials: Any, trial: Any) -> None:
         if trials.report(trial) and epoch < config.train.epochs:
             raise Pruned
 
-    names = {"name": run.name, "images": str((run / "images").resolve())}
+    images = (run / "images").resolve()  # as a config has it: from the project
+    images = images.relative_to(ROOT) if images.is_relative_to(ROOT) else images
+    names = {"name": run.name, "images": images.as_posix()}
     own = [f"run.{key}={json.dumps(value)}" for key, value in names.items()]
     config = load(Config, [], [*made.settings(trial.options), *own], made.config.model_dump())
     loop.train(config, run, contents, on_epoch=on_epoch)
