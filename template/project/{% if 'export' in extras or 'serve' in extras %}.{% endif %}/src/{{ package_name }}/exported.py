@@ -81,7 +81,7 @@ def write(
         raise UserError(f"{_reason(error)}\nnothing is exported; see docs/export.md") from error
     finally:
         logging.disable(logging.NOTSET)
-    return {name: str(each.dtype) for name, each in inputs.items()}, tried
+    return {name: str(each.dtype).removeprefix("torch.") for name, each in inputs.items()}, tried
 
 
 def observe(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
