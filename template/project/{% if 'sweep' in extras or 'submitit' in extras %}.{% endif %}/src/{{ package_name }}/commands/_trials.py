@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..config import locate
+from ..engine.checkpoint import write_whole
 from ..errors import UserError
 from .sweep import Plan, Range
 
@@ -72,8 +73,9 @@ class Grid(Trials):
 
     def all(self) -> list[Trial]:
         """Those that are done, by number."""
-        files = sorted(self.plan.folder.glob("trial-*.json"))
-        return [Trial(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+        files = self.plan.folder.glob("trial-*.json")
+        trials = [Trial(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+        return sorted(trials, key=lambda trial: trial.number)
 
     def claim(self) -> Trial | None:
         """A trial to work on; None if all are done, or others'."""
@@ -91,9 +93,8 @@ class Grid(Trials):
         """It is in that state from now on."""
         with self.alone():
             trial.state = state
-            partial = self.path(trial.number, ".partial")
-            partial.write_text(json.dumps(asdict(trial), ensure_ascii=False), encoding="utf-8")
-            partial.replace(self.path(trial.number, ".json"))
+            text = json.dumps(asdict(trial), ensure_ascii=False)
+            write_whole(self.path(trial.number, ".json"), text)
             self.leave()
             self.path(trial.number, ".lock").unlink()
 
@@ -123,7 +124,7 @@ class Study(Trials):
                     study_name=rule.name,
                     storage=storage,
                     pruner=pruner,
-                    direction="maximize" if plan.best is max else "minimize",
+                    direction="maximize" if plan.config.checkpoint.mode == "max" else "minimize",
                     load_if_exists=True,
                 )
             except Exception as error:  # each database has its own

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -58,10 +58,10 @@ class Plan:
     fixed: dict[str, Any]
     tried: dict[str, Any]
 
-    @property
-    def best(self) -> Any:
-        """Which of several figures is the best: max or min."""
-        return max if self.config.checkpoint.mode == "max" else min
+    def best(self, figures: Iterable[float]) -> float:
+        """The best of them; NaN if none is a number."""
+        pick = max if self.config.checkpoint.mode == "max" else min
+        return pick(filter(math.isfinite, figures), default=math.nan)
 
     def settings(self, chosen: dict[str, Any]) -> list[str]:
         """The overrides that a trial trains with; names first, since they reset `args`."""
@@ -199,11 +199,11 @@ def work(made: Plan, trials: Any) -> None:
             saved = str(stopped).partition(";")[0]
             raise Stopped(f"{saved}; the same command goes on with it", stopped.code) from None
         except (UserError, RuntimeError) as error:  # the latter is torch's, for want of memory, say
-            state, failed = "fail", failed + 1
+            state = "fail"
             print(f"trial {trial.number}: {error}", flush=True)
         trials.finish(trial, state)
         print(f"trial {trial.number}: {state}", flush=True)
-        failed = failed if state == "fail" else 0
+        failed = failed + 1 if state == "fail" else 0
         if failed == 3:
             raise UserError("three trials in a row failed, so others would; their errors are above")
 
@@ -215,12 +215,13 @@ def train(made: Plan, trials: Any, trial: Any) -> None:
     run, column = trials.path(trial.number), f"valid_{made.config.checkpoint.monitor}"
     try:
         contents = checkpoint.newest(run)
+    except UserError:  # nothing to go on with
+        shutil.rmtree(run, ignore_errors=True)
+        contents = None
+    if contents and contents["epoch"]:
         with open(run / "metrics.csv", newline="") as file:
             rows = list(csv.DictReader(file))[: contents["epoch"]]
         trial.figures = [float(row[column]) for row in rows]
-    except (UserError, OSError):  # nothing to go on with
-        shutil.rmtree(run, ignore_errors=True)
-        contents = None
 
     def on_epoch(epoch: int, figures: dict[str, float]) -> None:
         trial.figures.append(float(f"{figures[column]:.8g}"))  # as metrics.csv has it
@@ -233,6 +234,8 @@ def train(made: Plan, trials: Any, trial: Any) -> None:
     own = [f"run.{key}={json.dumps(value)}" for key, value in names.items()]
     config = load(Config, [], [*made.settings(trial.options), *own], made.config.model_dump())
     loop.train(config, run, contents, on_epoch=on_epoch)
+    if math.isnan(made.best(trial.figures)):
+        raise UserError(f"{column} was not a finite number after any epoch")
 
 
 # --- what came of it ---
@@ -242,7 +245,7 @@ def results(made: Plan, trials: list[Any]) -> None:
     """Print the trials, and write them as a table and a picture; then the best one."""
     monitor, names = made.config.checkpoint.monitor, list(made.tried)
     head = ["trial", monitor, "epochs", "state", *names]
-    best = {t.number: made.best(t.figures, default=math.nan) for t in trials}
+    best = {t.number: made.best(t.figures) for t in trials}
     rows = [
         [t.number, best[t.number], len(t.figures), t.state, *(t.options.get(n) for n in names)]
         for t in trials
@@ -258,11 +261,12 @@ def results(made: Plan, trials: list[Any]) -> None:
     if not complete:
         print("no trial is complete")
         return
-    winner = made.best(complete, key=lambda trial: best[trial.number])
+    figure = made.best(best[trial.number] for trial in complete)
+    winner = next(trial for trial in complete if best[trial.number] == figure)
     draw(made, [trial for trial in trials if trial.figures], best, winner)
     command = ["python", "-m", __package__.partition(".")[0], "train", *made.command]
     print(made.folder / "results.png")
-    print(f"best: trial {winner.number}, {monitor} {best[winner.number]:.4f}; to train so:")
+    print(f"best: trial {winner.number}, {monitor} {figure:.4f}; to train so:")
     print(f"  {shlex.join([*command, *made.settings(winner.options)])}")
 
 
