@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,18 @@ def run(args: argparse.Namespace) -> None:
     from .engine.inference import predict
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
-    predictions = []
-    for prediction, sentence in predict(path, args.inputs):
-        predictions.append(prediction)
-        if not args.json:
+    say(predict(path, args.inputs), args.json)
+
+
+def say(predictions: Iterable[tuple[Any, str]], as_json: bool) -> None:
+    """Print the sentence of each prediction at once, or all predictions for programs."""
+    found = []
+    for prediction, sentence in predictions:
+        found.append(prediction)
+        if not as_json:
             print(sentence, flush=True)
-    if args.json:
-        print(json.dumps(predictions, ensure_ascii=False, indent=2))
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
 
 
 def config(args: argparse.Namespace) -> None:

@@ -94,6 +94,13 @@ class Writer:
                     shutil.rmtree(folder)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file: a process that is killed meanwhile leaves the one that was there."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
 def _link(file: Path, name: Path) -> None:
     """Another name for a file that is never changed, only replaced; a copy where there are none."""
     partial = name.with_name(f"{name.name}.partial")

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ..config import ROOT
+from .checkpoint import write_whole
 
 FILE = "provenance.json"
 
@@ -38,13 +39,24 @@ def record(run: Path, device: torch.device) -> None:
         "packages": dict(sorted({each.name: each.version for each in distributions()}.items())),
     }
     text = json.dumps([*entries, entry], indent=2, ensure_ascii=False)
-    (run / FILE).write_text(text + "\n", encoding="utf-8")
+    write_whole(run / FILE, text + "\n")
 
 
 def read(run: Path) -> list[dict[str, Any]]:
     """The entries of a run, the newest last; none if it was made before there were any."""
     path = run / FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def newest(run: Path) -> dict[str, Any]:
+    """The entry of the newest start, empty if there is none."""
+    return (read(run) or [{}])[-1]
+
+
+def changes(run: Path) -> str | None:
+    """The newest start's difference from its commit, if any, as `git diff` prints it."""
+    name = newest(run).get("diff")
+    return (run / name).read_text(encoding="utf-8") if name else None
 
 
 def _git(*arguments: str) -> str | None:

@@ -53,8 +53,7 @@ class Session:
     def __enter__(self) -> "Session":
         if distributed.rank() == 0:
             self.run.mkdir(parents=True, exist_ok=True)
-            text = dump(self.config, "yaml")
-            (self.run / "config.yaml").write_text(text, encoding="utf-8")
+            checkpoint.write_whole(self.run / "config.yaml", dump(self.config, "yaml"))
             provenance.record(self.run, self.device)
         self.stack = ExitStack()
         self.stack.enter_context(self.signals)

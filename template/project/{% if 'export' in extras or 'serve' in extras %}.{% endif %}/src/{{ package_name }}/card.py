@@ -49,7 +49,7 @@ def card(config: Config, run: Path, epoch: int, figures: Sequence[str]) -> str:
     """The text, in Markdown; `figures` are lines."""
     table, problems = check_folder(locate(config.data.folder, inside=True))
     origin = "not recorded"
-    for start in provenance.read(run)[-1:]:
+    if start := provenance.newest(run):
         code = f"{start['commit'] or 'no commit'}{', changed' if start['diff'] else ''}"
         machine = f"torch {start['packages'].get('torch')}, {start['device']}"
         origin = f"Code: {code}; Python {start['python']}, {machine}; {start['platform']}"

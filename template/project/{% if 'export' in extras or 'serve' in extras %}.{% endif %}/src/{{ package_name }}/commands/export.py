@@ -1,12 +1,12 @@
 """The commands `export` and `run-exported`."""
 
 import argparse
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from ..cli import say
 from ..config import dump, locate
 from ..errors import UserError
 
@@ -78,13 +78,7 @@ def run_exported(args: argparse.Namespace) -> None:
     from ..exported import load
 
     _, task, model = load(locate(args.folder), args.pt2)
-    predictions = []
-    for prediction in task.predict(model, args.inputs):
-        predictions.append(prediction)
-        if not args.json:
-            print(task.sentence(prediction), flush=True)
-    if args.json:
-        print(json.dumps(predictions, ensure_ascii=False, indent=2))
+    say(((each, task.sentence(each)) for each in task.predict(model, args.inputs)), args.json)
 
 
 def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
