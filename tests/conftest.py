@@ -14,9 +14,12 @@ from typing import Any
 import copier
 import plumbum
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NEXT = "v9999.0.0"
+QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text())
+EXTRAS = " ".join(QUESTIONS["extras"]["choices"].values())  # all of them, as `copy` and `update` below take them
 
 Render = Callable[..., Path]
 

@@ -25,13 +25,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
-from conftest import NEXT, ROOT, Render, copy, git, save
+from conftest import EXTRAS, NEXT, ROOT, Render, copy, git, save
 
 TEMPLATE = ROOT / "template" / "project"
-EVERYTHING = {
-    "extras": "sweep submitit export serve docker devcontainer docs_site weekly",
-    "tracker": "tensorboard",
-}
+EVERYTHING = {"extras": EXTRAS, "tracker": "tensorboard"}
 KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if path.name != "image_classification")
 
 PROGRAMS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Render, in_project
+from conftest import Render, git, in_project, save
 
 QUICK = ["train.epochs=1", "train.limit_batches=2"]
 # Of texts that grow, of several outputs, of several inputs; each project's own test exports its default model.
@@ -75,6 +75,7 @@ def values(text: str) -> tuple[list[float], str]:
 def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind=kind), project)
+    save(project)
     model = [f"model.name={MODELS[kind]}", "model.args={}", "loss.args={}", "run.name=a-run"]
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *QUICK, *model)
     said = in_project(project, "-m", "my_project", "run", "images/sample", "--json")
@@ -84,6 +85,7 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
     folder = "exports/a-run"
     card = (project / folder / "MODEL_CARD.md").read_text()
     assert all(part in card for part in ("- valid: loss ", "- test: loss ", "- model.pt2 for inputs", "  lr: "))
+    assert git("status", "--porcelain", cwd=project) == ""
     shutil.rmtree(project / "checkpoints")
     shutil.rmtree(project / "data")
     found = in_project(project, "-c", WITHOUT, folder, "images/sample", "--json")

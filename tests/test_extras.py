@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from conftest import ROOT, Render, git, run, save, tree
+from conftest import EXTRAS, ROOT, Render, git, run, save, tree
 from test_configs import KINDS
-from test_format import ALL
 
 PYTHON = Path(sys.executable)
 WORDS = {  # what an extra brings is called; each word stands in a project that has it, and in no other
@@ -179,7 +178,7 @@ def image(with_docker: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
     return build(with_docker, tmp_path_factory.mktemp("image"))
 
 
-@pytest.mark.parametrize("extras", ["docker", ALL])
+@pytest.mark.parametrize("extras", ["docker", EXTRAS])
 def test_hadolint_has_nothing_to_say(render: Render, extras: str) -> None:
     done = run(PYTHON.with_name("hadolint"), "Dockerfile", cwd=render(extras=extras), ok=False)
     assert done.returncode == 0, done.stdout
@@ -223,7 +222,7 @@ def container(image: Image, *command: str, ok: bool = True) -> subprocess.Comple
 def test_torch_and_nothing_else_comes_from_the_index_that_was_named(
     render: Render, tmp_path: Path, index: str, expected: list[str]
 ) -> None:
-    project = render(extras=ALL)
+    project = render(extras=EXTRAS)
     [install] = [rest for name, rest in instructions(project) if "pip install" in rest]
     (tmp_path / "pip").write_text('#!/bin/sh\necho "$@" >> pips\n')
     (tmp_path / "pip").chmod(0o755)
@@ -373,7 +372,7 @@ SITES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "answers",
-    [*SITES, {"components": "folder", "extras": "docs_site"}, {"extras": ALL, "ci": "gitlab", "tracker": "mlflow"}],
+    [*SITES, {"components": "folder", "extras": "docs_site"}, {"extras": EXTRAS, "ci": "gitlab", "tracker": "mlflow"}],
     ids=lambda answers: "-".join(value[:20] for value in answers.values()),
 )
 def test_the_site_is_built_without_warnings(render: Render, tmp_path: Path, answers: dict[str, str]) -> None:

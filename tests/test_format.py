@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Render, in_project, run, tree
+from conftest import EXTRAS, Render, in_project, run, tree
 from test_configs import KINDS
 
-ALL = "sweep submitit export serve docker devcontainer docs_site weekly"
 ANSWERS = {
     "package_name": ["my_project", "ab", "z" * 30],
     "project_name": ["My project", "숫자 🙂"],
@@ -21,7 +20,7 @@ ANSWERS = {
     "config_format": ["yaml", "json", "ini", "py"],
     "components": ["file", "folder"],
     "tracker": ["none", "tensorboard", "mlflow", "wandb", "trackio"],
-    "extras": ["", "sweep", "submitit docker", "export docs_site", ALL],
+    "extras": ["", "sweep", "submitit docker", "export docs_site", EXTRAS],
     "ci": ["github", "gitlab", "none"],
 }
 

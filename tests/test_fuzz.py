@@ -17,7 +17,7 @@ from conftest import NEXT, copy, git, save, tree, unmerged, update
 
 pytestmark = pytest.mark.slow
 
-FIRST, COUNT = int(os.environ.get("SEED", 0)), int(os.environ.get("N", 20))
+FIRST, COUNT = int(os.environ.get("SEED", 0)), int(os.environ.get("N", 40))
 ANSWERS = {
     "package_name": ["my_project", "net"],
     "components": ["file", "folder"],

@@ -164,6 +164,34 @@ def test_a_tracker_holds_each_epoch_once_after_a_kill_and_the_test_too(tracked: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["none"])
+def test_each_start_of_a_run_is_recorded_with_its_code_whatever_the_tracker(tracked: Path) -> None:
+    def record() -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = json.loads((tracked / "checkpoints" / "a" / "provenance.json").read_text())
+        return entries
+
+    program = ["-m", "my_project", "train"]
+    first = git("rev-parse", "HEAD", cwd=tracked)
+    command(tracked, *program, *TINY, "train.epochs=1")
+    save(tracked)
+    (tracked / "new.py").touch()
+    command(tracked, *program, "--resume", "a", "train.epochs=2")
+    kill = "import os; os.replace = lambda *_: os._exit(9)"
+    again = "from my_project.engine import provenance as p; p.record(p.Path('checkpoints/a'), p.torch.device('cpu'))"
+    assert command(tracked, "-c", f"{kill}; {again}", ok=False).returncode == 9
+    one, two = record()  # of the start that was killed meanwhile, nothing
+    assert [one["commit"], two["commit"]] == [first, git("rev-parse", "HEAD", cwd=tracked)]
+    assert [one["diff"], two["diff"]] == ["code-0.diff", None]
+    assert "+one more line" in (tracked / "checkpoints" / "a" / "code-0.diff").read_text()
+    assert [one["untracked"], two["untracked"]] == [[], ["new.py"]]
+    assert two["command"][1:] == ["train", "--resume", "a", "train.epochs=2"]
+    assert two["packages"]["torch"]
+    shutil.rmtree(tracked / ".git")
+    command(tracked, "-c", again)
+    assert [record()[2][key] for key in ("commit", "diff", "untracked")] == [None, None, []]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_signal_to_the_whole_job_still_saves_and_says_75(tracked: Path, tracker: str) -> None:
     program = [sys.executable, "-m", "my_project", "train", *TINY, "train.epochs=10000", "data.workers=1"]

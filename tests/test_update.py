@@ -16,7 +16,7 @@ from types import ModuleType
 import pytest
 import torch
 import yaml
-from conftest import NEXT, ROOT, Render, copy, extension, git, in_project, run, save, tree, unmerged, update
+from conftest import EXTRAS, NEXT, ROOT, Render, copy, extension, git, in_project, run, save, tree, unmerged, update
 from test_configs import KINDS
 
 LATER = "v9999.0.1"
@@ -29,7 +29,7 @@ MANY = [
 slow = pytest.mark.slow
 several = pytest.mark.parametrize(
     "answers",
-    [pytest.param(answers, marks=slow if answers else ()) for answers in MANY],
+    [pytest.param(answers, marks=slow if answers else ()) for answers in [*MANY, {"extras": EXTRAS}]],
     ids=lambda answers: " ".join(answers.values()) or "defaults",
 )
 
@@ -42,8 +42,8 @@ def older(releases: list[str]) -> list[str]:
     return releases[:-1]
 
 
-def ends(releases: list[str]) -> list[str]:
-    return [releases[0], releases[-1]]
+def each(releases: list[str]) -> list[str]:
+    return releases
 
 
 from_each_release = pytest.mark.parametrize(
@@ -51,7 +51,7 @@ from_each_release = pytest.mark.parametrize(
     [
         pytest.param({}, newest, id="defaults, newest"),
         pytest.param({}, older, marks=slow, id="defaults, older"),
-        *(pytest.param(answers, ends, marks=slow, id=" ".join(answers.values())) for answers in MANY[1:]),
+        *(pytest.param(answers, each, marks=slow, id=" ".join(answers.values())) for answers in MANY[1:]),
     ],
 )
 
@@ -168,8 +168,8 @@ def test_each_generated_file_has_an_owner(
 def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Render, update_sides: ModuleType) -> None:
     lists = yaml.safe_load((ROOT / "extensions" / "ownership.yml").read_text())
     assert set(lists) == {"yours", "baseline"}
-    several = [*MANY, *({"data_kind": kind} for kind in KINDS)]
-    names = {name for answers in several for name in tree(render(**answers))}
+    answers = [*MANY, {"extras": EXTRAS, "ci": "gitlab"}, *({"data_kind": kind} for kind in KINDS)]
+    names = {name for given in answers for name in tree(render(**given))}
     for reasons in lists.values():
         for pattern, reason in reasons.items():
             assert reason, pattern
@@ -417,12 +417,11 @@ def test_extras_a_tracker_and_another_ci_come_and_go(template: Path, releases: l
     save(project)
     before = tree(project)
     own = project / "src" / "my_project" / "commands" / "own.py"
-    everything = "sweep submitit export serve docker devcontainer docs_site weekly"
-    update(project, extras=everything, tracker="mlflow", ci="gitlab")
+    update(project, extras=EXTRAS, tracker="mlflow", ci="gitlab")
     assert_kept(project)
     assert unmerged(project) == []
     fresh = tmp_path / "fresh"
-    copy(template, fresh, extras=everything, tracker="mlflow", ci="gitlab")
+    copy(template, fresh, extras=EXTRAS, tracker="mlflow", ci="gitlab")
     changed = {
         "README.md",
         "Makefile",
