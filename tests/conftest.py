@@ -126,10 +126,30 @@ def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def copy(template: Path, project: Path, version: str | None = None, **answers: Any) -> None:
-    if "extras" in answers:  # as words, so that answers can be keys
-        answers["extras"] = answers["extras"].split()
-    copier.run_copy(str(template), project, data=answers, defaults=True, quiet=True, vcs_ref=version)
+RENDERED: dict[tuple[str, ...], Path] = {}
+
+
+def copy(template: Path, project: Path, version: str | None = None, **answers: str) -> None:
+    """A project with these answers; what a version gives is rendered once, and copied from there."""
+    if version and not project.exists():
+        commit = git("rev-parse", f"{version}^{{commit}}", cwd=template)
+        key = (
+            str(template),
+            version,
+            commit,
+            *(f"{question}={answer}" for question, answer in sorted(answers.items())),
+        )
+        if key not in RENDERED:
+            made = template.with_name(f"{template.name}-{len(RENDERED)}")
+            made.mkdir()  # empty, and so rendered into
+            copy(template, made, version, **answers)
+            RENDERED[key] = made
+        shutil.copytree(RENDERED[key], project, symlinks=True)
+        return
+    data: dict[str, Any] = dict(answers)
+    if "extras" in data:  # as words, so that answers can be keys
+        data["extras"] = data["extras"].split()
+    copier.run_copy(str(template), project, data=data, defaults=True, quiet=True, vcs_ref=version)
 
 
 def update(project: Path, version: str = NEXT, ok: bool = True, **answers: str) -> subprocess.CompletedProcess[str]:
