@@ -19,6 +19,7 @@ from conftest import Render, copy, in_project, run
 pytestmark = pytest.mark.slow
 
 QUICK = ["train.log_every=1000", "run.device=cpu"]
+GRID = ["optimizer.lr=[0.1, 0.2]", "optimizer.weight_decay=0", "model.args.dropout=0"]
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,9 @@ def processes(name: str) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cluster=slurm"], "error: slurm: Could not detect"),
+        (["--cluster=slurm"], "error: sweep.storage: jobs on many nodes can't share SQLite's file; --storage "),
+        (["--cluster=slurm", "--grid", *GRID], "error: slurm: Could not detect"),
+        (["--cluster=slurm", "--storage=checkpoints/trials.log"], "error: slurm: Could not detect"),
         (["--slurm=account"], "error: --slurm account: give each as KEY=VALUE"),
         (["optimizer.lr=-1"], "error: command line: optimizer.lr: should be greater than 0, got -1"),
     ],

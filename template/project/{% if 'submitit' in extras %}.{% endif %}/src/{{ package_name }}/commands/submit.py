@@ -34,7 +34,6 @@ def submit(args: argparse.Namespace) -> None:
     except ImportError:
         raise UserError("submit needs submitit: pip install 'submitit>=1.5.2'") from None
     plan = sweep.plan(args)  # what is wrong is told here, not in a job
-    (Grid if args.grid else Study)(plan)
     names = ("space", "trials", "study", "storage")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     arguments = [*args.settings, *(f"--{name}={value}" for name, value in given.items())]
@@ -42,6 +41,10 @@ def submit(args: argparse.Namespace) -> None:
     more = dict(text.split("=", 1) for text in args.slurm if "=" in text)
     if len(more) < len(args.slurm):
         raise UserError(f"--slurm {' '.join(args.slurm)}: give each as KEY=VALUE, once")
+    if args.cluster == "slurm" and not (args.grid or plan.sweep.storage):
+        better = "--storage checkpoints/trials.log is a journal, made for that"
+        raise UserError(f"sweep.storage: jobs on many nodes can't share SQLite's file; {better}")
+    (Grid if args.grid else Study)(plan)
     try:
         executor = submitit.AutoExecutor(plan.folder / "jobs", cluster=args.cluster)
         executor.update_parameters(
