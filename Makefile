@@ -52,12 +52,12 @@ pictures: demo
 kinds: .venv/installed
 	$(venv) bench/kinds.py
 
-# --- tests of the template; the list of versions is complete, and Python compiles what is used ---
+# --- tests of the template; the list of versions is complete ---
 
 .venv/installed: constraints.txt
 	$(enough)
 	test -x $(venv) || "$(PYTHON)" -m venv .venv
-	$(venv) $(pip) --no-deps --no-compile --requirement constraints.txt
+	$(venv) $(pip) --no-deps --requirement constraints.txt
 	@touch $@
 
 test: .venv/installed lint
