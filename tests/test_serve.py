@@ -11,7 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,18 @@ class Browser:
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
 
+def opened(folder: Path) -> str:
+    """Where the browser with this profile lets its page be driven, once it has one."""
+    for _ in range(600):
+        with suppress(OSError, IndexError, httpx.TransportError):  # it is starting
+            port = (folder / "DevToolsActivePort").read_text().split()[0]
+            for each in httpx.get(f"http://127.0.0.1:{port}/json/list").json():
+                if each["type"] == "page":
+                    return str(each["webSocketDebuggerUrl"])
+        time.sleep(0.1)
+    raise AssertionError("the browser opened no page")
+
+
 @contextmanager
 def browser(address: str, folder: Path) -> Iterator[Browser]:
     """Chromium at an address, with its profile in `folder`."""
@@ -145,14 +157,7 @@ def browser(address: str, folder: Path) -> Iterator[Browser]:
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=os.environ | {"HOME": str(folder)}, **silent) as chromium:  # type: ignore[call-overload]
         try:
-            for _ in range(600):
-                if (folder / "DevToolsActivePort").is_file():
-                    break
-                time.sleep(0.1)
-            port = (folder / "DevToolsActivePort").read_text().split()[0]
-            pages = httpx.get(f"http://127.0.0.1:{port}/json/list").json()
-            page = next(each for each in pages if each["type"] == "page")
-            with connect(page["webSocketDebuggerUrl"], max_size=None) as connection:
+            with connect(opened(folder), max_size=None) as connection:
                 yield Browser(connection)
         finally:
             chromium.terminate()
@@ -166,7 +171,7 @@ def test_a_person_tries_the_model_in_a_browser(kind: str, trained: Any, tmp_path
     sample = sorted((project / "images/sample").iterdir())[0]
     said = in_project(project, "-m", "my_project", "run-exported", "exports/a-run", sample).stdout
     with served(project, tmp_path / "temp") as address, browser(address, tmp_path / "profile") as page:
-        page.wait("document.title !== 'Try the model' && document.readyState === 'complete'")
+        page.wait("/^Try (?!the model$)/.test(document.title) && document.readyState === 'complete'")
         loaded = page.js("performance.getEntriesByType('resource').map(e => e.name)")
         assert all(each.startswith((address, "data:")) for each in loaded)
         page.js("document.querySelector('#go').click()")
