@@ -52,7 +52,7 @@ pictures: demo
 kinds: .venv/installed
 	$(venv) bench/kinds.py
 
-# --- tests of the template; the list of versions is complete ---
+# --- tests of the template; the list of versions is complete, and compiled: thousands of processes import it ---
 
 .venv/installed: constraints.txt
 	$(enough)

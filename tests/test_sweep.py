@@ -174,6 +174,29 @@ def test_a_mistake_is_told_before_a_job_is_sent(project: Path, arguments: list[s
     assert done.stderr.startswith(message)
 
 
+def test_a_grid_counts_on_after_999(project: Path) -> None:
+    code = """if True:
+        import sys
+        from my_project.cli import build_parser
+        from my_project.commands import _trials, sweep
+        grid = _trials.Grid(sweep.plan(build_parser().parse_args(["sweep", "--grid", "--study=many", *sys.argv[1:]])))
+        for number in (1000, 999):
+            assert grid.take(number)
+            grid.finish(_trials.Trial(number, {}), "complete")
+        print([trial.number for trial in grid.all()])
+    """
+    assert in_project(project, "-c", code, *GRID).stdout == "[999, 1000]\n"
+
+
+def test_a_sweep_that_is_killed_before_it_began_begins_anew(project: Path) -> None:
+    sweep = ["--study=early", "--trials=1", "train.epochs=1", "train.limit_batches=1"]
+    kill = "import os, sys; os.replace = lambda *_: os._exit(9); from my_project.cli import main; main(sys.argv[1:])"
+    killed = in_project(project, "-c", kill, "sweep", *sweep, *QUICK, ok=False)
+    assert killed.returncode == 9
+    in_project(project, *command("sweep", *sweep)[1:])
+    assert [row["state"] for row in rows(project / "checkpoints" / "sweep-early")] == ["complete"]
+
+
 def test_the_space_is_the_same_in_every_format(render: Render) -> None:
     code = "from my_project.commands import sweep; from my_project.cli import build_parser\n"
     code += "plan = sweep.plan(build_parser().parse_args(['sweep'])); print(plan.fixed, plan.tried, plan.sweep)"

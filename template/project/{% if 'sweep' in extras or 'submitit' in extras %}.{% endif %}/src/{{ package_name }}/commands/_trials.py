@@ -42,7 +42,7 @@ class Trials:
         text, path = json.dumps(shared, indent=1, ensure_ascii=False), plan.folder / "config.json"
         with self.alone():
             if not path.is_file():
-                path.write_text(text, encoding="utf-8")
+                write_whole(path, text)
             elif path.read_text(encoding="utf-8") != text:
                 advice = "give this one another name, --study NAME, or delete the folder"
                 raise UserError(f"{path.parent}: a sweep with another config or space; {advice}")
