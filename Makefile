@@ -1,22 +1,27 @@
 # Needs Python 3.11 or newer, git and make; the rest is installed below this folder on first use.
 #
-#   make demo      a new project with default answers, trained and tested
-#   make test      everything (minutes)
-#   make check     the quick part: format, types, rendering, update
-#   make preview   the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
-#   make fuzz      random projects, edits and versions: N=500 of them, or one again with SEED=17 N=1
-#   make kill-test  a training run, killed KILLS=30 times over: it ends as one that never was
-#   make losses    what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
-#   make transcript  the update that the README shows, played anew
-#   make tags      a tag for each release commit
-#   make example  examples/digits, the template's default project to look at, rendered anew
-#   make pictures  the README's first three pictures, drawn anew
-#   make kinds     every kind of data, trained: the table of docs/kinds.md, and the pictures of new projects (minutes)
+#   make demo        a new project with default answers, trained and tested
+#   make check       format, types and the quick tests, in about a minute
+#   make test        all that guards a promise, in a quarter of an hour on two cores; ARGS="-k sweep" for a part
+#   make exhaustive  every combination, with many more random cases: before a release; writes a table to docs/testing.md
+#   make planted     faults that are planted one by one, and which test finds each; ARGS="--only 7"
+#   make coverage    the lines of extensions/ and of a default project that `make test` runs
+#
+#   make preview     the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
+#   make example     examples/digits, the template's default project to look at, rendered anew
+#   make fuzz        random projects, edits and versions: N=500 of them, or one again with SEED=17 N=1
+#   make kill-test   a training run, killed KILLS=30 times over: it ends as one that never was
+#   make losses      what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
+#   make transcript  the update that the README shows, played again
+#   make tags        a tag for each release commit
+#   make pictures    the README's first three pictures, drawn again
+#   make kinds       every kind of data, trained: the table of docs/kinds.md, and the pictures of new projects (minutes)
+#   make help        this list
 
 PYTHON ?= python3
 ARGS ?=
-N ?= 40
-SEED ?= 0
+N ?= 500
+SEED ?=
 KILLS ?= 30
 
 venv := .venv/bin/python
@@ -26,7 +31,9 @@ pip := -m pip install --quiet --constraint constraints.txt
 copy = -m copier copy --defaults --quiet --vcs-ref HEAD $(ARGS) .
 enough = @"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'
 
-.PHONY: demo pictures kinds test check preview example tags clean
+.PHONY: help demo pictures kinds test check exhaustive planted coverage preview example tags clean
+help:
+	@sed -n '/^#   /s/^#   //p' Makefile
 
 # --- a project, from nothing to its accuracy ---
 
@@ -61,17 +68,26 @@ kinds: .venv/installed
 	@touch $@
 
 test: .venv/installed lint
-	$(pytest) $(ARGS)
+	$(pytest) -m "not exhaustive" --durations=20 $(ARGS)
 
 check: .venv/installed lint
-	$(pytest) -m "not slow" $(ARGS)
+	$(pytest) -m "not slow and not exhaustive" $(ARGS)
+
+exhaustive: .venv/installed lint
+	OMP_NUM_THREADS=1 $(venv) bench/exhaustive.py $(ARGS)
+
+planted: .venv/installed
+	$(venv) tests/planted.py $(ARGS)
+
+coverage: .venv/installed
+	OMP_NUM_THREADS=1 $(venv) bench/lines.py $(ARGS)
 
 .PHONY: fuzz kill-test losses transcript lint
 fuzz: .venv/installed
-	N=$(N) SEED=$(SEED) $(pytest) tests/test_fuzz.py $(ARGS)
+	N=$(N) $(if $(SEED),SEED=$(SEED)) $(pytest) tests/test_fuzz.py $(ARGS)
 
 kill-test: .venv/installed
-	KILLS=$(KILLS) $(pytest) tests/test_kill.py $(ARGS)
+	KILLS=$(KILLS) $(pytest) tests/test_kill.py -k weights $(ARGS)
 
 losses: .venv/installed
 	OMP_NUM_THREADS=1 $(venv) tests/losses.py

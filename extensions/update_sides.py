@@ -30,17 +30,24 @@ class Update:
     new: dict[str, Any]
 
 
-def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
-    """A version of the template with these answers, as the project's repository would store it."""
+def lay_out(ref: str, answers: Mapping[str, Any], root: Path) -> None:
+    """Let Copier make a project of a version of the template with these answers, in a new folder."""
     import copier
 
     with tempfile.TemporaryDirectory() as folder:
-        source, work = Path(folder, "template"), Path(folder, "work")
+        source = Path(folder, "template")
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git("read-tree", ref, cwd=TEMPLATE, env=env)
         git("checkout-index", "--all", f"--prefix={source}/", cwd=TEMPLATE, env=env)
-        root = work / project.prefix
         copier.run_copy(str(source), root, data=dict(answers), defaults=True, quiet=True, overwrite=True)
+
+
+def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
+    """A version of the template with these answers, as the project's repository would store it."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder, "work")
+        root = work / project.prefix
+        lay_out(ref, answers, root)
         # The project's attributes say how files are stored (line ends, LFS), not those of the render.
         own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
         for path in own:
@@ -49,7 +56,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
             if name.rpartition("/")[2] == ".gitattributes":
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(read_blob(project.path, oid))
-        env = {"GIT_INDEX_FILE": str(Path(folder, "index-of-project"))}
+        env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         repository = git("rev-parse", "--absolute-git-dir", cwd=project.path).rstrip("\n")
         where = [f"--git-dir={repository}", f"--work-tree={work}", "-c", "core.fileMode=true"]
         git(*where, "add", "--force", "--all", "--", ".", cwd=root, env=env)

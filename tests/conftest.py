@@ -1,27 +1,44 @@
 """Tests copy from a clone of this repository with the work tree on top, tagged as a version above all released ones."""
 
+import datetime
 import importlib
 import os
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any, TypeAlias
 
 import copier
 import plumbum
 import pytest
+import warm
 import yaml
+from renders import Renders, merge
 
 ROOT = Path(__file__).resolve().parents[1]
 NEXT = "v9999.0.0"
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text())
 EXTRAS = " ".join(QUESTIONS["extras"]["choices"].values())  # all of them, as `copy` and `update` below take them
 
+RENDERS = Renders(ROOT / "build" / "renders")
+
 Render = Callable[..., Path]
+Process: TypeAlias = warm.Command | subprocess.Popen[bytes]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each day has other seeds for tests of random cases; all workers of a run have the same."""
+    os.environ.setdefault("SEED", str(datetime.date.today().toordinal() * 1000 % 1_000_000))
+    if not hasattr(config, "workerinput"):
+        RENDERS.clean()
+
+
+def pytest_report_header() -> str:
+    return f"random cases start with SEED={os.environ['SEED']}"
 
 
 def run(*command: str | Path, cwd: Path, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
@@ -111,6 +128,18 @@ def tagged_clone(clone: Path) -> None:
     git("tag", "--force", NEXT, cwd=clone)
 
 
+def pruned(template: Path, clone: Path) -> Path:
+    """A clone without history of any kind of data but images, in which Copier has less to do; its version is NEXT."""
+    git("clone", "--quiet", "--depth=1", f"--branch={NEXT}", template.as_uri(), clone, cwd=template)
+    for path in [*(clone / "template" / "project").iterdir(), *(clone / "template" / "kinds").iterdir()]:
+        if ("data_kind" in path.name or path.parent.name == "kinds") and "image_classification" not in path.name:
+            shutil.rmtree(path)
+    shutil.rmtree(clone / ".git")
+    save(clone, "current")
+    git("tag", NEXT, cwd=clone)
+    return clone
+
+
 @pytest.fixture(scope="session")
 def releases(template: Path) -> list[str]:
     """The released versions, oldest first."""
@@ -126,26 +155,13 @@ def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-RENDERED: dict[tuple[str, ...], Path] = {}
+def copy(template: Path, project: Path, version: str = NEXT, **answers: str) -> None:
+    """A project of a version with these answers, as Copier lays it out; the same is rendered once."""
+    RENDERS.copy(template, version, answers, project)
 
 
-def copy(template: Path, project: Path, version: str | None = None, **answers: str) -> None:
-    """A project with these answers; what a version gives is rendered once, and copied from there."""
-    if version and not project.exists():
-        commit = git("rev-parse", f"{version}^{{commit}}", cwd=template)
-        key = (
-            str(template),
-            version,
-            commit,
-            *(f"{question}={answer}" for question, answer in sorted(answers.items())),
-        )
-        if key not in RENDERED:
-            made = template.with_name(f"{template.name}-{len(RENDERED)}")
-            made.mkdir()  # empty, and so rendered into
-            copy(template, made, version, **answers)
-            RENDERED[key] = made
-        shutil.copytree(RENDERED[key], project, symlinks=True)
-        return
+def copier_copy(template: Path, project: Path, version: str | None = None, **answers: str) -> None:
+    """The same by Copier itself, from any template."""
     data: dict[str, Any] = dict(answers)
     if "extras" in data:  # as words, so that answers can be keys
         data["extras"] = data["extras"].split()
@@ -153,6 +169,15 @@ def copy(template: Path, project: Path, version: str | None = None, **answers: s
 
 
 def update(project: Path, version: str = NEXT, ok: bool = True, **answers: str) -> subprocess.CompletedProcess[str]:
+    """Update as `copier_update` does, but in this process and without Copier's own pass over the files."""
+    done = merge(RENDERS, project, version, answers)
+    assert not ok or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def copier_update(
+    project: Path, version: str = NEXT, ok: bool = True, **answers: str
+) -> subprocess.CompletedProcess[str]:
     """Update as an owner does, without being asked."""
     if "extras" in answers:
         answers["extras"] = f"[{', '.join(answers['extras'].split())}]"
@@ -168,16 +193,15 @@ def unmerged(project: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def render(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """A project with these answers, shared between tests: look, don't touch."""
     made: dict[tuple[tuple[str, str], ...], Path] = {}
 
     def rendered(**answers: str) -> Path:
         key = tuple(sorted(answers.items()))
         if key not in made:
-            project = tmp_path_factory.mktemp("project") / "project"
-            copy(plain, project, **answers)
-            made[key] = project
+            made[key] = tmp_path_factory.mktemp("project") / "project"
+            copy(template, made[key], **answers)
         return made[key]
 
     return rendered
@@ -192,9 +216,56 @@ def project(template: Path, tmp_path: Path) -> Path:
     return path
 
 
-def in_project(project: Path, *command: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run Python on a project that is not installed."""
-    return run(sys.executable, *command, cwd=project, ok=ok, PYTHONPATH=str(project / "src"))
+WARM: list[warm.Server] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_server(alone: None) -> Iterator[None]:
+    """Stop the server of warm commands, if a test has started it."""
+    yield
+    for server in WARM:
+        server.stop()
+
+
+def server() -> warm.Server:
+    """The server of warm commands, started with the first of them."""
+    if not WARM:
+        WARM.append(warm.Server())
+    return WARM[0]
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program to stand for Python in scripts: a project's commands start in it as quickly as in `in_project`."""
+    if not warm.AVAILABLE:
+        return Path(sys.executable)
+    return server().python(tmp_path_factory.mktemp("python") / "python")
+
+
+def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], **env: str) -> Process:
+    """Start Python on a project that is not installed, in a process group of its own, and don't wait for it.
+
+    `files` are its standard input, output and error.
+    """
+    words = [str(part) for part in command]
+    env = os.environ | {"PYTHONPATH": str(project / "src")} | env
+    if warm.AVAILABLE:
+        return warm.Command(server().address, words, project, env, files, session=True)
+    given, out, err = files
+    whole = [sys.executable, *words]
+    return subprocess.Popen(whole, cwd=project, env=env, stdin=given, stdout=out, stderr=err, start_new_session=True)
+
+
+def in_project(
+    project: Path, *command: str | Path, ok: bool = True, cold: bool = False, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python on a project that is not installed; `cold` is for a test of what a start itself does."""
+    words, env = [str(part) for part in command], {"PYTHONPATH": str(project / "src")} | env
+    if cold or not warm.AVAILABLE:
+        return run(sys.executable, *words, cwd=project, ok=ok, **env)
+    done = server().run(words, project, os.environ | env)
+    assert not ok or done.returncode == 0, f"{command} in {project}:\n{done.stdout}{done.stderr}"
+    return done
 
 
 def extension(name: str) -> ModuleType:

@@ -1,15 +1,14 @@
 """Cases in which Copier alone loses an owner's work without a word. `make losses` prints how each ends."""
 
 import os
-import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from conftest import NEXT, copy, git, run, save, tagged_clone, unmerged
+from conftest import NEXT, copier_copy, copier_update, copy, git, pruned, save, tagged_clone, unmerged, update
 
 LATER = "v9999.0.1"
 PNG = b"\x89PNG\r\n\x1a\n\0%s\0"
@@ -33,7 +32,7 @@ class Case:
     edit: Callable[[Path], object]
     kept: Callable[[Path, int], bool]
     prepare: Callable[[Path], object] = lambda template: None
-    answers: tuple[str, ...] = ()
+    answers: dict[str, str] = field(default_factory=dict)
 
 
 def append(path: Path, text: str) -> Path:
@@ -87,14 +86,14 @@ CASES = [
         change=lambda template: None,
         edit=lambda project: append(project / "src/my_project/loss.py", "\n\nOWN = 1\n"),
         kept=lambda project, status: "OWN = 1\n" in (project / "src/own_name/loss.py").read_text(),
-        answers=("package_name=own_name",),
+        answers={"package_name": "own_name"},
     ),
     Case(
         name="from `loss.py` to `loss/`, and a loss of the owner's",
         change=lambda template: None,
         edit=lambda project: append(project / "src/my_project/loss.py", "\n\nOWN = 1\n"),
         kept=lambda project, status: "OWN = 1\n" in files(project / "src"),
-        answers=("components=folder",),
+        answers={"components": "folder"},
     ),
     Case(
         name="both replaced a binary file",
@@ -158,25 +157,25 @@ def is_kept(case: Case, template: Path, folder: Path, alone: bool) -> bool:
         alone: without the template's migration, as Copier updates by itself.
     """
     clone, project = folder / "template", folder / "project"
-    git("clone", "--quiet", template, clone, cwd=folder)
     if alone:
+        pruned(template, clone)
         settings = yaml.safe_load((clone / "copier.yml").read_text())
         assert settings.pop("_migrations")
         (clone / "copier.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    else:
+        git("clone", "--quiet", template, clone, cwd=folder)
     case.prepare(clone)
     save(clone, "current")
     git("tag", "--force", NEXT, cwd=clone)
-    copy(clone, project, NEXT)
+    (copier_copy if alone else copy)(clone, project, NEXT)
     save(project, "new project")
     case.edit(project)
     save(project, "own work")
     case.change(clone)
     save(clone, "later")
     git("tag", LATER, cwd=clone)
-    answers = [word for answer in case.answers for word in ("--data", answer)]
-    command = ["-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", LATER, *answers]
-    status = run(sys.executable, *command, cwd=project, ok=False).returncode
-    return case.kept(project, status)
+    done = (copier_update if alone else update)(project, LATER, ok=False, **case.answers)
+    return case.kept(project, done.returncode)
 
 
 def row(case: Case, alone: bool, ours: bool) -> str:

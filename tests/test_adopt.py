@@ -242,7 +242,7 @@ def test_a_guess_is_right_or_none(
         ("setup.py", "setup(name='x', install_requires=3)"),
     ],
 )
-def test_what_can_t_be_read_is_said_and_left_out(
+def test_an_unreadable_file_is_named_and_left_out(
     name: str, text: str, template: Path, make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     adopt = load(template)
@@ -333,9 +333,7 @@ def project(make: Callable[..., Path]) -> Path:
     return project
 
 
-def test_a_project_with_a_history_keeps_it_and_gets_conflicts_only_where_both_have_a_file(
-    adopt: Adopt, project: Path
-) -> None:
+def test_history_is_kept_and_only_files_of_both_are_in_conflict(adopt: Adopt, project: Path) -> None:
     log, before = git("log", "--format=%H %s", cwd=project), tree(project)
     assert len(log.splitlines()) == 50
     outcome = adopt(project)
@@ -392,7 +390,7 @@ def update(project: Path) -> None:
     assert answers(project)["_commit"] == "v9999.0.1"
 
 
-def test_later_updates_reach_an_adopted_project_and_keep_what_is_its_owners(
+def test_later_updates_reach_an_adopted_project_and_keep_own_work(
     published: Path, make: Callable[..., Path], tmp_path: Path
 ) -> None:
     project = make(FLAT | {".gitignore": "*.pt\n", "docs/running.md": "As I do.\n"})
@@ -415,9 +413,7 @@ def test_later_updates_reach_an_adopted_project_and_keep_what_is_its_owners(
     assert changed == {"Makefile", ANSWERS}
 
 
-def test_a_part_of_a_larger_repository_is_adopted_and_updated_in_its_folder(
-    published: Path, make: Callable[..., Path]
-) -> None:
+def test_a_folder_of_a_larger_repository_is_adopted_and_updated(published: Path, make: Callable[..., Path]) -> None:
     mine = {
         "README.md": "# All\n",
         "a b/나의/README.md": "# Mine\n",
@@ -458,7 +454,7 @@ def test_a_part_of_a_larger_repository_is_adopted_and_updated_in_its_folder(
         ("kim@example.com:torch", "git+kim@example.com:torch"),
     ],
 )
-def test_the_origin_is_recorded_as_copier_understands_it_and_without_a_password(
+def test_the_origin_is_recorded_for_copier_without_a_password(
     url: str, source: str, template: Path, tmp_path: Path
 ) -> None:
     git("init", "--quiet", cwd=tmp_path)
@@ -670,7 +666,7 @@ IN_THE_WAY = [
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_can_t_be_adopted_is_refused_and_nothing_changes(
+def test_a_project_that_cannot_be_adopted_is_refused_unchanged(
     prepare: Callable[[Path], None], words: list[str], adopt: Adopt, make: Callable[..., Path]
 ) -> None:
     project = make({"main.py": "print('hi')\n"})

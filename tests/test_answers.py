@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Render, copy, in_project, run
+from conftest import ROOT, Render, copier_copy, in_project, run
 
 NAME = re.compile(r"[a-z]([a-z0-9_]*[a-z0-9])?")
 
@@ -77,7 +77,7 @@ BY_COMMAND = [REFUSED[2], REFUSED[13], REFUSED[26], REFUSED[37], REFUSED[43]]
 @pytest.mark.parametrize(("question", "answer", "allowed"), REFUSED, ids=lambda value: ascii(value)[:30])
 def test_a_bad_answer_is_refused(plain: Path, tmp_path: Path, question: str, answer: str, allowed: str) -> None:
     with pytest.raises(ValueError, match=question) as refusal:
-        copy(plain, tmp_path / "project", **{question: answer})
+        copier_copy(plain, tmp_path / "project", **{question: answer})
     assert allowed in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
@@ -228,12 +228,10 @@ def test_odd_answers_make_a_project_that_installs(render: Render, tmp_path: Path
     assert "usage" in in_project(project, "-m", package, "--help").stdout
 
 
-def test_people_s_copier_settings_fill_in_who_they_are(
-    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copier_settings_fill_in_the_author(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tmp_path / "settings.yml"
     settings.write_text("defaults:\n  user_name: Lee\n  user_email: lee@example.com\n")
     monkeypatch.setenv("COPIER_SETTINGS_PATH", str(settings))
-    copy(plain, tmp_path / "project")
+    copier_copy(plain, tmp_path / "project")
     metadata = tomllib.loads((tmp_path / "project" / "pyproject.toml").read_text())["project"]
     assert metadata["authors"] == [{"name": "Lee", "email": "lee@example.com"}]

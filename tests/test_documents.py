@@ -25,7 +25,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
-from conftest import EXTRAS, NEXT, ROOT, Render, copy, git, save
+import warm
+from conftest import EXTRAS, NEXT, ROOT, Render, copy, git, save, server
 
 TEMPLATE = ROOT / "template" / "project"
 EVERYTHING = {"extras": EXTRAS, "tracker": "tensorboard"}
@@ -53,8 +54,10 @@ VALUES = [
 ]
 NO_PLACEHOLDERS = {"HEAD"}
 
-# What the person at the keyboard does, for commands that ask.
+# What the person at the keyboard does, for commands that ask; and of a project's own tests, which test_kinds.py runs,
+# those of one file.
 AT_THE_KEYBOARD = [
+    (r"^make test$", {"PYTEST_ADDOPTS": "test/test_model.py"}),
     (r"^make update$", {"ARGS": "--defaults"}),  # Enter at each question
     (r"^git commit$", {"GIT_EDITOR": "echo An update >"}),
 ]
@@ -220,6 +223,9 @@ class Reader:
         self.does("python3 -m venv .venv --without-pip")
         (site,) = (self.project / ".venv").glob("lib/python3*/site-packages")
         (site / "project.pth").write_text(f"{self.project / 'src'}\n")
+        programs = self.project / ".venv" / "bin"
+        if warm.AVAILABLE:
+            server().python(programs / "python", cold=programs / "python3", source=self.project / "src")
         (self.project / ".venv" / "installed").touch()
 
     def does(self, command: str, shown: str = "", **environment: str) -> None:
@@ -242,20 +248,20 @@ class Reader:
 
     def starts(self, command: str, port: int) -> None:
         """Start a server; it must listen within two minutes."""
-        server = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.project, env=self.environment)
-        self.servers.append(server)
+        started = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.project, env=self.environment)
+        self.servers.append(started)
         for _ in range(240):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
-            assert server.poll() is None, f"{command}: ended with {server.returncode}"
+            assert started.poll() is None, f"{command}: ended with {started.returncode}"
             time.sleep(0.5)
-        assert server.poll() is None, f"{command}: port {port} was taken"
+        assert started.poll() is None, f"{command}: port {port} was taken"
 
     def leaves(self) -> None:
         """Stop the servers, and wait for what else was started and left."""
-        for server in self.servers:
-            server.terminate()
-            server.wait(60)
+        for started in self.servers:
+            started.terminate()
+            started.wait(60)
         mark = f"READER={self.environment['READER']}\0".encode()
         for _ in range(600):
             running = []
@@ -369,14 +375,16 @@ def test_each_block_of_a_page_is_known_as_commands_or_as_something_else(
 def test_each_command_of_a_page_works_as_it_stands(
     render: Render, releases: list[str], used: Callable[..., Path], tmp_path: Path, page: str
 ) -> None:
+    """In a project without extras, and what is more where there are all of them."""
     plain, full = (asked(render(**answers) / page) for answers in ({}, EVERYTHING))
     if plain:
         version = releases[-1] if page == "docs/updating.md" else NEXT
         (tmp_path / "plain").mkdir()
         reader_of(page, used(version), tmp_path / "plain").follows(plain)
-    if full != plain:
+    new = beyond(plain, full)
+    if any(step.command for step in new):
         (tmp_path / "full").mkdir()
-        reader_of(page, used(NEXT, **EVERYTHING), tmp_path / "full").follows(full)
+        reader_of(page, used(NEXT, **EVERYTHING), tmp_path / "full").follows(new)
 
 
 @pytest.mark.slow
@@ -386,13 +394,28 @@ def test_what_the_pages_of_other_kinds_say_works_too(
 ) -> None:
     """What they alone have: the rest is the same text, and has run for the default kind."""
     for name, asks in pages(render(data_kind=kind)).items():
-        known = {bare(step.command) for step in asked(render() / name) if step.command}
-        new = [step for step in asks if bare(step.command) not in known]
+        new = beyond(asked(render() / name), asks)
         if any(step.command for step in new):
             folder = tmp_path / name.replace("/", "-")
             folder.mkdir()
             page = "" if name == "README.md" else name  # what it installs and trains first is among the same text
             reader_of(page, used(NEXT, data_kind=kind), folder).follows(new)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("page", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_page_of_each_kind_works_from_top_to_bottom(
+    render: Render, used: Callable[..., Path], tmp_path: Path, kind: str, page: str
+) -> None:
+    asks = asked(render(data_kind=kind, **EVERYTHING) / page)
+    reader_of(page, used(NEXT, data_kind=kind, **EVERYTHING), tmp_path).follows(asks)
+
+
+def beyond(known: list[Step], page: list[Step]) -> list[Step]:
+    """What a page asks for beyond the commands of another."""
+    commands = {bare(step.command) for step in known if step.command}
+    return [step for step in page if bare(step.command) not in commands]
 
 
 def bare(command: str) -> str:
@@ -414,9 +437,7 @@ def extras() -> ModuleType:
     return module
 
 
-def test_a_default_project_brings_at_most_15_packages_beside_torch_and_numpy(
-    render: Render, extras: ModuleType
-) -> None:
+def test_a_default_project_brings_at_most_15_packages(render: Render, extras: ModuleType) -> None:
     packages = extras.core(render)
     assert {"matplotlib", "pillow", "pydantic", "pyyaml"} < packages
     assert len(packages) <= 15, sorted(packages)

@@ -88,7 +88,7 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
     assert git("status", "--porcelain", cwd=project) == ""
     shutil.rmtree(project / "checkpoints")
     shutil.rmtree(project / "data")
-    found = in_project(project, "-c", WITHOUT, folder, "images/sample", "--json")
+    found = in_project(project, "-c", WITHOUT, folder, "images/sample", "--json", cold=True)
     numbers, rest = values(said.stdout)
     same, others = values(found.stdout)
     assert others == rest

@@ -13,7 +13,7 @@ from unicodedata import east_asian_width
 
 import pytest
 import yaml
-from conftest import NEXT, ROOT, copy, git, run, save, tree
+from conftest import NEXT, ROOT, copier_copy, copy, git, pruned, run, save, tree
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def small(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of the first release, to copy."""
     folder = tmp_path_factory.mktemp("first") / "project"
-    copy(small, folder, "v1.0.0")
+    copier_copy(small, folder, "v1.0.0")
     return folder
 
 
@@ -79,9 +79,8 @@ def state(project: Path) -> tuple[str, str, dict[str, tuple[bytes, int]]]:
     return git("log", "--all", "--format=%H %D", cwd=project), git("status", "--porcelain", cwd=project), tree(project)
 
 
-def test_of_thirty_projects_two_are_in_conflict_and_a_broken_one_stops_no_other(template: Path, tmp_path: Path) -> None:
-    clone = tmp_path / "template"
-    git("clone", "--quiet", template, clone, cwd=tmp_path)
+def test_a_broken_project_and_conflicts_stop_no_other(template: Path, tmp_path: Path) -> None:
+    clone = pruned(template, tmp_path / "template")
     copy(clone, tmp_path / "start", NEXT)
     with (clone / "template" / "project" / "Makefile.jinja").open("a") as file:
         file.write("\n# from the next version\n")
@@ -89,35 +88,44 @@ def test_of_thirty_projects_two_are_in_conflict_and_a_broken_one_stops_no_other(
     git("tag", "v9999.0.1", cwd=clone)
     makefile = (tmp_path / "start" / "Makefile").read_text()
     answers = (tmp_path / "start" / ".copier-answers.yml").read_text()
-    names = [f"project {number}" for number in range(30)]
+    names = ["fine", "in conflict", "broken", "fine too"]
     for name in names:
         place(tmp_path / "start", tmp_path / name)
-    for name in names[3:5]:
-        (tmp_path / name / "Makefile").write_text(makefile + "\n# from the owner\n")
-        save(tmp_path / name)
-    (tmp_path / names[7] / ".copier-answers.yml").write_text(answers.replace(str(clone), "/no/template"))
-    save(tmp_path / names[7])
+    (tmp_path / "in conflict" / "Makefile").write_text(makefile + "\n# from the owner\n")
+    save(tmp_path / "in conflict")
+    (tmp_path / "broken" / ".copier-answers.yml").write_text(answers.replace(str(clone), "/no/template"))
+    save(tmp_path / "broken")
 
     done = fleet(tmp_path, names)
 
     assert done.returncode == 1
-    assert "27 updated, 2 conflicts, 1 failed" in done.stdout
-    said = rows(done)
-    assert list(said) == names
-    for name, (before, after, outcome, detail) in said.items():
-        assert before == NEXT
-        if name in names[3:5]:
-            assert (after, outcome, detail) == ("v9999.0.1", "conflicts", "1 file: Makefile")
-            assert git("ls-files", "--unmerged", cwd=tmp_path / name)
-        elif name == names[7]:
-            assert (after, outcome, detail) == ("-", "failed", "its template is not there: /no/template")
-            assert git("status", "--porcelain", cwd=tmp_path / name) == ""
-        else:
-            assert (after, outcome, detail) == ("v9999.0.1", "updated", "2 files")
-            assert (tmp_path / name / "Makefile").read_text() == makefile + "\n# from the next version\n"
-            recorded = yaml.safe_load((tmp_path / name / ".copier-answers.yml").read_text())
-            assert recorded["_commit"] == "v9999.0.1"
-    assert len(list((tmp_path / "logs").iterdir())) == 29, "no command ran in the broken one"
+    assert "2 updated, 1 conflicts, 1 failed" in done.stdout
+    assert rows(done) == {
+        "fine": [NEXT, "v9999.0.1", "updated", "2 files"],
+        "in conflict": [NEXT, "v9999.0.1", "conflicts", "1 file: Makefile"],
+        "broken": [NEXT, "-", "failed", "its template is not there: /no/template"],
+        "fine too": [NEXT, "v9999.0.1", "updated", "2 files"],
+    }
+    assert git("ls-files", "--unmerged", cwd=tmp_path / "in conflict")
+    assert git("status", "--porcelain", cwd=tmp_path / "broken") == ""
+    for name in ("fine", "fine too"):
+        assert (tmp_path / name / "Makefile").read_text() == makefile + "\n# from the next version\n"
+        recorded = yaml.safe_load((tmp_path / name / ".copier-answers.yml").read_text())
+        assert recorded["_commit"] == "v9999.0.1"
+    assert len(list((tmp_path / "logs").iterdir())) == 3, "no command ran in the broken one"
+
+
+def test_thirty_projects_are_updated_and_listed_in_their_order(first: Path, tmp_path: Path) -> None:
+    names = [f"project {number}" for number in range(30)]
+    for name in names:
+        place(first, tmp_path / name)
+    (tmp_path / names[3] / "Makefile").write_text("train:\n\tpython own.py\n")
+    save(tmp_path / names[3])
+    done = fleet(tmp_path, names)
+    assert done.returncode == 1
+    assert "29 updated, 1 conflicts" in done.stdout
+    assert list(rows(done)) == names
+    assert rows(done)[names[3]] == ["v1.0.0", "v2.0.0", "conflicts", "1 file: Makefile"]
 
 
 def test_an_update_that_brings_nothing_is_up_to_date(first: Path, tmp_path: Path) -> None:
@@ -129,7 +137,7 @@ def test_an_update_that_brings_nothing_is_up_to_date(first: Path, tmp_path: Path
 
 def test_a_file_that_an_update_moves_counts_once(tmp_path: Path) -> None:
     make_template(tmp_path / "template", "_migrations: [git mv Makefile GNUmakefile]\n")
-    copy(tmp_path / "template", tmp_path / "model", "v1.0.0")
+    copier_copy(tmp_path / "template", tmp_path / "model", "v1.0.0")
     save(tmp_path / "model")
     done = fleet(tmp_path, ["model"])
     assert "Makefile -> GNUmakefile" in git("status", "--porcelain", cwd=tmp_path / "model")
@@ -165,7 +173,7 @@ def test_what_is_wrong_with_a_project_is_said_in_its_row(first: Path, tmp_path: 
     (tmp_path / "no-answers").mkdir()
     save(tmp_path / "no-answers")
     make_template(tmp_path / "deadly", "_migrations: ['echo new > new.txt; kill -9 $PPID']\n")
-    copy(tmp_path / "deadly", tmp_path / "killed", "v1.0.0")
+    copier_copy(tmp_path / "deadly", tmp_path / "killed", "v1.0.0")
     save(tmp_path / "killed")
     place(first, tmp_path / "fine")
 
@@ -234,7 +242,7 @@ def test_projects_of_one_repository_take_turns(first: Path, tmp_path: Path) -> N
 def test_projects_of_one_remote_template_do_not_disturb_each_other(small: Path, tmp_path: Path) -> None:
     git("clone", "--quiet", "--mirror", small, tmp_path / "template.git", cwd=tmp_path)
     cache = tmp_path / "cache"
-    copy(small, tmp_path / "start", "v1.0.0")
+    copier_copy(small, tmp_path / "start", "v1.0.0")
     answers = tmp_path / "start" / ".copier-answers.yml"
     answers.write_text(
         re.sub("_src_path: .*", f"_src_path: {(tmp_path / 'template.git').as_uri()}", answers.read_text())
@@ -249,7 +257,7 @@ def test_projects_of_one_remote_template_do_not_disturb_each_other(small: Path, 
 def test_a_dry_run_changes_no_project(first: Path, small: Path, tmp_path: Path) -> None:
     place(first, tmp_path / "old")
     (tmp_path / "old" / "notes.txt").write_text("not committed\n")
-    copy(small, tmp_path / "new", "v2.0.0")
+    copier_copy(small, tmp_path / "new", "v2.0.0")
     save(tmp_path / "new")
     before = state(tmp_path / "old"), state(tmp_path / "new")
     done = fleet(tmp_path, ["old", "new"], "--dry-run")
@@ -346,7 +354,7 @@ def test_the_list_may_come_from_standard_input_and_the_call_from_a_hook(first: P
 def test_ctrl_c_lets_an_update_end_and_a_second_one_stops_it(tmp_path: Path, times: int) -> None:
     go, log = tmp_path / "go", tmp_path / "logs" / "001 one.log"
     make_template(tmp_path / "template", f"_migrations: ['echo reached; until [ -e {go} ]; do sleep 0.1; done']\n")
-    copy(tmp_path / "template", tmp_path / "one", "v1.0.0")
+    copier_copy(tmp_path / "template", tmp_path / "one", "v1.0.0")
     save(tmp_path / "one")
     place(tmp_path / "one", tmp_path / "two")
     (tmp_path / "fleet.txt").write_text("one\ntwo\n")

@@ -4,38 +4,29 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Render
+from conftest import Process, Render, start
 from test_configs import KINDS
 
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS, KILLS_OF_OTHER_KINDS = (int(os.environ.get("KILLS", number)) for number in (6, 3))
 SETTINGS = ["configs/train.yaml", "train.ema=0.9", "train.accumulate=2", "checkpoint.every_steps=3", "run.device=cpu"]
+QUICKER = {"language_modeling": ["train.limit_batches=30"]}  # an epoch takes half a minute
 IMAGES = ["data.transforms={random_affine: {}, random_erase: {}}", "model.args={width: 4, dropout: 0.3}"]
 
 
-def start(project: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "my_project", "train", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        command,
-        cwd=project,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def begin(project: Path, *arguments: str) -> Process:
+    with open(os.devnull, "r+b") as nothing:
+        return start(project, "-m", "my_project", "train", *arguments, files=[nothing] * 3, PYTHONUNBUFFERED="1")
 
 
 def finish(project: Path, *arguments: str) -> dict[str, Any]:
     """Train to the end; the last checkpoint."""
-    assert start(project, *arguments).wait() == 0
+    assert begin(project, *arguments).wait() == 0
     contents: dict[str, Any] = torch.load(project / "checkpoints/a-run/last.pt", weights_only=True)
     return contents
 
@@ -45,7 +36,7 @@ def written(run: Path) -> float:
     return last.stat().st_mtime if last.exists() else 0.0
 
 
-def kill_within(process: subprocess.Popen[bytes], run: Path, rng: random.Random, writing: bool) -> bool:
+def kill_within(process: Process, run: Path, rng: random.Random, writing: bool) -> bool:
     """Kill it after its next checkpoint, at a random moment or while it writes one; whether that came to pass."""
     before, partial = written(run), run / "last.pt.partial"
     while process.poll() is None and written(run) == before:
@@ -73,7 +64,8 @@ def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_weights(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"image_classification"}))
 def test_every_kind_of_data_survives_being_killed(kind: str, render: Render, tmp_path: Path) -> None:
-    kill_and_compare(render(data_kind=kind), tmp_path, 3, ["model.args.dropout=0.3"])
+    settings = ["model.args.dropout=0.3", *QUICKER.get(kind, [])]
+    kill_and_compare(render(data_kind=kind), tmp_path, KILLS_OF_OTHER_KINDS, settings)
 
 
 def kill_and_compare(rendered: Path, folder: Path, kills: int, settings: list[str]) -> None:
@@ -86,11 +78,11 @@ def kill_and_compare(rendered: Path, folder: Path, kills: int, settings: list[st
 
     rng, caught, writing = random.Random(kills), 0, 0
     run = projects[1] / "checkpoints" / "a-run"
-    process = start(projects[1], *settings)
+    process = begin(projects[1], *settings)
     for number in range(kills):
         hit = kill_within(process, run, rng, writing=number % 3 == 2)
         caught, writing = caught + hit, writing + (hit and number % 3 == 2)
-        process = start(projects[1], "--resume")
+        process = begin(projects[1], "--resume")
     process.wait()
     assert process.returncode == 0
     assert caught >= kills - 2

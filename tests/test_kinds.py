@@ -1,5 +1,6 @@
 """Each kind of data is a project that trains on real data of that kind at once."""
 
+import itertools
 import json
 import re
 import shutil
@@ -8,12 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NEXT, ROOT, Render, copy, in_project, save, tree, unmerged, update
-from test_configs import KINDS
+from conftest import EXTRAS, NEXT, ROOT, Render, copy, in_project, save, tree, unmerged, update
+from test_configs import FORMATS, KINDS
 
 LARGE = ("object_detection", "audio_classification")  # whose archive may have a megabyte
 QUICK = ["configs/train.yaml", "configs/debug.yaml", "run.device=cpu", "run.name=a-run"]
 SMALLEST = ["train.epochs=1", "train.limit_batches=2"]
+
+EACH_LAYOUT = list(itertools.product(FORMATS, ["file", "folder"]))
+CELLS = """
+import os, sys
+import nbformat
+from IPython.core.interactiveshell import InteractiveShell
+os.chdir("notebooks")
+shell = InteractiveShell.instance()
+for cell in nbformat.read(sys.argv[1], 4).cells:
+    if cell.cell_type == "code":
+        shell.run_cell(cell.source).raise_error()
+"""
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 pytestmark = each_kind
@@ -44,7 +57,7 @@ def test_the_archive_is_small_and_says_where_it_is_from(render: Render, kind: st
     assert {name.partition("/")[0] for name in names if "/" in name} == {"train", "valid", "test"}
 
 
-def test_the_script_that_makes_the_archive_again_is_there_and_the_page_names_its_source(kind: str) -> None:
+def test_the_sample_has_a_script_that_makes_it_and_a_named_source(kind: str) -> None:
     script = (ROOT / "samples" / f"{kind}.py").read_text()
     assert f"python samples/{kind}.py" in script
     page = (ROOT / "docs" / "kinds.md").read_text()
@@ -87,15 +100,19 @@ def test_both_layouts_of_components_start_with_the_same_file(render: Render, kin
 
 
 @pytest.mark.slow
-def test_mypy_reports_nothing(render: Render, kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    cache = tmp_path_factory.getbasetemp() / "mypy-kinds"
-    done = in_project(render(data_kind=kind), "-m", "mypy", "--cache-dir", cache, ok=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
 def test_its_own_tests_pass(homes: dict[str, Path], kind: str) -> None:
     in_project(homes[kind], "-m", "pytest", "--quiet", "-p", "no:cacheprovider")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("config_format", "components"), EACH_LAYOUT)
+def test_its_own_tests_pass_with_all_extras(
+    render: Render, kind: str, config_format: str, components: str, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    answers = {"data_kind": kind, "config_format": config_format, "components": components, "extras": EXTRAS}
+    shutil.copytree(render(**answers), project)
+    in_project(project, "-m", "pytest", "--quiet", "-p", "no:cacheprovider")
 
 
 @pytest.mark.slow
@@ -117,12 +134,18 @@ def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: st
     command("train", *serious)
 
 
-@pytest.mark.slow
-def test_the_debug_run_ends_the_same_from_each_format_and_in_each_layout(
-    render: Render, kind: str, tmp_path: Path
+@pytest.mark.parametrize(
+    "layouts",
+    [
+        pytest.param([("yaml", "file"), ("ini", "folder"), ("py", "file")], marks=pytest.mark.slow, id="three"),
+        pytest.param(EACH_LAYOUT, marks=pytest.mark.exhaustive, id="all"),
+    ],
+)
+def test_the_debug_run_ends_the_same_in_each_format_and_layout(
+    render: Render, kind: str, layouts: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     tables = set()
-    for number, (ending, components) in enumerate([("yaml", "file"), ("ini", "folder"), ("py", "file")]):
+    for number, (ending, components) in enumerate(layouts):
         project = tmp_path / str(number)
         shutil.copytree(render(data_kind=kind, config_format=ending, components=components), project)
         files = [f"configs/{name}.{ending}" for name in ("train", "debug")]
@@ -133,14 +156,9 @@ def test_the_debug_run_ends_the_same_from_each_format_and_in_each_layout(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # of Jupyter's own
 @pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
-def test_notebooks_run(homes: dict[str, Path], kind: str, name: str) -> None:
-    command = (
-        "import nbformat, nbclient, sys; book = nbformat.read(sys.argv[1], as_version=4);"
-        "nbclient.NotebookClient(book, timeout=300, resources={'metadata': {'path': 'notebooks'}}).execute()"
-    )
-    in_project(homes[kind], "-c", command, f"notebooks/{name}.ipynb")
+def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name: str) -> None:
+    in_project(homes[kind], "-c", CELLS, f"{name}.ipynb", MPLBACKEND="agg")
 
 
 @pytest.mark.slow

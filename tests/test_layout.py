@@ -4,7 +4,6 @@ import configparser
 import json
 import re
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -139,21 +138,25 @@ def test_notebooks_has_content_about_this_project(render: Render, name: str) -> 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of Jupyter's own
-@pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
-def test_notebooks_run(trained: Path, name: str) -> None:
+def test_a_notebook_runs_in_a_kernel(render: Render, tmp_path: Path) -> None:
+    """What the cells of all notebooks do is tested without one, in test_kinds.py."""
+    project = tmp_path / "project"
+    shutil.copytree(render(), project)
     command = (
         "import nbformat, nbclient, sys; book = nbformat.read(sys.argv[1], as_version=4);"
         "nbclient.NotebookClient(book, timeout=300, resources={'metadata': {'path': 'notebooks'}}).execute()"
     )
-    in_project(trained, "-c", command, f"notebooks/{name}.ipynb")
+    in_project(project, "-c", command, "notebooks/1_tutorial.ipynb", cold=True)
 
 
 @pytest.mark.parametrize("name", ["train", "test", "run"])
-def test_scripts_has_each_command_and_it_works_from_any_folder(render: Render, tmp_path: Path, name: str) -> None:
+def test_scripts_has_each_command_and_it_works_from_any_folder(
+    render: Render, python: Path, tmp_path: Path, name: str
+) -> None:
     project = render()
     script: list[str | Path] = [
         "env",
-        f"PYTHON={sys.executable}",
+        f"PYTHON={python}",
         f"PYTHONPATH={project / 'src'}",
         project / "scripts" / f"{name}.sh",
     ]
@@ -223,9 +226,9 @@ def test_a_project_has_at_most_92_files(render: Render) -> None:
     assert len(tree(render())) <= 92
 
 
-def test_a_project_has_at_most_4000_lines_of_python(render: Render) -> None:
+def test_a_project_has_at_most_4600_lines_of_python(render: Render) -> None:
     lines = {path: len(path.read_text().splitlines()) for path in render().rglob("*.py")}
-    assert sum(lines.values()) <= 4000
+    assert sum(lines.values()) <= 4600
 
 
 def test_copier_yml_has_at_most_150_lines() -> None:

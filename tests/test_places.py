@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import NEXT, copy, git, run, save, tree, unmerged, update
+from conftest import NEXT, copier_update, copy, git, pruned, run, save, tree, unmerged, update
 
 pytestmark = pytest.mark.slow
 
@@ -24,8 +24,7 @@ SOURCES = "template/project/"
 @pytest.fixture(scope="session")
 def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A template whose next version changes, moves, adds and removes a file."""
-    clone = tmp_path_factory.mktemp("later") / "template"
-    git("clone", "--quiet", template, clone, cwd=template)
+    clone = pruned(template, tmp_path_factory.mktemp("later") / "template")
     with (clone / SOURCES / "Makefile.jinja").open("a") as file:
         file.write("\n# later\n")
     (clone / SOURCES / "bin").mkdir()
@@ -119,7 +118,7 @@ def hide(project: Path) -> None:
 
 def test_it_says_what_it_did_and_how_to_go_back(project: Path) -> None:
     before = state(project)
-    said = update(project, LATER).stdout
+    said = copier_update(project, LATER).stdout
     assert_updated(project)
     assert f"{NEXT} → {LATER}" in said
     for line in (
@@ -155,7 +154,7 @@ def test_in_a_folder_of_a_larger_repository(fresh: Path, tmp_path: Path) -> None
     (top / "neighbour" / "Makefile").write_text("# staged\n")
     git("add", "neighbour", cwd=top)
     (top / "neighbour" / "untracked").write_text("")
-    update(project, LATER)
+    copier_update(project, LATER)
     assert_updated(project)
     assert git("status", "--porcelain", "--", "neighbour", cwd=top) == "M  neighbour/Makefile\n?? neighbour/untracked"
     assert (top / "neighbour" / "Makefile").read_text() == "# staged\n"
@@ -190,7 +189,7 @@ def test_with_a_submodule_and_files_that_a_filter_stores_elsewhere(project: Path
     assert (
         git("show", "HEAD:Makefile", cwd=project).splitlines()[-1] == (project / "Makefile").read_text().splitlines()[0]
     )
-    update(project, LATER)
+    copier_update(project, LATER)
     assert_updated(project)
     assert (project / "extern/library/file").read_text() == "a library\n"
     assert git("submodule", "status", cwd=project)[0] != "+"
@@ -283,7 +282,7 @@ def test_with_links_to_data_elsewhere(project: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "README.md").write_text("of the disk\n")
     (project / "data" / "train").symlink_to(tmp_path / "disk")
-    update(project, LATER)
+    copier_update(project, LATER)
     assert_updated(project)
     assert (project / "data" / "train" / "README.md").read_text() == "of the disk\n"
 
@@ -300,7 +299,7 @@ def test_from_a_template_that_is_fetched_from_a_server(
     save(project)
     change(project)
     save(project, "own work")
-    update(project, LATER)
+    copier_update(project, LATER)
     assert_updated(project)
 
 
@@ -308,7 +307,7 @@ def test_what_git_ignores_stays_private_files_and_links_too(project: Path) -> No
     hide(project)
     before = links(project)
     assert before == {"NEW.md": "private", ".editorconfig": "docs/api.md"}
-    said = update(project, LATER).stdout
+    said = copier_update(project, LATER).stdout
     assert links(project) == before
     assert (project / "NEW.md").read_text() == "ignored\n"
     assert "NEW.md was left out: git ignores NEW.md, which is in its place" in said
@@ -404,7 +403,7 @@ def test_it_refuses_what_would_fail_later(
     expected = trouble(project)
     monkeypatch.setenv("PATH", f"{project.parent / 'bin'}{os.pathsep}{os.environ['PATH']}")
     before = state(project)
-    done = update(project, LATER, ok=False)
+    done = copier_update(project, LATER, ok=False)
     assert done.returncode == 1
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
@@ -412,14 +411,14 @@ def test_it_refuses_what_would_fail_later(
 
 
 @pytest.mark.parametrize("lost", ["the version", "the template"])
-def test_nothing_changes_where_the_old_version_can_not_be_read(project: Path, later: Path, lost: str) -> None:
+def test_nothing_changes_where_the_old_version_is_unreadable(project: Path, later: Path, lost: str) -> None:
     answers = project / ".copier-answers.yml"
     gone = (NEXT, "v8888.0.0") if lost == "the version" else (str(later), str(later / "gone"))
     assert gone[0] in answers.read_text()
     answers.write_text(answers.read_text().replace(*gone))
     save(project)
     before = state(project)
-    assert update(project, LATER, ok=False).returncode != 0
+    assert copier_update(project, LATER, ok=False).returncode != 0
     assert state(project) == before
 
 
@@ -449,7 +448,7 @@ def test_its_own_failure_leaves_the_project_as_it_was(
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
     before = state(project)
-    done = update(project, LATER, ok=False)
+    done = (copier_update if command == "merge-tree" else update)(project, LATER, ok=False)
     assert done.returncode == 1
     assert "as it was before" in done.stderr
     assert state(project) == before

@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 LAUNCH = ["-m", "my_project.engine.launch", "--nproc-per-node"]
 TRAIN = ["-m", "my_project", "train", "configs/train.yaml", "run.device=cpu", "train.epochs=3", "model.name=mlp"]
+Launch = Callable[..., "subprocess.CompletedProcess[str]"]
 BOTH = pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 # No batch norm, whose statistics would be each process's own; no dropout, which each draws for itself.
 MODEL = """
@@ -37,6 +40,12 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.fixture
+def launch(python: Path) -> Launch:
+    """torchrun, whose processes start as quickly as `in_project`; test_slurm.py and test_faults.py have it as it is."""
+    return lambda project, *words, **options: in_project(project, *LAUNCH, *words, PYTHON_EXEC=str(python), **options)
+
+
 def curve(project: Path, name: str) -> list[list[float]]:
     """Losses and metrics by epoch."""
     with (project / "checkpoints" / name / "metrics.csv").open() as file:
@@ -50,20 +59,22 @@ def state(project: Path, name: str) -> dict[str, Any]:
 
 
 @BOTH
-def test_two_processes_give_the_loss_curve_of_one_at_the_same_global_batch(strategy: str, project: Path) -> None:
+def test_two_processes_give_the_loss_curve_of_one_at_the_same_global_batch(
+    strategy: str, launch: Launch, project: Path
+) -> None:
     in_project(project, *TRAIN, f"run.name={strategy}-one", "data.batch_size=64")
     options = ["data.batch_size=32", f"distributed.strategy={strategy}", f"run.name={strategy}-two"]
-    in_project(project, *LAUNCH, "2", *TRAIN, *options)
+    launch(project, "2", *TRAIN, *options)
     one, two = (curve(project, f"{strategy}-{count}") for count in ("one", "two"))
     for row, same in zip(one, two, strict=True):
         assert same == pytest.approx(row, rel=1e-5)
 
 
 @BOTH
-def test_two_processes_accumulate_as_one(strategy: str, project: Path) -> None:
+def test_two_processes_accumulate_as_one(strategy: str, launch: Launch, project: Path) -> None:
     in_project(project, *TRAIN, f"run.name={strategy}-large", "data.batch_size=96")
     options = ["data.batch_size=16", "train.accumulate=3", f"distributed.strategy={strategy}"]
-    in_project(project, *LAUNCH, "2", *TRAIN, *options, f"run.name={strategy}-small")
+    launch(project, "2", *TRAIN, *options, f"run.name={strategy}-small")
     large, small = (curve(project, f"{strategy}-{size}") for size in ("large", "small"))
     for row, same in zip(large, small, strict=True):
         assert same == pytest.approx(row, rel=1e-5)
@@ -71,7 +82,9 @@ def test_two_processes_accumulate_as_one(strategy: str, project: Path) -> None:
 
 @BOTH
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_a_run_of_two_processes_goes_on_in_any_number(strategy: str, processes: int, project: Path) -> None:
+def test_a_run_of_two_processes_goes_on_in_any_number(
+    strategy: str, processes: int, launch: Launch, project: Path
+) -> None:
     """Stopped within an epoch, by a broken image; in two again, it ends as if nothing had happened."""
     name = f"{strategy}-stopped-{processes}"
     options = ["data.batch_size=16", f"distributed.strategy={strategy}", "train.ema=0.9", "model.args.dropout=0.2"]
@@ -80,16 +93,16 @@ def test_a_run_of_two_processes_goes_on_in_any_number(strategy: str, processes: 
     image = images[np.random.default_rng((0, 0)).permutation(len(images))[500]]  # comes at step 16
     whole = image.read_bytes()
     image.write_bytes(b"")
-    done = in_project(project, *LAUNCH, "2", *TRAIN, *options, f"run.name={name}", ok=False)
+    done = launch(project, "2", *TRAIN, *options, f"run.name={name}", ok=False)
     image.write_bytes(whole)
     assert done.returncode == 2
     assert "error: rank " in done.stderr
     assert 0 < state(project, name)["under_way"]["batches"] < 25
     resume = ["-m", "my_project", "train", "--resume", name]
-    in_project(project, *([*LAUNCH, str(processes)] if processes > 1 else []), *resume)
+    launch(project, str(processes), *resume) if processes > 1 else in_project(project, *resume)
     assert state(project, name)["epoch"] == 3
     if processes == 2:
-        in_project(project, *LAUNCH, "2", *TRAIN, *options, f"run.name={strategy}-whole")
+        launch(project, "2", *TRAIN, *options, f"run.name={strategy}-whole")
         # Sums of the epoch's losses were put together once more on the way; the weights are the same bits.
         for row, same in zip(curve(project, name), curve(project, f"{strategy}-whole"), strict=True):
             assert same == pytest.approx(row, rel=1e-6)
@@ -99,9 +112,9 @@ def test_a_run_of_two_processes_goes_on_in_any_number(strategy: str, processes: 
         assert tested[0].splitlines()[1:3] == tested[1].splitlines()[1:3]
 
 
-def test_what_is_tested_of_a_split_model_is_the_mean_of_its_weights(project: Path) -> None:
+def test_what_is_tested_of_a_split_model_is_the_mean_of_its_weights(launch: Launch, project: Path) -> None:
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "train.ema=0.9", "run.name=mean", "train.epochs=1"]
-    in_project(project, *LAUNCH, "2", *TRAIN, *options)
+    launch(project, "2", *TRAIN, *options)
     said = in_project(project, "-m", "my_project", "test", "mean", "--split", "valid").stdout
     with (project / "checkpoints/mean/metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -109,9 +122,9 @@ def test_what_is_tested_of_a_split_model_is_the_mean_of_its_weights(project: Pat
     assert f"acc {float(row['valid_acc']):.4f}" in said
 
 
-def test_a_split_checkpoint_that_would_run_code_is_refused(project: Path, tmp_path: Path) -> None:
+def test_a_split_checkpoint_that_would_run_code_is_refused(launch: Launch, project: Path, tmp_path: Path) -> None:
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "run.name=unsafe", "train.epochs=1"]
-    in_project(project, *LAUNCH, "2", *TRAIN, *options)
+    launch(project, "2", *TRAIN, *options)
     (description,) = (project / "checkpoints/unsafe").glob("shards-*/.metadata")
     description.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     done = in_project(project, "-m", "my_project", "test", "unsafe", ok=False)

@@ -1,7 +1,6 @@
 """A fresh project works from nothing, as its owner would use it."""
 
 import contextlib
-import csv
 import importlib
 import io
 import itertools
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from conftest import ROOT, Render, git, in_project, run, save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,21 +24,26 @@ COMPONENTS = ["loss", "optim", "scheduler", "transforms"]
 
 
 @pytest.mark.slow
-def test_make_train_test_and_lint_pass_from_nothing(render: Render, tmp_path: Path) -> None:
+def test_make_and_what_ci_runs_pass_from_nothing(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the project's own tests, those of one file: test_kinds.py runs all."""
     project = tmp_path / "내 project"
-    shutil.copytree(render(), project)
+    shutil.copytree(render(ci="gitlab", extras="docs_site weekly"), project)
     save(project)
-    make = ["make", "--no-print-directory", f"PYTHON={sys.executable}", f"CONSTRAINTS={ROOT / 'constraints.txt'}"]
-    trained = run(
-        *make, "train", "CONFIG=configs/train.yaml configs/debug.yaml", "ARGS=optimizer.lr=0.002", cwd=project
-    )
-    assert "trained in" in trained.stdout
-    run(*make, "test", cwd=project)
-    run(*make, "lint", cwd=project)
-    assert git("status", "--porcelain", cwd=project) == ""
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("PIP_CONSTRAINT", str(ROOT / "constraints.txt"))
+    monkeypatch.setenv("PYTEST_ADDOPTS", "test/test_model.py -p no:cacheprovider")
+    train = ["make", "--no-print-directory", "train", "CONFIG=configs/train.yaml configs/debug.yaml"]
+    assert "trained in" in run(*train, "ARGS=optimizer.lr=0.002", cwd=project).stdout
+    assert "pip install" not in run(*train, "--dry-run", cwd=project).stdout
     versions = run(project / ".venv" / "bin" / "python", "-m", "pip", "freeze", cwd=project).stdout
     assert "torch==2.13.0" in versions
-    assert "pip install" not in run(*make, "train", "--dry-run", cwd=project).stdout
+    whole = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
+    for command in [*whole["test"]["script"], *whole["newest"]["script"]]:
+        done = run("sh", "-c", command, cwd=project)
+        assert "make test" not in command or "passed" in done.stdout
+    assert git("status", "--porcelain", cwd=project) == ""
 
 
 def test_an_old_python_is_refused_in_one_line(project: Path) -> None:
@@ -64,7 +69,7 @@ def without_torch(project: Path, *arguments: str) -> str:
     command = (
         "import sys; sys.modules['torch'] = None; from my_project.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
-    done = in_project(project, "-c", command, *arguments, ok=False)
+    done = in_project(project, "-c", command, *arguments, ok=False, cold=True)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr
 
@@ -193,14 +198,14 @@ def test_a_config_stays_the_same_from_format_to_format(
 
 
 @pytest.mark.slow
-def test_the_scripts_train_test_and_run_from_any_folder(render: Render, tmp_path: Path) -> None:
+def test_the_scripts_train_test_and_run_from_any_folder(render: Render, python: Path, tmp_path: Path) -> None:
     project, elsewhere = tmp_path / "내 project", tmp_path / "else where"
     shutil.copytree(render(), project)
     elsewhere.mkdir()
 
     def script(name: str, *arguments: str | Path) -> str:
         command = project / "scripts" / f"{name}.sh"
-        return run(command, *arguments, cwd=elsewhere, PYTHON=sys.executable, PYTHONPATH=str(project / "src")).stdout
+        return run(command, *arguments, cwd=elsewhere, PYTHON=str(python), PYTHONPATH=str(project / "src")).stdout
 
     said = script("train", "configs/train.yaml", "configs/debug.yaml", "run.name=a run", "train.epochs=3")
     assert "epoch 3/3" in said
@@ -223,27 +228,3 @@ def test_the_scripts_train_test_and_run_from_any_folder(render: Render, tmp_path
     many = script("run", "images/sample").splitlines()
     assert len(many) == len(list((project / "images" / "sample").glob("*.png")))
     assert sorted(path.name for path in elsewhere.iterdir()) == ["숫자 2.png"]
-
-
-@pytest.mark.slow
-def test_tensorboard_shows_what_the_table_says(render: Render, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(render(tracker="tensorboard"), project)
-    train = ["-m", "my_project", "train", "configs/train.yaml", "configs/debug.yaml", "run.name=a-run"]
-    in_project(project, *train)
-    folder = project / "checkpoints" / "a-run"
-    with (folder / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    read = """
-import json, sys
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-events = EventAccumulator(sys.argv[1]).Reload()
-tags = events.Tags()["scalars"]
-print(json.dumps({tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}))
-"""
-    shown = json.loads(in_project(project, "-c", read, folder).stdout)
-    assert {"loss/train", "loss/valid", "acc/train", "acc/valid", "learning_rate"} <= set(shown)
-    assert len(rows) == 2
-    for tag, column in [("loss/train", "train_loss"), ("acc/valid", "valid_acc"), ("learning_rate",) * 2]:
-        assert [step for step, _ in shown[tag]] == [int(row["step"]) for row in rows]
-        assert [value for _, value in shown[tag]] == pytest.approx([float(row[column]) for row in rows], rel=1e-6)

@@ -150,9 +150,11 @@ def test_a_job_trains_in_a_process_per_gpu_and_is_done(project: Path, tmp_path: 
 
 @pytest.mark.parametrize(("nodes", "gpus", "signaled"), [(1, 2, "tasks"), (2, 1, "tasks"), (1, 2, "all")])
 def test_a_job_whose_time_is_up_is_saved_requeued_and_goes_on(
-    project: Path, tmp_path: Path, nodes: int, gpus: int, signaled: str
+    project: Path, python: Path, tmp_path: Path, nodes: int, gpus: int, signaled: str
 ) -> None:
     where = {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(gpus), "SIGNALED": signaled}
+    if signaled == "tasks":  # torchrun is as it is; what it starts need not be
+        where["PYTHON_EXEC"] = str(python)
     job = Job(project, tmp_path, *QUICK, "run.name=a run", "train.epochs=40", **where)
     process = job.start()
     job.wait_for(process, r"epoch 2/40")
@@ -182,8 +184,8 @@ def test_a_job_with_a_mistake_ends_with_2_and_is_not_requeued(project: Path, tmp
     assert job.said("scontrol") == ""
 
 
-def test_each_job_of_an_array_has_its_own_name_and_seed(project: Path, tmp_path: Path) -> None:
-    ids = {"SLURM_JOB_ID": "4712", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "7"}
+def test_each_job_of_an_array_has_its_own_name_and_seed(project: Path, python: Path, tmp_path: Path) -> None:
+    ids = {"PYTHON_EXEC": str(python), "SLURM_JOB_ID": "4712", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "7"}
     for place, given, name in (("own", [], "slurm-4711-7"), ("given", ["run.name=wide"], "wide-7")):
         (tmp_path / place).mkdir()
         job = Job(project, tmp_path / place, *QUICK, *given, "train.epochs=1", **ids)

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 import torch
-from conftest import Render, copy, in_project, run
+from conftest import Process, Render, copy, in_project, run
 
 pytestmark = pytest.mark.slow
 
@@ -23,10 +24,10 @@ GRID = ["optimizer.lr=[0.1, 0.2]", "optimizer.weight_decay=0", "model.args.dropo
 
 
 @pytest.fixture(scope="module")
-def project(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One with both extras, in which each test has a sweep of its own."""
     folder = tmp_path_factory.mktemp("sweeps") / "project"
-    copy(plain, folder, extras="submitit", data_kind="custom")
+    copy(template, folder, extras="submitit", data_kind="custom")
     in_project(folder, "-m", "my_project", "train", *QUICK, "--smoke")  # unpacks the sample
     return folder
 
@@ -39,6 +40,12 @@ def start(project: Path, *arguments: str, log: str = "log.txt") -> subprocess.Po
     env = os.environ | {"PYTHONPATH": str(project / "src")}
     with open(project / log, "ab") as file:
         return subprocess.Popen(command(*arguments), cwd=project, env=env, stdout=file, stderr=file)
+
+
+def begin(project: Path, *arguments: str) -> Process:
+    """The same, started more quickly, for a test that sends no signal."""
+    with open(os.devnull, "r+b") as nothing:
+        return conftest.start(project, *arguments, files=[nothing] * 3)
 
 
 def until(happened: Callable[..., object], *arguments: Any) -> None:
@@ -103,7 +110,7 @@ def test_processes_share_a_sweep(project: Path, storage: list[str]) -> None:
     study = f"--study=shared-{len(''.join(storage))}"
     space = [spaced(project, **lists)] if "--grid" in storage else []
     arguments = ["sweep", *space, *storage, "train.epochs=3", study, "--trials=6"]
-    both = [start(project, *arguments) for _ in range(2)]
+    both = [begin(project, *command(*arguments)[1:]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     in_project(project, *command(*arguments, "--show")[1:])
     kind = "grid" if "--grid" in storage else "sweep"
@@ -207,8 +214,8 @@ def test_the_space_is_the_same_in_every_format(render: Render) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image_classification", "object_detection", "language_modeling"])
-def test_what_the_space_says_can_be_trained(plain: Path, tmp_path: Path, kind: str) -> None:
-    copy(plain, tmp_path / "project", extras="sweep", data_kind=kind, config_format="ini")
+def test_what_the_space_says_can_be_trained(template: Path, tmp_path: Path, kind: str) -> None:
+    copy(template, tmp_path / "project", extras="sweep", data_kind=kind, config_format="ini")
     once = ["train.epochs=1", "train.limit_batches=1", "--trials=1"]
     in_project(tmp_path / "project", *command("sweep", *once)[1:])
     assert [row["state"] for row in rows(tmp_path / "project/checkpoints/sweep-first")] == ["complete"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Render, git, run, save
+from conftest import Render, git, in_project, save
 
 TRACKERS = ["tensorboard", "mlflow", "wandb", "trackio"]
 TINY = ["configs/train.yaml", "configs/debug.yaml", "train.limit_batches=2", "optimizer.lr=0.0625", "run.name=a"]
@@ -130,7 +130,7 @@ def tracked(render: Render, tmp_path: Path, tracker: str, alone_at_home: None) -
 
 
 def command(project: Path, *arguments: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, *arguments, cwd=project, ok=ok, PYTHONPATH=str(project / "src"))
+    return in_project(project, *arguments, ok=ok)
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_tracker_holds_each_epoch_once_after_a_kill_and_the_test_too(tracked: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", ["none"])
-def test_each_start_of_a_run_is_recorded_with_its_code_whatever_the_tracker(tracked: Path) -> None:
+def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
     def record() -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = json.loads((tracked / "checkpoints" / "a" / "provenance.json").read_text())
         return entries

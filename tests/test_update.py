@@ -16,7 +16,23 @@ from types import ModuleType
 import pytest
 import torch
 import yaml
-from conftest import EXTRAS, NEXT, ROOT, Render, copy, extension, git, in_project, run, save, tree, unmerged, update
+from conftest import (
+    EXTRAS,
+    NEXT,
+    ROOT,
+    Render,
+    copier_update,
+    copy,
+    extension,
+    git,
+    in_project,
+    pruned,
+    run,
+    save,
+    tree,
+    unmerged,
+    update,
+)
 from test_configs import KINDS
 
 LATER = "v9999.0.1"
@@ -34,25 +50,16 @@ several = pytest.mark.parametrize(
 )
 
 
-def newest(releases: list[str]) -> list[str]:
-    return releases[-1:]
-
-
-def older(releases: list[str]) -> list[str]:
-    return releases[:-1]
-
-
-def each(releases: list[str]) -> list[str]:
-    return releases
-
-
-from_each_release = pytest.mark.parametrize(
-    ("answers", "which"),
-    [
-        pytest.param({}, newest, id="defaults, newest"),
-        pytest.param({}, older, marks=slow, id="defaults, older"),
-        *(pytest.param(answers, each, marks=slow, id=" ".join(answers.values())) for answers in MANY[1:]),
-    ],
+MORE = [
+    *({"data_kind": kind} for kind in KINDS),
+    *({"extras": extra} for extra in EXTRAS.split()),
+    *({"tracker": tracker} for tracker in ("mlflow", "wandb", "trackio")),
+    *({"ci": ci} for ci in ("gitlab", "none")),
+]
+each_answers = pytest.mark.parametrize(
+    "answers",
+    [*MANY, *(pytest.param(answers, marks=pytest.mark.exhaustive) for answers in [*MORE, {"extras": EXTRAS}])],
+    ids=lambda answers: " ".join(answers.values())[:30] or "defaults",
 )
 
 
@@ -60,7 +67,7 @@ def edit(project: Path, package: str = "my_project") -> None:
     """What an owner does: changes some files, adds one, deletes one."""
     with (project / "README.md").open("a") as file:
         file.write("\nWritten by the owner.\n")
-    with (project / "src" / package / "model" / "cnn.py").open("a") as file:
+    with (project / "src" / package / "model" / "utils.py").open("a") as file:
         file.write("\n\nOWN = True\n")
     with (project / "Makefile").open("a") as file:
         file.write("\nown:\n\techo own\n")
@@ -71,16 +78,19 @@ def edit(project: Path, package: str = "my_project") -> None:
 
 def assert_kept(project: Path, package: str = "my_project") -> None:
     assert (project / "README.md").read_text().endswith("\nWritten by the owner.\n")
-    assert (project / "src" / package / "model" / "cnn.py").read_text().endswith("\n\nOWN = True\n")
+    assert (project / "src" / package / "model" / "utils.py").read_text().endswith("\n\nOWN = True\n")
     assert (project / "Makefile").read_text().endswith("\nown:\n\techo own\n")
     assert (project / "notes.txt").read_text() == "own\n"
     assert not (project / "notebooks" / "1_tutorial.ipynb").exists()
 
 
-def later(template: Path, folder: Path, change: Callable[[Path], object]) -> Path:
-    """A clone of the template in which a version comes after the work tree."""
+def later(template: Path, folder: Path, change: Callable[[Path], object], small: bool = False) -> Path:
+    """A clone of the template in which a version comes after the work tree; `small`: for Copier to be quick."""
     clone = folder / "template"
-    git("clone", "--quiet", template, clone, cwd=folder)
+    if small:
+        pruned(template, clone)
+    else:
+        git("clone", "--quiet", template, clone, cwd=folder)
     change(clone)
     save(clone, "later")
     git("tag", LATER, cwd=clone)
@@ -93,6 +103,21 @@ def made(template: Path, project: Path, version: str = NEXT, **answers: str) -> 
     return project
 
 
+def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> list[str]:
+    """The versions that ask these questions, and offer these answers."""
+
+    def knows(version: str) -> bool:
+        asked = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
+        for question, answer in answers.items():
+            choices = asked.get(question, {}).get("choices", [])
+            values = choices.values() if isinstance(choices, dict) else choices
+            if question not in asked or (values and not set(answer.split()) <= set(values)):
+                return False
+        return True
+
+    return [version for version in releases if knows(version)]
+
+
 # --- from every release ---
 
 
@@ -100,16 +125,13 @@ def test_there_is_a_release(releases: list[str]) -> None:
     assert releases, "no commit has the subject `Release vX.Y.Z` yet"
 
 
-@from_each_release
-def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
-    answers: dict[str, str],
-    which: Callable[[list[str]], list[str]],
-    releases: list[str],
-    template: Path,
-    tmp_path: Path,
+@slow
+@each_answers
+def test_edits_survive_an_update_from_each_release(
+    answers: dict[str, str], releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     package = answers.get("package_name", "my_project")
-    for version in which(releases):
+    for version in that_know(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         edit(project, package)
         update(project)
@@ -118,18 +140,37 @@ def test_an_edited_project_of_each_release_updates_with_its_edits_kept(
         assert yaml.safe_load((project / ".copier-answers.yml").read_text())["_commit"] == NEXT
 
 
-@from_each_release
-def test_an_untouched_project_of_each_release_becomes_what_a_new_one_is_but_for_what_is_its_owners(
-    answers: dict[str, str],
-    which: Callable[[list[str]], list[str]],
-    releases: list[str],
-    template: Path,
-    update_sides: ModuleType,
-    tmp_path: Path,
+def test_copier_update_does_the_same_from_the_last_release(releases: list[str], template: Path, tmp_path: Path) -> None:
+    assert_the_same_by_copier(template, tmp_path, releases[-1])
+
+
+@slow
+def test_copier_update_does_the_same_from_older_releases(releases: list[str], template: Path, tmp_path: Path) -> None:
+    for version in releases[:-1]:
+        assert_the_same_by_copier(template, tmp_path / version, version)
+
+
+def assert_the_same_by_copier(template: Path, folder: Path, version: str) -> None:
+    """`copier update` of an edited project ends as `update` does, down to the index."""
+    projects = [made(template, folder / name, version) for name in ("here", "copier")]
+    for project, tool in zip(projects, (update, copier_update), strict=True):
+        edit(project)
+        tool(project)
+        assert_kept(project)
+    indexes = [git("ls-files", "--stage", cwd=project) for project in projects]
+    assert indexes[0] == indexes[1]
+    assert tree(projects[0]) == tree(projects[1])
+
+
+@slow
+@each_answers
+def test_an_unedited_project_of_each_release_becomes_a_new_one(
+    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
 ) -> None:
+    """But for what is its owner's."""
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
-    for version in which(releases):
+    for version in that_know(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
         update(project)
@@ -239,7 +280,7 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
 
 
 @slow
-def test_what_the_owner_deleted_stays_deleted_though_the_template_changes_it(template: Path, tmp_path: Path) -> None:
+def test_a_deleted_file_stays_deleted_when_the_template_changes_it(template: Path, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         for name in (".editorconfig", "docs/install.md.jinja"):
             with (clone / "template" / "project" / name).open("a") as file:
@@ -253,7 +294,7 @@ def test_what_the_owner_deleted_stays_deleted_though_the_template_changes_it(tem
     assert not (project / "docs" / "install.md").exists()
 
 
-def test_an_edit_follows_a_declared_move_though_another_file_took_the_place(template: Path, tmp_path: Path) -> None:
+def test_an_edit_follows_a_move_though_another_file_took_the_place(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project", "v0.1.0")
     package = project / "src" / "my_project"
     text = (package / "__main__.py").read_text()
@@ -294,9 +335,7 @@ def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_side
 
 
 @slow
-def test_a_tracker_of_the_owners_works_where_it_was_before_there_was_a_folder_for_them(
-    template: Path, tmp_path: Path
-) -> None:
+def test_an_own_tracker_works_where_it_was_before_there_was_a_folder(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project", "v0.1.0", tracker="tensorboard")
     engine = project / "src/my_project/engine"
     (engine / "own.py").write_text("class Tracker:\n    def __init__(self, run, config):\n        print('own')\n")
@@ -425,7 +464,7 @@ def test_extras_a_tracker_and_another_ci_come_and_go(template: Path, releases: l
     changed = {
         "README.md",
         "Makefile",
-        "src/my_project/model/cnn.py",
+        "src/my_project/model/utils.py",
         "notebooks/1_tutorial.ipynb",
         "configs/train.yaml",
     }
@@ -441,9 +480,7 @@ def test_extras_a_tracker_and_another_ci_come_and_go(template: Path, releases: l
 
 
 @slow
-def test_another_config_format_leaves_the_configs_and_names_the_command_that_converts_them(
-    template: Path, tmp_path: Path
-) -> None:
+def test_another_config_format_leaves_configs_and_says_how_to_convert(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     train = project / "configs" / "train.yaml"
     train.write_text(re.sub(r"epochs: \d+", "epochs: 99", train.read_text()))
@@ -518,14 +555,14 @@ def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Pat
         path.write_text(path.read_text().replace("\n", "  # template\n", 1))
         (clone / "template" / "project" / "scripts" / "run.sh.jinja").unlink()
 
-    clone = later(template, tmp_path, change)
+    clone = later(template, tmp_path, change, small=True)
     project = made(clone, tmp_path / "project")
     for name in ("setup.py", "scripts/run.sh"):
         path = project / name
         path.write_text(path.read_text().replace("\n", "  # own\n", 1))
     save(project)
     before, status = tree(project), git("status", "--porcelain", cwd=project)
-    done = update(project, LATER, ok=False)
+    done = copier_update(project, LATER, ok=False)
     assert done.returncode == 1
     assert unmerged(project) == ["scripts/run.sh", "setup.py"]
     text = (project / "setup.py").read_text()
@@ -548,7 +585,7 @@ def test_make_update_says_what_is_new_and_updates(template: Path, tmp_path: Path
         head, _, rest = log.read_text().partition("\n## ")
         log.write_text(f"{head}\n## {LATER} (2100-01-01)\n\nThe moon is made of cheese.\n\n## {rest}")
 
-    clone = later(template, tmp_path, change)
+    clone = later(template, tmp_path, change, small=True)
     project = made(clone, tmp_path / "project")
     command = ["make", "update", f"COPIER={sys.executable} -m copier", "ARGS=--defaults --quiet"]
     said = run(*command, cwd=project).stdout
@@ -568,7 +605,7 @@ def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, templ
         path = clone / "template" / "project" / "setup.py"
         path.write_text(path.read_text().replace("\n", "  # template\n", 1))
 
-    project = made(later(template, tmp_path, change), tmp_path / "project")
+    project = made(later(template, tmp_path, change, small=True), tmp_path / "project")
     if conflict:
         (project / "setup.py").write_text((project / "setup.py").read_text().replace("\n", "  # own\n", 1))
         save(project)
@@ -652,7 +689,7 @@ def test_tags_are_made_for_release_commits_only_and_never_moved(tmp_path: Path, 
 
 
 @slow
-def test_a_project_of_the_first_and_last_release_passes_its_own_tests_and_resumes_its_runs(
+def test_first_and_last_release_pass_their_tests_and_resume_runs(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     quick = ["model.args.width=4", "run.device=cpu"]

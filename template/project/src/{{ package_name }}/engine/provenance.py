@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,21 @@ def record(run: Path, device: torch.device) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "packages": dict(sorted({each.name: each.version for each in distributions()}.items())),
+        "packages": packages(),
     }
     text = json.dumps([*entries, entry], indent=2, ensure_ascii=False)
     write_whole(run / FILE, text + "\n")
+
+
+@cache
+def packages() -> dict[str, str]:
+    """The version of each installed package; of two of one name, that which is imported."""
+    found: dict[str, str] = {}
+    for each in distributions():
+        metadata = each.metadata  # parsed each time that it is asked for
+        if metadata["Name"]:  # None in what an interrupted installation leaves
+            found.setdefault(metadata["Name"], metadata["Version"])
+    return dict(sorted(found.items()))
 
 
 def read(run: Path) -> list[dict[str, Any]]:

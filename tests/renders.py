@@ -1,0 +1,159 @@
+"""What versions of the template give, rendered once: kept below build/, for all workers and later runs of the tests.
+
+`Renders` copies projects from there; `merge` updates one by the template's own script in this process, without the pass
+of Copier that the script takes back. Both take a second off each test that is about neither; `copier_copy` in
+test_copy.py and `copier_update` in conftest.py run the real commands.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import copier
+import pytest
+import yaml
+
+ANSWERS = ".copier-answers.yml"
+SOURCES = ["copier.yml", "extensions", "template"]  # what decides of a render
+MODULES = ["update_trees", "update_sides", "update"]
+TWO_DAYS = 2 * 24 * 3600
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+class Renders:
+    """The folder that holds them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def clean(self) -> None:
+        """Remove what no run has used for two days."""
+        for path in self.folder.iterdir():
+            if time.time() - path.lstat().st_mtime > TWO_DAYS:
+                path.unlink() if path.is_symlink() else shutil.rmtree(path)
+
+    def get(self, template: Path, version: str, answers: Mapping[str, Any]) -> Path:
+        """A project of a version: look, don't touch. Its answers file names neither the version nor its place."""
+        sources = git("ls-tree", version, *SOURCES, cwd=template)
+        known = questions(template, sources, version)
+        given = {key: value for key, value in answers.items() if key in known}
+        if isinstance(given.get("extras"), str):  # as words, so that they can be keys
+            given["extras"] = given["extras"].split()
+        made = self.place(sources, given)
+        if not made.exists():
+            with tempfile.TemporaryDirectory(dir=self.folder.parent) as temporary:
+                lay_out(template, version, given, Path(temporary, "project"))
+                recorded = yaml.safe_load(Path(temporary, "project", ANSWERS).read_text())
+                keep(Path(temporary, "project"), made)
+            whole = {key: value for key, value in recorded.items() if key in known}
+            with contextlib.suppress(FileExistsError):
+                self.place(sources, whole).symlink_to(made.name)
+        os.utime(made, follow_symlinks=False)
+        return made
+
+    def place(self, sources: str, answers: Mapping[str, Any]) -> Path:
+        key = json.dumps([sources, answers, copier.__file__, sys.version], sort_keys=True)
+        return self.folder / hashlib.sha256(key.encode()).hexdigest()[:24]
+
+    def copy(self, template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:
+        """Lay a project out as `copier copy` does."""
+        shutil.copytree(self.get(template, version, answers), project, symlinks=True, dirs_exist_ok=True)
+        record(project, template, version)
+
+
+@cache
+def questions(template: Path, sources: str, version: str) -> set[str]:
+    settings = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
+    return {key for key in settings if not key.startswith("_")}
+
+
+def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "archive.tar")
+        git("archive", f"--output={archive}", version, *SOURCES, cwd=template)
+        shutil.unpack_archive(archive, folder, filter="data")
+        copier.run_copy(folder, project, data=dict(answers), defaults=True, quiet=True)
+
+
+def keep(made: Path, place: Path) -> None:
+    """Move it to its place, unless another worker was quicker."""
+    with contextlib.suppress(OSError):
+        made.rename(place)
+    assert place.exists()
+
+
+def record(project: Path, template: Path, version: str) -> None:
+    """Note in the answers where the project is from, as Copier does."""
+    path = project / ANSWERS
+    text, count = re.subn("^_src_path: .*", f"_commit: {version}\n_src_path: {template}", path.read_text(), flags=re.M)
+    assert count == 1
+    path.write_text(text)
+
+
+# --- updates in this process ---
+
+
+@cache
+def scripts(clone: Path, sources: str) -> dict[str, ModuleType]:
+    """The modules of the update, imported from a clone of the template, which they take for theirs."""
+    before = {name: sys.modules.pop(name, None) for name in MODULES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(clone / "extensions")
+        modules = {name: importlib.import_module(name) for name in MODULES}
+    for name, module in before.items():
+        del sys.modules[name]
+        if module:
+            sys.modules[name] = module
+    return modules
+
+
+def merge(
+    renders: Renders, project: Path, version: str, answers: Mapping[str, Any]
+) -> "subprocess.CompletedProcess[str]":
+    """Update a project as its template's script does before and after Copier's part, of which the answers count."""
+    recorded = yaml.safe_load((project / ANSWERS).read_text())
+    clone, old = Path(recorded["_src_path"]), recorded["_commit"]
+    modules = scripts(clone, git("ls-tree", version, *SOURCES, cwd=clone))
+    assert git("diff", "--stat", "HEAD", version, "--", *SOURCES, cwd=clone) == "", f"{clone} is at another version"
+
+    def from_renders(ref: str, given: Mapping[str, Any], root: Path) -> None:
+        shutil.copytree(renders.get(clone, ref, given), root, symlinks=True, dirs_exist_ok=True)
+
+    env = {"VERSION_FROM": old, "VERSION_TO": version}
+    env |= {"VERSION_PEP440_FROM": old.removeprefix("v"), "VERSION_PEP440_TO": version.removeprefix("v")}
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(project),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(modules["update_sides"], "lay_out", from_renders)
+        for key, value in env.items():
+            patch.setenv(key, value)
+        for stage in ("before", "after"):
+            patch.setenv("STAGE", stage)
+            status = status or modules["update"].main(ANSWERS)
+            if stage == "before" and not status:
+                fresh = renders.get(clone, version, {**recorded, **answers})
+                shutil.copy(fresh / ANSWERS, ANSWERS)
+                record(project, clone, version)
+    return subprocess.CompletedProcess(["update"], status, out.getvalue(), err.getvalue())

@@ -1,0 +1,277 @@
+"""Python that has imported torch already: a command of a project starts in milliseconds, and is a process of its own.
+
+`Server` starts a process that imports what projects import. For each command it forks, so that the command begins with
+these modules loaded, and has a folder, environment, arguments, streams, signals and an exit status of its own. A test
+of what a start itself does uses `sys.executable` instead; so do all where `fork` can't be relied on (`AVAILABLE`).
+As a program, this file passes a command on to a server: it stands for Python in shell scripts (`Server.python`).
+"""
+
+import atexit
+import builtins
+import contextlib
+import gc
+import importlib
+import io
+import json
+import os
+import random
+import runpy
+import select
+import selectors
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+AVAILABLE = sys.platform == "linux"
+MODULES = [
+    *("torch", "torch._dynamo", "torch.profiler", "torch.utils.data", "torch.utils.flop_counter", "torch.nn.parallel"),
+    *("torch.distributed.checkpoint.state_dict", "torch.distributed.fsdp"),
+    *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "mpl_toolkits.axes_grid1"),
+    *("PIL.Image", "PIL.PngImagePlugin", "pydantic", "yaml", "pytest", "IPython.core.interactiveshell", "nbformat"),
+    *("onnxscript", "onnxruntime", "optuna"),
+]
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
+
+
+# --- in the server ---
+
+
+def serve(listener: socket.socket) -> None:
+    """Start what each connection asks for, until standard input ends."""
+    for name in MODULES:
+        with contextlib.suppress(ImportError):  # of an extra that this environment lacks
+            importlib.import_module(name)
+    assert threading.active_count() == 1, "a fork has the thread that forks, and no other"
+    gc.collect()
+    gc.freeze()
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
+    running: dict[socket.socket, int] = {}
+    selector = selectors.DefaultSelector()
+    for source in (listener, woken, 0):
+        selector.register(source, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj == 0:  # who started it is gone
+                for pid in running.values():
+                    os.kill(pid, signal.SIGKILL)
+                return
+            if key.fileobj is listener:
+                connection = listener.accept()[0]
+                message, files, *_ = socket.recv_fds(connection, 1 << 20, 3)
+                while not message.endswith(b"\n"):
+                    message += connection.recv(1 << 20)
+                pid = os.fork()
+                if not pid:
+                    become(json.loads(message), files)
+                for file in files:
+                    os.close(file)
+                running[connection] = pid
+                selector.register(connection, selectors.EVENT_READ)
+                connection.sendall(b"%d\n" % pid)
+            elif key.fileobj == woken:
+                os.read(woken, 1 << 16)
+            elif isinstance(key.fileobj, socket.socket):  # closed by who waited for it
+                selector.unregister(key.fileobj)
+                os.kill(running[key.fileobj], signal.SIGKILL)
+        for connection, pid in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del running[connection]
+                with contextlib.suppress(KeyError):
+                    selector.unregister(connection)
+                with contextlib.suppress(OSError), connection:
+                    connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+def become(asked: dict[str, Any], files: list[int]) -> NoReturn:
+    """Do what a new interpreter would do with this command."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if asked["session"]:
+        os.setsid()
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    os.closerange(3, 1024)
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), stream(1), stream(2)  # noqa: SIM115
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+    tempfile.tempdir = None
+    random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+    how, *arguments = asked["command"]
+    first = {"-c": "", "-m": asked["cwd"]}.get(how, str(Path(how).resolve().parent))
+    paths = [
+        *([] if os.environ.get("PYTHONSAFEPATH") else [first]),
+        *os.environ.get("PYTHONPATH", "").split(os.pathsep),
+    ]
+    sys.path[:1] = paths if paths[-1] else paths[:-1]
+    importlib.invalidate_caches()
+    status = 0
+    try:
+        if how == "-m":
+            sys.argv = arguments
+            runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+        elif how == "-c":
+            sys.argv = ["-c", *arguments[1:]]
+            module = sys.modules["__main__"] = types.ModuleType("__main__")
+            module.__dict__["__builtins__"] = builtins
+            exec(compile(arguments[0], "<string>", "exec"), module.__dict__)
+        else:
+            sys.argv = [how, *arguments]
+            runpy.run_path(how, run_name="__main__")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if not isinstance(end.code, int | None):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for out in (sys.stdout, sys.stderr):
+        try:
+            out.flush()
+        except (OSError, ValueError):
+            status = status or 120
+    os._exit(status & 0xFF)
+
+
+def stream(file: int) -> io.TextIOWrapper:
+    """Standard output or error, as an interpreter opens it."""
+    raw = open(file, "wb", closefd=False)  # noqa: SIM115
+    errors, at_once = ("backslashreplace", True) if file == 2 else ("strict", False)
+    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    return io.TextIOWrapper(raw, "utf-8", errors, line_buffering=at_once, write_through=unbuffered)
+
+
+# --- in the tests ---
+
+
+class Command:
+    """A command that runs in a server, with the part of `subprocess.Popen` that tests use.
+
+    Args:
+        address: of the server.
+        command: Python's arguments: `-m` and a module, `-c` and code, or a script; then its own.
+        session: give it a process group of its own.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        command: Sequence[str],
+        cwd: str | Path,
+        env: Mapping[str, str],
+        files: Sequence[int | IO[Any]],
+        session: bool = False,
+    ) -> None:
+        self.args = list(command)
+        self.returncode: int | None = None
+        self.connection = socket.socket(socket.AF_UNIX)
+        self.connection.connect(f"\0{address}")
+        asked = {"command": self.args, "cwd": str(cwd), "env": dict(env), "session": session}
+        numbers = [file if isinstance(file, int) else file.fileno() for file in files]
+        message = json.dumps(asked).encode("ascii") + b"\n"
+        sent = socket.send_fds(self.connection, [message], numbers)
+        self.connection.sendall(message[sent:])
+        self.replies = self.connection.makefile()
+        self.pid = int(self.replies.readline())
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self.connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self.replies.readline())
+            self.replies.close()
+            self.connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Server:
+    """One process that commands are forked from."""
+
+    def __init__(self) -> None:
+        self.address = f"copier-torch-{os.getpid()}-{random.SystemRandom().getrandbits(64):x}"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"\0{self.address}")  # a name that is no file, of Linux
+            listener.listen(64)
+            number = listener.fileno()
+            command = [sys.executable, __file__, "serve", str(number)]
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number])
+
+    def run(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        """What `subprocess.run` gives for a command that takes no input."""
+        with open(os.devnull) as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            status = Command(self.address, command, cwd, env, (nothing, out, err)).wait()
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read().decode().replace("\r\n", "\n"))
+        return subprocess.CompletedProcess(list(command), status, *said)
+
+    def python(self, path: Path, cold: str | Path = sys.executable, source: Path | None = None) -> Path:
+        """Write a program that runs `my_project` and its modules here, and anything else in the interpreter `cold`.
+
+        `source` is where the package is, if `cold` knows that without being told.
+        """
+        warm = shlex.join([sys.executable, "-I", "-S", __file__, "ask", self.address])
+        known = f"PYTHONPATH={shlex.quote(str(source))} " if source else ""
+        case = f'case "$* " in "-m my_project "*|"-"[Pu]" -m my_project "*) {known}exec {warm} "$@";; esac'
+        path.unlink(missing_ok=True)  # a link to an interpreter, in a virtual environment
+        path.write_text(f'#!/bin/sh\n{case}\nexec {shlex.quote(str(cold))} "$@"\n')
+        path.chmod(0o755)
+        return path
+
+    def stop(self) -> None:
+        self.process.communicate()
+
+
+def ask(address: str, command: Sequence[str]) -> int:
+    """Run a command in a server as if it were this process."""
+    while command[0] in OPTIONS:
+        os.environ[OPTIONS[command[0]]] = "1"
+        command = command[1:]
+    running = Command(address, command, os.getcwd(), os.environ, (0, 1, 2))
+    for number in FORWARDED:
+        signal.signal(number, lambda number, _: running.send_signal(number))
+    status = running.wait()
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    return status
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(socket.socket(fileno=int(sys.argv[2])))
+    else:
+        sys.exit(ask(sys.argv[2], sys.argv[3:]))
