@@ -14,10 +14,13 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "extras.md"
@@ -87,11 +90,6 @@ def minus(whole: Parts, others: Iterable[Parts]) -> Parts:
 
 def installed(requirements: Iterable[str]) -> set[str]:
     """The packages that these bring, with all that they need in turn; SystemExit for one that isn't installed."""
-    from importlib import metadata  # not at the top: see the end of this file
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
     found: set[str] = set()
     seen: set[tuple[str, str]] = set()
     waiting = [(Requirement(line), "") for line in requirements]
@@ -171,5 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # bench/copy.py would stand in for a module of Python
     main()

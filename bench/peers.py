@@ -60,10 +60,7 @@ def render(project: Path) -> Path:
 
 
 def run(project: Path, *arguments: str, **environment: str) -> str:
-    """The output of one Python process in the project, which has one thread; SystemExit if it fails.
-
-    Other scripts beside the one it runs can't be imported: bench/copy.py would stand in for a module of Python.
-    """
+    """The output of one Python process in the project, which has one thread; SystemExit if it fails."""
     common = {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     command, settings = [str(PYTHON), *arguments], {**os.environ, **common, **environment}
     done = subprocess.run(command, cwd=project, env=settings, capture_output=True, text=True)

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import copier
 import pytest
 import yaml
-from conftest import NEXT, git, run, save, tree
+from conftest import NEXT, ROOT, git, run, save, tree
 
 pytestmark = pytest.mark.slow
 
 ANSWERS = ".copier-answers.yml"
+GPL = (ROOT / "template" / "licenses" / "GPL-3.0-or-later.txt").read_text()
 FLAT = {
     "README.md": "# Mine\n\nMy own words.\n",
     "setup.py": "from setuptools import setup\nNAME = 'tiny'\nsetup(name=NAME, author='Kim')\n",
@@ -207,9 +208,11 @@ def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path
         ({"setup.py": "import setuptools\nsetuptools.setup(license='MIT License')"}, "license", "MIT"),
         ({"setup.py": "X = '\\d'\nsetup(name='x')"}, "project_name", "x"),
         ({"setup.py": "setup(license='GPL-3.0-only')"}, "license", "none"),
+        ({"setup.py": "setup(license='GPL-3.0-only')", "COPYING": GPL}, "license", "none"),
         ({"pyproject.toml": '[project]\nlicense = {text = "BSD-3-Clause"}'}, "license", "BSD-3-Clause"),
         ({"LICENSE": "All mine."}, "license", "none"),
         ({"a/__init__.py": "", "b/__init__.py": ""}, "package_name", None),
+        ({"a/__init__.py": "", "src/b/__init__.py": ""}, "package_name", "b"),
         ({"a/__init__.py": "", "theirs/__init__.py": ""}, "package_name", "theirs"),
         ({"models/__init__.py": "", "conf/__init__.py": ""}, "package_name", None),
         ({"configs/a.yml": "", "configs/deep/b.yaml": "", "configs/c.py": ""}, "config_format", "yaml"),
@@ -278,6 +281,13 @@ def test_an_answer_that_the_template_refuses_is_the_users_to_mend(adopt: Adopt, 
     assert_refused(adopt(project, "-d", "licence=MIT"), "licence=MIT", "license")
     assert_refused(adopt(project, "-d", "license"), "KEY=VALUE")
     assert state(project) == before
+
+
+def test_the_newest_release_is_that_of_the_highest_number(template: Path, tmp_path: Path) -> None:
+    save(tmp_path)
+    for tag in ("v0.9.0", "v0.10.0", "v0.2.0", "v1.0.0-rc1", "vintage"):
+        git("tag", tag, cwd=tmp_path)
+    assert load(template).find_version(tmp_path.resolve(), None).name == "v0.10.0"
 
 
 # --- what is adopted ---

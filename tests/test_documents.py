@@ -382,7 +382,7 @@ def test_each_command_of_a_page_works_as_it_stands(
         (tmp_path / "plain").mkdir()
         reader_of(page, used(version), tmp_path / "plain").follows(plain)
     new = beyond(plain, full)
-    if any(step.command for step in new):
+    if new:
         (tmp_path / "full").mkdir()
         reader_of(page, used(NEXT, **EVERYTHING), tmp_path / "full").follows(new)
 
@@ -395,7 +395,7 @@ def test_what_the_pages_of_other_kinds_say_works_too(
     """What they alone have: the rest is the same text, and has run for the default kind."""
     for name, asks in pages(render(data_kind=kind)).items():
         new = beyond(asked(render() / name), asks)
-        if any(step.command for step in new):
+        if new:
             folder = tmp_path / name.replace("/", "-")
             folder.mkdir()
             page = "" if name == "README.md" else name  # what it installs and trains first is among the same text
@@ -413,9 +413,11 @@ def test_each_page_of_each_kind_works_from_top_to_bottom(
 
 
 def beyond(known: list[Step], page: list[Step]) -> list[Step]:
-    """What a page asks for beyond the commands of another."""
+    """What a page asks for beyond the commands of another, with the environment that they need."""
     commands = {bare(step.command) for step in known if step.command}
-    return [step for step in page if bare(step.command) not in commands]
+    new = [step for step in page if bare(step.command) not in commands]
+    needed = [step for step in page if step in new or step.command.startswith("python3 -m venv ")]
+    return needed if any(step.command for step in new) else []
 
 
 def bare(command: str) -> str:
@@ -428,7 +430,7 @@ def bare(command: str) -> str:
 
 @pytest.fixture(scope="session")
 def extras() -> ModuleType:
-    """bench/extras.py, by its path: bench/copy.py beside it would stand in for a module of Python."""
+    """bench/extras.py."""
     spec = importlib.util.spec_from_file_location("bench_extras", ROOT / "bench" / "extras.py")
     assert spec
     assert spec.loader

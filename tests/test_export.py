@@ -76,6 +76,8 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind=kind), project)
     save(project)
+    if changed := kind == "tabular":
+        (project / "README.md").write_text("of mine\n")
     model = [f"model.name={MODELS[kind]}", "model.args={}", "loss.args={}", "run.name=a-run"]
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *QUICK, *model)
     said = in_project(project, "-m", "my_project", "run", "images/sample", "--json")
@@ -85,7 +87,8 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
     folder = "exports/a-run"
     card = (project / folder / "MODEL_CARD.md").read_text()
     assert all(part in card for part in ("- valid: loss ", "- test: loss ", "- model.pt2 for inputs", "  lr: "))
-    assert git("status", "--porcelain", cwd=project) == ""
+    assert (", changed; Python" in card) == changed
+    assert git("status", "--porcelain", cwd=project) == ("M README.md" if changed else "")
     shutil.rmtree(project / "checkpoints")
     shutil.rmtree(project / "data")
     found = in_project(project, "-c", WITHOUT, folder, "images/sample", "--json", cold=True)

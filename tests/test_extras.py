@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,14 @@ def test_an_extra_brings_its_own_and_nothing_of_the_others(render: Render, extra
     expected = {word for name in [extra, *BRINGS.get(extra, [])] for word in WORDS[name]}
     assert words(project) == expected
     assert set(tree(without)) < set(tree(project)), "it adds files, and takes none away"
+
+
+@pytest.mark.parametrize("extra", WORDS)
+def test_make_install_takes_each_group_of_packages_that_there_is(render: Render, extra: str) -> None:
+    project = render(extras=extra)
+    [line] = re.findall(r'-e "\.\[(.*)\]"', (project / "Makefile").read_text())
+    groups = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(line.split(",")) == set(groups)
 
 
 # --- Docker, step by step, with folders in place of an engine ---
@@ -300,6 +309,7 @@ def test_the_development_container_is_described_in_json(render: Render, name: st
     vscode = described.pop("customizations")["vscode"]
     assert {key: type(value) for key, value in described.items()} == KEYS
     assert described["hostRequirements"] == {"gpu": "optional"}
+    assert described["postCreateCommand"] == "make clean install", "an environment of the machine outside is of no use"
     assert set(vscode) == {"extensions", "settings"}
     for target in described["postCreateCommand"].removeprefix("make ").split():
         assert f"\n{target}:" in (project / "Makefile").read_text()

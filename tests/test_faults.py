@@ -210,7 +210,20 @@ def test_an_error_of_one_process_ends_all_with_its_message(project: Path) -> Non
     image.write_bytes(b"")
     launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
     started = time.monotonic()
-    done = in_project(project, *launch, *TRAIN, *QUICK, ok=False)
+    done = in_project(project, *launch, *TRAIN, *QUICK, ok=False, cold=True)
     assert time.monotonic() - started < 60
     done.stderr = "\n".join(line for line in done.stderr.splitlines() if not re.match(r"[WE]\d{4} ", line))
     assert_documented(project, "One of several processes fails", done)
+
+
+def test_the_message_of_one_process_is_not_lost_while_the_others_end(project: Path) -> None:
+    """torchrun ends all once one has ended: here, while the one that says why takes its time."""
+    (project / "slow").mkdir()
+    code = "import builtins, time\nsay = builtins.print\n\n\ndef slowly(*words, **options):\n"
+    code += "    time.sleep(1.5 * str(words).count('error'))\n    say(*words, **options)\n\n\nbuiltins.print = slowly\n"
+    (project / "slow" / "sitecustomize.py").write_text(code)
+    launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
+    paths = os.pathsep.join([str(project / "src"), str(project / "slow")])
+    done = in_project(project, *launch, *TRAIN, "checkpoint.monitor=beauty", ok=False, cold=True, PYTHONPATH=paths)
+    assert done.returncode == 2
+    assert "checkpoint.monitor: no metric 'beauty'" in done.stderr

@@ -2,11 +2,13 @@
 
 import fcntl
 import itertools
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import EXTRAS, ROOT, Render, in_project, run, tree
 from test_configs import KINDS
 
@@ -120,3 +122,18 @@ def test_ruff_sees_what_is_wrong_in_every_python_file(project: Path) -> None:
         module.write_text(module.read_text() + "import os\n")
     found = run(sys.executable, "-m", "ruff", "check", "--no-cache", cwd=project, ok=False).stdout
     assert all(str(module.relative_to(project)) in found for module in modules)
+
+
+@pytest.mark.parametrize("place", [".", "template/project"])
+def test_pre_commit_has_the_ruff_of_constraints(place: str) -> None:
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line.count("==") == 1
+    )
+    config = yaml.safe_load((ROOT / place / ".pre-commit-config.yaml").read_text())
+    revisions = {repository["repo"].rpartition("/")[2]: repository.get("rev") for repository in config["repos"]}
+    assert revisions["ruff-pre-commit"] == f"v{pins['ruff']}"
+
+
+def test_constraints_name_a_python_only_as_their_check_understands() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if ";" in line]
+    assert all(re.fullmatch(r'[\w.-]+==[\w.]+; python_full_version (<|>=) "[\d.]+"', line) for line in lines), lines

@@ -160,6 +160,7 @@ def test_scripts_has_each_command_and_it_works_from_any_folder(
         f"PYTHONPATH={project / 'src'}",
         project / "scripts" / f"{name}.sh",
     ]
+    (tmp_path / "my_project.py").write_text("raise SystemExit('a module of the current folder')\n")
     assert f"-m my_project {name} " in run(*script, "--help", cwd=tmp_path).stdout
     refused = run(*script, "no/such/thing", cwd=tmp_path, ok=False)
     assert refused.returncode == 2

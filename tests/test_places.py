@@ -30,6 +30,8 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (clone / SOURCES / "bin").mkdir()
     git("mv", f"{SOURCES}scripts/train.sh.jinja", f"{SOURCES}bin/train.sh.jinja", cwd=clone)
     (clone / SOURCES / "NEW.md").write_text("later\n")
+    (clone / SOURCES / "bin" / "new.sh").write_text("#!/bin/sh\n")
+    (clone / SOURCES / "bin" / "new.sh").chmod(0o755)
     (clone / SOURCES / "setup.py").unlink()
     save(clone, "later")
     git("tag", LATER, cwd=clone)
@@ -76,6 +78,7 @@ def assert_updated(project: Path) -> None:
     assert "\n# own\n" in makefile
     assert "\n# own\n" in (project / "bin" / "train.sh").read_text()
     assert os.access(project / "bin" / "train.sh", os.X_OK)
+    assert os.access(project / "bin" / "new.sh", os.X_OK)
     assert not (project / "scripts" / "train.sh").exists()
     assert not (project / "setup.py").exists()
     assert (project / "NEW.md").read_text() == "later\n"
@@ -126,7 +129,7 @@ def test_it_says_what_it_did_and_how_to_go_back(project: Path) -> None:
         "Makefile",
         "1 moved",
         "scripts/train.sh → bin/train.sh",
-        "1 added",
+        "2 added",
         "1 removed",
         "setup.py",
     ):
@@ -346,6 +349,11 @@ def overlooked(project: Path) -> str:
     return "overlook Makefile"
 
 
+def skipped(project: Path) -> str:
+    git("update-index", "--skip-worktree", "Makefile", cwd=project)
+    return "overlook Makefile"
+
+
 def answers_ignored(project: Path) -> str:
     git("rm", "--quiet", "--cached", ".copier-answers.yml", cwd=project)
     (project / ".git" / "info" / "exclude").write_text(".copier-answers.yml\n")
@@ -388,6 +396,7 @@ REFUSED = (
     untracked,
     read_only,
     overlooked,
+    skipped,
     answers_ignored,
     folder_for_file,
     file_for_folder,
@@ -408,6 +417,14 @@ def test_it_refuses_what_would_fail_later(
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert state(project) == before
+
+
+@pytest.mark.parametrize("state", ["CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"])
+def test_it_waits_for_whatever_git_is_in_the_middle_of(project: Path, state: str) -> None:
+    (project / ".git" / state).touch()
+    done = update(project, LATER, ok=False)
+    assert done.returncode == 1
+    assert "finish or abort" in done.stderr
 
 
 @pytest.mark.parametrize("lost", ["the version", "the template"])

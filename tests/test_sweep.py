@@ -120,6 +120,53 @@ def test_processes_share_a_sweep(project: Path, storage: list[str]) -> None:
     assert len({tuple(row.values())[4:] for row in found}) == 6
 
 
+def test_a_sweep_goes_on_unless_three_trials_in_a_row_fail(project: Path) -> None:
+    lists = {"model": {"args": {"dropout": [0.0, 0.1, 0.2]}}, "optimizer": {"lr": [1e38, 0.01]}}
+    arguments = ["--grid", spaced(project, **lists), "--study=failing", "train.epochs=2", "train.limit_batches=2"]
+    in_project(project, *command("sweep", *arguments)[1:])
+    states = [row["state"] for row in rows(project / "checkpoints" / "grid-failing")]
+    assert states == ["fail", "complete"] * 3
+    arguments[1:3] = [spaced(project, **lists | {"optimizer": {"lr": [1e38]}}), "--study=hopeless"]
+    done = in_project(project, *command("sweep", *arguments)[1:], ok=False)
+    assert done.returncode == 2
+
+
+def test_a_trial_names_its_model_before_the_arguments_that_a_name_resets(project: Path) -> None:
+    code = """if True:
+        import sys
+        from my_project.cli import build_parser
+        from my_project.commands import sweep
+        plan = sweep.plan(build_parser().parse_args(["sweep", *sys.argv[1:]]))
+        print(*plan.settings({"model.name": "mlp", "model.args.dropout": 0.1}), sep="\\n")
+    """
+    said = in_project(project, "-c", code, "optimizer.lr=[0.1, 0.2]", "model.args.dropout=[0.1, 0.2]").stdout
+    settings = [line.partition("=")[0] for line in said.splitlines()]
+    assert settings.index("model.name") < settings.index("model.args.dropout")
+
+
+def test_submit_hands_all_that_sweep_takes_to_its_jobs(project: Path) -> None:
+    """With a stand-in for submitit, which keeps what it would send."""
+    code = """if True:
+        import sys, types
+        sent = []
+        class Executor:
+            def __init__(self, folder, cluster): pass
+            def update_parameters(self, **options): pass
+            def batch(self): return __import__("contextlib").nullcontext()
+            def submit(self, job):
+                sent.append(job.arguments)
+                paths = types.SimpleNamespace(stdout="log")
+                return types.SimpleNamespace(job_id=len(sent), paths=paths)
+        sys.modules["submitit"] = types.SimpleNamespace(AutoExecutor=Executor)
+        from my_project.cli import main
+        main(["submit", *sys.argv[1:]])
+        print(*sent, sep="\\n")
+    """
+    asked = ["--grid", "--study=sent", "--jobs=2", "--trials=2", *GRID]
+    said = in_project(project, "-c", code, *asked).stdout.splitlines()[-2:]
+    assert said == [str([*GRID, "--trials=2", "--study=sent", "--grid"])] * 2
+
+
 def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None:
     arguments = ["sweep", "train.epochs=2", "--study=best", "--trials=2"]
     done = in_project(project, *command(*arguments)[1:])

@@ -172,6 +172,9 @@ def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
 
     program = ["-m", "my_project", "train"]
     first = git("rev-parse", "HEAD", cwd=tracked)
+    with (tracked / "Makefile").open("a") as file:
+        file.write("# staged\n")
+    git("add", "Makefile", cwd=tracked)
     command(tracked, *program, *TINY, "train.epochs=1")
     save(tracked)
     (tracked / "new.py").touch()
@@ -182,7 +185,9 @@ def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
     one, two = record()  # of the start that was killed meanwhile, nothing
     assert [one["commit"], two["commit"]] == [first, git("rev-parse", "HEAD", cwd=tracked)]
     assert [one["diff"], two["diff"]] == ["code-0.diff", None]
-    assert "+one more line" in (tracked / "checkpoints" / "a" / "code-0.diff").read_text()
+    changed = (tracked / "checkpoints" / "a" / "code-0.diff").read_text()
+    assert "+one more line" in changed
+    assert "+# staged" in changed
     assert [one["untracked"], two["untracked"]] == [[], ["new.py"]]
     assert two["command"][1:] == ["train", "--resume", "a", "train.epochs=2"]
     assert two["packages"]["torch"]

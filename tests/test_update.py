@@ -281,17 +281,40 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
 
 @slow
 def test_a_deleted_file_stays_deleted_when_the_template_changes_it(template: Path, tmp_path: Path) -> None:
+    """Or moves it."""
+
     def change(clone: Path) -> None:
         for name in (".editorconfig", "docs/install.md.jinja"):
             with (clone / "template" / "project" / name).open("a") as file:
                 file.write("\n# later\n")
+        docs = clone / "template" / "project" / "docs"
+        (docs / "faults.md").rename(docs / "errors.md")
 
     project = made(later(template, tmp_path, change), tmp_path / "project")
-    git("rm", "--quiet", ".editorconfig", "docs/install.md", cwd=project)
+    git("rm", "--quiet", ".editorconfig", "docs/install.md", "docs/faults.md", cwd=project)
     save(project, "not needed")
     update(project, LATER)
-    assert not (project / ".editorconfig").exists()
-    assert not (project / "docs" / "install.md").exists()
+    for name in (".editorconfig", "docs/install.md", "docs/faults.md", "docs/errors.md"):
+        assert not (project / name).exists()
+
+
+@slow
+def test_a_new_file_is_not_written_through_an_ignored_link(template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        (clone / "template" / "project" / "more").mkdir()
+        (clone / "template" / "project" / "more" / "new.md").write_text("later\n")
+
+    project = made(later(template, tmp_path, change), tmp_path / "project")
+    (project / "more").symlink_to("docs")
+    (project / ".git" / "info" / "exclude").write_text("more\n")
+    said = update(project, LATER).stdout
+    assert "more/new.md was left out" in said
+    assert not (project / "docs" / "new.md").exists()
+
+
+def test_the_news_are_those_after_the_old_version_up_to_the_new(update_script: ModuleType) -> None:
+    news = update_script.news(update_script.Version("0.4.0"), update_script.Version("0.6.0"))
+    assert [section.split()[1] for section in news] == ["v0.6.0", "v0.5.0"]
 
 
 def test_an_edit_follows_a_move_though_another_file_took_the_place(template: Path, tmp_path: Path) -> None:

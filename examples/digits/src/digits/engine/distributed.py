@@ -3,8 +3,10 @@
 All that is here also serves a process on its own, which is rank 0 of 1.
 """
 
+import atexit
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -51,10 +53,14 @@ def processes(name: str) -> Iterator[str]:
         raise  # all of them do, having agreed on it
     except Exception as error:
         mendable = isinstance(error, UserError | OSError)
-        if store.add("failures", 1) > 1:  # another one has said why
+        if store.add("failures", 1) > 1:  # another says why, which torchrun ends once this has ended
             sys.stdout.flush()
-            os._exit(int(store.get("status")))  # without waiting for anyone
+            patience = time.monotonic() + 10
+            while not store.check(["said"]) and time.monotonic() < patience:
+                time.sleep(0.02)
+            os._exit(int(store.get("status")))
         store.set("status", "2" if mendable else "1")
+        atexit.register(store.set, "said", "")
         if mendable:
             raise UserError(f"rank {me}: {error}") from error
         if isinstance(error, RuntimeError) and "by peer" in str(error):  # closed, or reset

@@ -1,6 +1,6 @@
 """How long a copy takes, beside a copy of the same files without anything to render.
 
-    .venv/bin/python bench/copy.py [PAIRS]
+    .venv/bin/python bench/copies.py [PAIRS]
 
 Both are whole `copier copy` processes, from plain folders, alternating, after one of each that doesn't count.
 """
