@@ -52,7 +52,8 @@ def met(row: dict[str, str]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
 
 
 COMBINATIONS = pairwise(ANSWERS)
-SOME_QUICK = [pytest.param(row, marks=[pytest.mark.slow] * (number >= 6)) for number, row in enumerate(COMBINATIONS)]
+LAYERS = [*([[]] * 6), *([[pytest.mark.slow]] * 18), *([[pytest.mark.exhaustive]] * len(COMBINATIONS))]
+SOME_QUICK = [pytest.param(row, marks=marks) for row, marks in zip(COMBINATIONS, LAYERS, strict=False)]
 
 
 def name(answers: dict[str, str]) -> str:
