@@ -228,36 +228,3 @@ def test_the_scripts_train_test_and_run_from_any_folder(render: Render, python: 
     many = script("run", "images/sample").splitlines()
     assert len(many) == len(list((project / "images" / "sample").glob("*.png")))
     assert sorted(path.name for path in elsewhere.iterdir()) == ["숫자 2.png"]
-
-
-# --- parts of the engine that no training shows ---
-
-
-def test_the_mean_of_the_weights_moves_a_little_with_each_step(render: Render) -> None:
-    code = """if True:
-        import torch
-        from my_project.engine.state import update_ema
-        mean, model = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
-        for module, value in ((mean, 0.0), (model, 1.0)):
-            torch.nn.init.constant_(module.weight, value)
-        for _ in range(2):
-            update_ema(mean, model, decay=0.9)
-        print(round(mean.weight.item(), 6))
-    """
-    assert in_project(render(), "-c", code).stdout == "0.19\n"
-
-
-def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not(render: Render) -> None:
-    code = """if True:
-        import signal
-        from my_project.engine.signals import Signals
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with Signals() as signals:
-                signal.raise_signal(number)
-                assert signals.received == number
-                try:
-                    signal.raise_signal(number)
-                except KeyboardInterrupt:
-                    print(number.name)
-    """
-    assert in_project(render(), "-c", code).stdout == "SIGINT\n"

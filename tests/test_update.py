@@ -312,6 +312,18 @@ def test_a_new_file_is_not_written_through_an_ignored_link(template: Path, tmp_p
     assert not (project / "docs" / "new.md").exists()
 
 
+@slow
+def test_an_ignored_file_where_a_declared_move_leads_is_not_overwritten(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project", "v0.1.0")
+    own = project / "src" / "my_project" / "cli.py"
+    own.write_text("own\n")
+    (project / ".git" / "info" / "exclude").write_text("cli.py\n")
+    done = update(project, ok=False)
+    assert done.returncode == 1
+    assert "is in the way of src/my_project/cli.py" in done.stderr
+    assert own.read_text() == "own\n"
+
+
 def test_the_news_are_those_after_the_old_version_up_to_the_new(update_script: ModuleType) -> None:
     news = update_script.news(update_script.Version("0.4.0"), update_script.Version("0.6.0"))
     assert [section.split()[1] for section in news] == ["v0.6.0", "v0.5.0"]

@@ -1,0 +1,285 @@
+"""Parts of the engine and the command line, each by what an owner would notice if it were wrong."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Render, git, in_project, run, save
+
+pytestmark = pytest.mark.slow
+
+QUICK = ["configs/train.yaml", "run.device=cpu", "model.args.width=4", "run.name=a-run", "train.epochs=1"]
+
+
+@pytest.fixture
+def project(render: Render, tmp_path: Path) -> Path:
+    shutil.copytree(render(), tmp_path / "project")
+    return tmp_path / "project"
+
+
+def train(project: Path, *settings: str, ok: bool = True) -> Any:
+    return in_project(project, "-m", "my_project", "train", *QUICK, *settings, ok=ok)
+
+
+def rows(project: Path, name: str = "a-run") -> list[dict[str, str]]:
+    return list(csv.DictReader((project / "checkpoints" / name / "metrics.csv").read_text().splitlines()))
+
+
+def load(path: Path) -> dict[str, Any]:
+    contents: dict[str, Any] = torch.load(path, weights_only=True)
+    return contents
+
+
+def test_the_mean_of_the_weights_moves_by_one_minus_the_decay(render: Render) -> None:
+    code = """if True:
+        import torch
+        from my_project.engine.state import update_ema
+        mean, model = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+        torch.nn.init.zeros_(mean.weight), torch.nn.init.ones_(model.weight)
+        update_ema(mean, model, 0.9)
+        print(round(float(mean.weight), 6))
+    """
+    assert in_project(render(), "-c", code).stdout == "0.1\n"
+
+
+def test_each_process_draws_dropout_of_its_own(render: Render) -> None:
+    code = """if True:
+        import torch
+        from my_project.config import load
+        from my_project.engine import distributed, state
+        from my_project.options import Config
+        from my_project.task import Task
+        config = load(Config, ["configs/train.yaml"])
+        for rank in (0, 1):
+            distributed.rank = lambda: rank
+            torch.manual_seed(0)
+            state.build(config, Task(config, torch.device("cpu"), {"classes": ["a", "b"]}), torch.device("cpu"), 5)
+            print(torch.rand(1).item())
+    """
+    one, other = in_project(render(), "-c", code).stdout.split()
+    assert one != other
+
+
+def test_the_newest_states_are_kept_as_many_as_keep_says(project: Path) -> None:
+    train(project, "train.limit_batches=6", "checkpoint.every_steps=1", "checkpoint.keep=3")
+    run = project / "checkpoints/a-run"
+    assert sorted(path.name for path in (run / "earlier").iterdir()) == ["step-00000004.pt", "step-00000005.pt"]
+    assert load(run / "last.pt")["step"] == 6
+
+
+def test_the_best_checkpoint_stays_as_it_is_while_the_next_epoch_runs(project: Path) -> None:
+    train(project, "train.epochs=2", "train.limit_batches=4", "optimizer.lr=1e-30", "checkpoint.every_steps=1")
+    run = project / "checkpoints/a-run"
+    best = load(run / load(run / "last.pt")["best"]["file"])
+    assert (best["epoch"], best["step"], best["under_way"]["batches"]) == (1, 4, 0)
+
+
+def test_what_is_written_in_the_background_is_a_copy(render: Render) -> None:
+    code = """if True:
+        import torch
+        from my_project.engine.checkpoint import _copied
+        weight = torch.zeros(1)
+        copied = _copied({"a": [weight]})
+        weight += 1
+        print(copied["a"][0].item())
+    """
+    assert in_project(render(), "-c", code).stdout == "0.0\n"
+
+
+def test_the_tensors_of_the_best_checkpoint_stay_with_fsdp(project: Path) -> None:
+    launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2", "-m", "my_project", "train", *QUICK]
+    first_is_best = ["checkpoint.monitor=loss", "checkpoint.mode=max", "checkpoint.keep=1", "train.epochs=3"]
+    in_project(project, *launch, *first_is_best, "distributed.strategy=fsdp", "train.limit_batches=4")
+    assert load(project / "checkpoints/a-run/last.pt")["best"]["stale"] == 2
+    in_project(project, "-m", "my_project", "test", "a-run")
+
+
+def test_validation_takes_no_more_than_limit_batches(project: Path) -> None:
+    code = """if True:
+        import sys, my_project.cli as cli, my_project.engine.loop as loop
+        seen, evaluate = [], loop.evaluate
+        def counted(model, task, batches, *rest):
+            return evaluate(model, task, (seen.append(1) or batch for batch in batches), *rest)
+        loop.evaluate = counted
+        cli.main(["train", *sys.argv[1:]])
+        print(len(seen))
+    """
+    done = in_project(project, "-c", code, *QUICK, "train.limit_batches=2")
+    assert done.stdout.splitlines()[-1] == "2"
+
+
+def test_fp16_clips_gradients_in_their_own_size(project: Path) -> None:
+    one_step = ["train.precision=fp16", "optimizer.name=SGD", "optimizer.args={}", "train.limit_batches=1"]
+    for clip in ("null", "100"):
+        train(project, *one_step, f"train.grad_clip={clip}", f"run.name=clip-{clip}")
+    weights = [load(project / f"checkpoints/clip-{clip}/last.pt")["model"] for clip in ("null", "100")]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_processes_with_fewer_batches_count_no_sample_twice(project: Path) -> None:
+    in_project(project, "-m", "my_project", "train", "--smoke")  # unpacks the sample
+    sorted((project / "data/valid/3").glob("*.png"))[0].unlink()  # 149: 75 and 74, two batches of 74 and one
+    launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2", "-m", "my_project", "train", *QUICK]
+    in_project(project, *launch, "data.batch_size=74")
+    alone = json.loads(in_project(project, "-m", "my_project", "test", "a-run", "--split", "valid", "--json").stdout)
+    assert float(rows(project)[0]["valid_acc"]) == pytest.approx(alone["acc"], rel=1e-6)
+
+
+def test_every_minutes_counts_minutes(project: Path) -> None:
+    code = """if True:
+        import itertools, sys, types
+        import my_project.cli as cli, my_project.engine.session as session
+        clock = itertools.count(0, 30)  # half a minute more each time that it is looked at
+        session.time = types.SimpleNamespace(monotonic=lambda: next(clock))
+        cli.main(["train", *sys.argv[1:]])
+    """
+    in_project(project, "-c", code, *QUICK, "train.limit_batches=6")
+    assert not (project / "checkpoints/a-run/earlier").exists()
+
+
+def test_the_launcher_says_by_which_signal_a_process_was_killed(render: Render, tmp_path: Path) -> None:
+    (tmp_path / "kill.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    launch: list[str | Path] = ["-m", "my_project.engine.launch", "--nproc-per-node=1", tmp_path / "kill.py"]
+    assert in_project(render(), *launch, ok=False).returncode == 128 + signal.SIGKILL
+
+
+def test_rows_of_a_confusion_matrix_are_the_truth(render: Render) -> None:
+    code = """if True:
+        import torch
+        from my_project.engine.metrics import Confusion
+        confusion = Confusion(2, "cpu")
+        confusion.update(torch.tensor([[1.0, 0.0]]), (torch.zeros(1), torch.tensor([1])))
+        print(confusion.matrix.tolist())
+    """
+    assert in_project(render(), "-c", code).stdout == "[[0, 0], [1, 0]]\n"
+
+
+def test_what_is_staged_is_recorded_too(project: Path) -> None:
+    save(project)
+    with (project / "README.md").open("a") as file:
+        file.write("one more line\n")
+    git("add", "README.md", cwd=project)
+    train(project, "train.limit_batches=1")
+    assert "+one more line" in (project / "checkpoints/a-run/code-0.diff").read_text()
+
+
+def test_lr_range_suggests_where_the_loss_falls_fastest(render: Render) -> None:
+    code = """if True:
+        from pathlib import Path
+        import torch, my_project.engine.lr_range as lr
+        from my_project.config import load
+        from my_project.options import Config
+        steps = iter(range(40))
+        def train_step(state, session, group):
+            step = next(steps)
+            state.recent.update(torch.tensor(2.0 if step < 20 else 1.0 if step < 30 else 3.0), 1)
+        lr.train_step = train_step
+        print(lr.lr_range(load(Config, ["configs/train.yaml"]), Path("/dev/null").parent / "shm/lr.png", 1e-4, 1.0, 40))
+    """
+    assert 10 ** (-4 + 4 * 18 / 39) < float(in_project(render(), "-c", code).stdout) < 10 ** (-4 + 4 * 23 / 39)
+
+
+def test_a_relative_path_of_a_config_is_taken_from_the_project(project: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("data", "checkpoints", "images"):
+        (elsewhere / name).mkdir(parents=True)
+    train: list[str | Path] = [project / "scripts/train.sh", *QUICK, "train.limit_batches=1"]
+    run(*train, cwd=elsewhere, PYTHON=sys.executable, PYTHONPATH=str(project / "src"))
+    assert (project / "checkpoints/a-run/last.pt").is_file()
+    assert not [path for path in elsewhere.rglob("*") if path.is_file()]
+
+
+def test_010_is_ten(render: Render) -> None:
+    said = in_project(render(), "-m", "my_project", "config", "configs/train.yaml", "train.epochs=010", "--to", "ini")
+    assert "epochs = 10\n" in said.stdout
+
+
+def test_decay_all_spares_biases_and_norms(render: Render) -> None:
+    code = """if True:
+        from torch import nn
+        from my_project.components import build_optimizer
+        from my_project.options import Optimizer
+        groups = build_optimizer(Optimizer(decay_all=False), nn.Linear(2, 2)).param_groups
+        print([(len(group["params"]), group["weight_decay"]) for group in groups])
+    """
+    assert in_project(render(), "-c", code).stdout == "[(1, 0.01), (1, 0.0)]\n"
+
+
+def test_your_own_component_comes_before_that_of_torch(project: Path) -> None:
+    with (project / "src/my_project/optim.py").open("a") as file:
+        file.write("\n\nclass AdamW(Lion):\n    pass\n")
+    code = """if True:
+        from torch import nn
+        from my_project.components import build_optimizer
+        from my_project.options import Optimizer
+        print(type(build_optimizer(Optimizer(), nn.Linear(2, 2))).__module__)
+    """
+    assert in_project(project, "-c", code).stdout == "my_project.optim\n"
+
+
+def test_each_number_of_the_confusion_matrix_is_at_its_cell(render: Render) -> None:
+    code = """if True:
+        from pathlib import Path
+        from my_project.visualization import charts
+        figures = []
+        charts.write = lambda path, save: figures.append(save.__self__)
+        charts.confusion_matrix([[1, 2], [3, 4]], ["a", "b"], Path("x.png"))
+        print({text.get_position(): text.get_text() for text in figures[0].axes[0].texts})
+    """
+    shown = "{(0, 0): '1', (1, 0): '2', (0, 1): '3', (1, 1): '4'}\n"
+    assert in_project(render(), "-c", code).stdout == shown
+
+
+def test_a_change_of_pyproject_installs_again(project: Path) -> None:
+    (project / ".venv").mkdir()
+    installed = project / ".venv/installed"
+    installed.touch()
+    assert "pip install" not in run("make", "--dry-run", "install", cwd=project).stdout
+    os.utime(installed, (0, 0))
+    assert "pip install" in run("make", "--dry-run", "install", cwd=project).stdout
+
+
+def test_slurm_is_asked_to_signal_the_tasks_and_to_requeue(render: Render) -> None:
+    lines = (render() / "scripts/slurm.sh").read_text().splitlines()
+    assert {"#SBATCH --signal=USR1@120", "#SBATCH --requeue"} <= set(lines)  # B: would signal the script alone
+
+
+def test_a_photo_is_turned_as_its_exif_tag_says(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from PIL import Image
+        from my_project.data.dataset import read_image
+        image = Image.new("L", (8, 8))
+        image.paste(255, (0, 0, 4, 8))  # the left half is white
+        exif = image.getexif()
+        exif[0x0112] = 6  # turn it by 90 degrees to see it upright: the left comes to the top
+        path = Path(sys.argv[1], "photo.png")
+        image.save(path, exif=exif)
+        pixels = read_image(path, size=8, channels=1)[0]
+        print(pixels[:4].mean().item(), pixels[4:].mean().item())
+    """
+    assert in_project(render(), "-c", code, tmp_path).stdout == "1.0 0.0\n"
+
+
+def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not(render: Render) -> None:
+    code = """if True:
+        import signal
+        from my_project.engine.signals import Signals
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with Signals() as signals:
+                signal.raise_signal(number)
+                assert signals.received == number
+                try:
+                    signal.raise_signal(number)
+                except KeyboardInterrupt:
+                    print(number.name)
+    """
+    assert in_project(render(), "-c", code).stdout == "SIGINT\n"

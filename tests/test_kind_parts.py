@@ -1,0 +1,166 @@
+"""Parts of single kinds of data, each by what an owner would notice if it were wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Render, in_project
+from test_configs import KINDS
+
+pytestmark = pytest.mark.slow
+
+RISES = {"acc", "auroc", "miou", "ap", "macro_f1", "r2"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_best_epoch_is_the_one_with_the_better_figure(kind: str) -> None:
+    text = (ROOT / "template" / "kinds" / kind / "train.yaml").read_text()
+    rule = yaml.safe_load(text.replace("{{ tracker }}", "none"))["checkpoint"]
+    assert rule["mode"] == ("max" if rule["monitor"] in RISES else "min")
+
+
+def test_rows_that_differ_in_an_ignored_column_alone_are_twins(render: Render, tmp_path: Path) -> None:
+    for split, number in (("train", 0), ("valid", 1), ("test", 2)):
+        rows = "".join(f"{number}{i},{i + 10 * number},{i}\n" for i in range(1, 9))
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "a.csv").write_text(f"id,width,target\n{rows}{number}9,99,9\n")
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from my_project.data.options import Data
+        from my_project.data.utils import check_folder
+        print(*check_folder(Path(sys.argv[1]), Data(ignore=["id"]))[1], sep="\\n")
+    """
+    assert in_project(render(data_kind="tabular"), "-c", code, tmp_path).stdout.count("the same row is in train") == 2
+
+
+def test_after_a_short_valid_the_test_forecasts_its_own_rows_alone(render: Render, tmp_path: Path) -> None:
+    for split, first, count in (("train", 0, 40), ("valid", 40, 5), ("test", 45, 20)):
+        (tmp_path / split).mkdir()
+        rows = "".join(f"{number},{number}\n" for number in range(first, first + count))
+        (tmp_path / split / "a.csv").write_text(f"time,a\n{rows}")
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from my_project.data.dataset import Windows
+        from my_project.data.options import Data
+        windows = Windows(Path(sys.argv[1]), "test", Data(context=12, horizon=4, season=4), [], None)
+        print(min(future.min().item() for _, future in windows))
+    """
+    assert in_project(render(data_kind="time_series"), "-c", code, tmp_path).stdout == "45.0\n"
+
+
+def test_months_that_end_in_february_go_on_at_their_last_day(render: Render, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,a\n2023-12-31,1\n2024-01-31,2\n2024-02-29,3\n")
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from my_project.data import clock
+        from my_project.data.dataset import read_series
+        series = read_series(Path(sys.argv[1], "a.csv"))
+        print(clock.write(clock.after(series.times, series.step, 1), series.last))
+    """
+    assert in_project(render(data_kind="time_series"), "-c", code, tmp_path).stdout == "2024-03-31\n"
+
+
+def test_a_class_that_is_only_predicted_counts_in_macro_f1(render: Render) -> None:
+    code = """if True:
+        import torch
+        from torch.nn import functional as F
+        from my_project.task import Scores
+        scores = Scores(2, "cpu")
+        scores.update(F.one_hot(torch.tensor([0, 1])).float(), (None, torch.tensor([0, 0])))
+        print(round(scores.compute()["macro_f1"], 4))
+    """
+    assert in_project(render(data_kind="text_classification"), "-c", code).stdout == "0.3333\n"
+
+
+def test_images_of_16_bits_keep_their_brightness(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from PIL import Image
+        from my_project.data.dataset import read_image
+        path = Path(sys.argv[1], "dark.png")
+        Image.fromarray(np.full((8, 8), 6554, dtype=np.uint16)).save(path)
+        print(round(read_image(path, size=8, channels=1).max().item(), 1))
+    """
+    assert in_project(render(), "-c", code, tmp_path).stdout == "0.1\n"
+
+
+def test_the_mistakes_that_the_model_was_surest_of_come_first(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import torch
+        from my_project import task
+        from my_project.config import load
+        from my_project.options import Config
+        one = task.Task(load(Config, ["configs/train.yaml"]), torch.device("cpu"), {"classes": ["a", "b"]})
+        task.plots.worst_mistakes = lambda mistakes, path: print(*(round(m[3], 2) for m in mistakes))
+        task.plots.confusion_matrix = lambda *_: None
+        logits = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
+        one.draw_results([(logits, (torch.zeros(3, 1, 8, 8), torch.ones(3, dtype=torch.int64)))], Path(sys.argv[1]))
+    """
+    assert in_project(render(), "-c", code, tmp_path).stdout == "0.95 0.88 0.73\n"
+
+
+def test_masks_of_files_with_one_name_do_not_overwrite_each_other(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import torch
+        from PIL import Image
+        from my_project import task
+        from my_project.config import load
+        from my_project.options import Config
+        folder = Path(sys.argv[1])
+        settings = [f"run.images={folder / 'images'}"]
+        one = task.Task(load(Config, ["configs/train.yaml"], settings), torch.device("cpu"), {"classes": ["a", "b"]})
+        for name in ("north", "south"):
+            (folder / name).mkdir()
+            Image.new("L", (8, 8)).save(folder / name / "1.png")
+        found = one.predict(lambda images: torch.zeros(1, 2, 8, 8), [str(folder / "north"), str(folder / "south")])
+        print(len({each["mask"] for each in found}))
+    """
+    assert in_project(render(data_kind="image_segmentation"), "-c", code, tmp_path).stdout == "2\n"
+
+
+def test_a_mask_that_is_scaled_down_keeps_its_classes(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from PIL import Image
+        from my_project.data.dataset import read_pair
+        folder = Path(sys.argv[1])
+        Image.new("L", (64, 64)).save(folder / "image.png")
+        mask = np.zeros((64, 64), dtype=np.uint8)
+        mask[:, ::2] = 2
+        Image.fromarray(mask).save(folder / "mask.png")
+        print(read_pair(folder / "image.png", folder / "mask.png", 3, 1, 24)[1].unique().tolist())
+    """
+    assert in_project(render(data_kind="image_segmentation"), "-c", code, tmp_path).stdout == "[0, 2]\n"
+
+
+def test_boxes_of_a_large_image_are_in_its_own_pixels(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import torch
+        from PIL import Image
+        from my_project import task
+        from my_project.boxes import Detections
+        from my_project.config import load
+        from my_project.options import Config
+        settings = ["data.image_size=64", f"run.images={sys.argv[1]}"]
+        one = task.Task(load(Config, ["configs/train.yaml"], settings), torch.device("cpu"), {"classes": ["a"]})
+        found = Detections(torch.tensor([[[8.0, 8, 16, 24]]]), torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int64))
+        task.detect = lambda *_: found
+        path = Path(sys.argv[1], "large.png")
+        Image.new("L", (256, 256)).save(path)
+        (answer,) = one.predict(lambda _: None, [str(path)])
+        print(answer["objects"][0]["bbox"])
+    """
+    assert in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout == "[32.0, 32.0, 32.0, 64.0]\n"
