@@ -53,7 +53,7 @@ def processes(name: str) -> Iterator[str]:
         raise  # all of them do, having agreed on it
     except Exception as error:
         mendable = isinstance(error, UserError | OSError)
-        if store.add("failures", 1) > 1:  # another says why, which torchrun ends once this has ended
+        if store.add("failures", 1) > 1:  # another says why; torchrun ends it after this one
             sys.stdout.flush()
             patience = time.monotonic() + 10
             while not store.check(["said"]) and time.monotonic() < patience:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -69,7 +70,9 @@ def build(config: Config, task: Task, device: torch.device, batches: int) -> Sta
     scheduler = build_scheduler(config.scheduler, optimizer, rule.epochs * steps)
     scaler = GradScaler(device.type, enabled=rule.precision == "fp16")
     if rank := distributed.rank():  # the weights are the same everywhere, dropout is not
-        torch.manual_seed(config.run.seed + 2**32 * rank)
+        # On a CPU, torch takes the lower 32 bits of a seed.
+        seeds = np.random.SeedSequence((config.run.seed, rank)).generate_state(1)
+        torch.manual_seed(int(seeds[0]))
     return State(model, net, ema, optimizer, scheduler, scaler, task.metrics())
 
 
