@@ -32,7 +32,7 @@ def test_make_and_what_ci_runs_pass_from_nothing(
     shutil.copytree(render(ci="gitlab", extras="docs_site weekly"), project)
     save(project)
     monkeypatch.setenv("PYTHON", sys.executable)
-    monkeypatch.setenv("PIP_CONSTRAINT", str(ROOT / "constraints.txt"))
+    monkeypatch.setenv("PIP_CONSTRAINT", (ROOT / "constraints.txt").as_uri())  # a path may have spaces, this has none
     monkeypatch.setenv("PYTEST_ADDOPTS", "test/test_model.py -p no:cacheprovider")
     train = ["make", "--no-print-directory", "train", "CONFIG=configs/train.yaml configs/debug.yaml"]
     assert "trained in" in run(*train, "ARGS=optimizer.lr=0.002", cwd=project).stdout

@@ -5,6 +5,7 @@ import glob
 import itertools
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -533,7 +534,7 @@ def test_another_config_format_leaves_configs_and_says_how_to_convert(template: 
         save(project, "updated")
         command = re.search(r"To convert them:\n(.*?)\n\n", said, re.DOTALL)
         assert command
-        python = f"PYTHONPATH=src {sys.executable}"
+        python = f"PYTHONPATH=src {shlex.quote(sys.executable)}"
         run("bash", "-ec", command[1].replace("      python ", f"      {python} "), cwd=project)
         before = {path.name: path.read_text() for path in train.parent.iterdir()}
         assert sorted(before) == [f"{name}.{new}" for name in ("debug", "long", "own", "train")]
@@ -622,7 +623,7 @@ def test_make_update_says_what_is_new_and_updates(template: Path, tmp_path: Path
 
     clone = later(template, tmp_path, change, small=True)
     project = made(clone, tmp_path / "project")
-    command = ["make", "update", f"COPIER={sys.executable} -m copier", "ARGS=--defaults --quiet"]
+    command = ["make", "update", f"COPIER={shlex.quote(sys.executable)} -m copier", "ARGS=--defaults --quiet"]
     said = run(*command, cwd=project).stdout
     assert said.index(f"## {LATER}") < said.index("The moon is made of cheese.") < said.index(f"{NEXT} → {LATER}")
     assert "v0.1.0 (" not in said
@@ -649,7 +650,7 @@ def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, templ
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "gh").write_text(f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done > "{tmp_path}/pull"\n')
-    (programs / "copier").write_text(f'#!/bin/sh\nexec {sys.executable} -m copier "$@"\n')
+    (programs / "copier").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m copier "$@"\n')
     for program in programs.iterdir():
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     workflow = yaml.safe_load((project / ".github" / "workflows" / "update.yml").read_text())
@@ -676,8 +677,11 @@ def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, templ
 
 
 @slow
-def test_the_readme_shows_an_update_as_it_is(template: Path) -> None:
-    said = run("bench/transcript.sh", cwd=template, COPIER=f"{sys.executable} -m copier").stdout
+def test_the_readme_shows_an_update_as_it_is(template: Path, tmp_path: Path) -> None:
+    copier = tmp_path / "copier"
+    copier.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m copier "$@"\n')
+    copier.chmod(0o755)
+    said = run("bench/transcript.sh", cwd=template, COPIER=str(copier)).stdout
     assert said in (ROOT / "README.md").read_text()
 
 
