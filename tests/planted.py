@@ -32,7 +32,7 @@ LIMIT = 900  # seconds that one selection may take
 
 @dataclass
 class Fault:
-    """An entry of `planted.yml`, and what came of it: the test that failed, or what is wrong with the entry."""
+    """An entry of `planted.yml` and its result: the test that failed, or what is wrong with the entry."""
 
     number: int
     file: str
