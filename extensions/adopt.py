@@ -175,7 +175,8 @@ def look(folder: Path, branch: str, clone: Path) -> Project:
     start = "list data and models in .gitignore, git add --all, git commit"
     status, inside, complaint = attempt("rev-parse", "--is-inside-work-tree", cwd=folder)
     if status:
-        raise Refusal(f"{folder} is in no git repository that can be used ({complaint}); there: git init, {start}")
+        why = complaint.partition("\n")[0]  # at the edge of a file system there is one more
+        raise Refusal(f"{folder} is in no git repository that can be used ({why}); there: git init, {start}")
     if inside.strip() == "false":
         raise Refusal(f"{folder} is a bare repository, or inside of .git: clone it, and name the clone")
     top = Path(git("rev-parse", "--show-toplevel", cwd=folder).removesuffix("\n"))

@@ -24,6 +24,9 @@ NEXT = "v9999.0.0"
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text())
 EXTRAS = " ".join(QUESTIONS["extras"]["choices"].values())  # all of them, as `copy` and `update` below take them
 
+MEMORY = Path("/dev/shm")  # on Linux a file system in memory, where a hundred thousand small files take no time
+ENOUGH = 8 * 2**30  # an environment with torch and two workers' projects have room in it
+
 RENDERS = Renders(ROOT / "build" / "renders")
 
 Render = Callable[..., Path]
@@ -35,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("SEED", str(datetime.date.today().toordinal() * 1000 % 1_000_000))
     if not hasattr(config, "workerinput"):
         RENDERS.clean()
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_report_header() -> str:
@@ -193,18 +198,28 @@ def unmerged(project: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Render]:
     """A project with these answers, shared between tests: look, don't touch."""
     made: dict[tuple[tuple[str, str], ...], Path] = {}
+    began: dict[Path, list[tuple[str, int]]] = {}
 
     def rendered(**answers: str) -> Path:
         key = tuple(sorted(answers.items()))
         if key not in made:
             made[key] = tmp_path_factory.mktemp("project") / "project"
             copy(template, made[key], **answers)
+            began[made[key]] = stamps(made[key])
         return made[key]
 
-    return rendered
+    yield rendered
+    for project, before in began.items():
+        touched = sorted({name for name, _ in set(before) ^ set(stamps(project))})
+        assert not touched, f"a test changed a project that others share: {touched[:5]} in {project}"
+
+
+def stamps(folder: Path) -> list[tuple[str, int]]:
+    """All that is below a folder, and when it was written."""
+    return [(path.relative_to(folder).as_posix(), path.lstat().st_mtime_ns) for path in folder.rglob("*")]
 
 
 @pytest.fixture
@@ -245,10 +260,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], **env: str) -> Process:
     """Start Python on a project that is not installed, in a process group of its own, and don't wait for it.
 
+    Figures are not drawn.
+
     `files` are its standard input, output and error.
     """
     words = [str(part) for part in command]
-    env = os.environ | {"PYTHONPATH": str(project / "src")} | env
+    env = os.environ | {"PYTHONPATH": str(project / "src"), "SKETCH": "1"} | env
     if warm.AVAILABLE:
         return warm.Command(server().address, words, project, env, files, session=True)
     given, out, err = files
@@ -257,10 +274,15 @@ def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], *
 
 
 def in_project(
-    project: Path, *command: str | Path, ok: bool = True, cold: bool = False, **env: str
+    project: Path, *command: str | Path, ok: bool = True, cold: bool = False, drawn: bool = False, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python on a project that is not installed; `cold` is for a test of what a start itself does."""
+    """Run Python on a project that is not installed.
+
+    `cold` is for a test of what a start itself does, `drawn` for one of figures; others leave them out.
+    """
     words, env = [str(part) for part in command], {"PYTHONPATH": str(project / "src")} | env
+    if not drawn:
+        env["SKETCH"] = "1"
     if cold or not warm.AVAILABLE:
         return run(sys.executable, *words, cwd=project, ok=ok, **env)
     done = server().run(words, project, os.environ | env)

@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import copier
+import jinja2
 import pytest
 import yaml
 
@@ -86,11 +87,25 @@ def questions(template: Path, sources: str, version: str) -> set[str]:
 
 
 def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         archive = Path(folder, "archive.tar")
         git("archive", f"--output={archive}", version, *SOURCES, cwd=template)
         shutil.unpack_archive(archive, folder, filter="data")
+        patch.setattr(jinja2.Environment, "compile", compiled)
+        patch.setattr("copier._main.is_git_available", lambda: False, raising=False)  # asked of each file
         copier.run_copy(folder, project, data=dict(answers), defaults=True, quiet=True)
+
+
+COMPILED: dict[tuple[Any, ...], Any] = {}
+compile_source: Any = jinja2.Environment.compile
+
+
+def compiled(environment: jinja2.Environment, source: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
+    """What Jinja does with the source of a template, done once: most of what one render compiles, the next does too."""
+    key = (source, name, environment.keep_trailing_newline, environment.block_start_string)
+    if key not in COMPILED:
+        COMPILED[key] = compile_source(environment, source, name, *rest, **options)
+    return COMPILED[key]
 
 
 def keep(made: Path, place: Path) -> None:

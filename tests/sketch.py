@@ -1,6 +1,7 @@
-"""A plugin for a project's own tests: figures are made and not drawn, which else takes most of the tests' time.
+"""Where this is imported, figures are made and not drawn, which else takes half the time of a small training.
 
-Each kind's figures are drawn in other tests: by its training, its test and its notebooks, in test_kinds.py.
+Warm commands import it if they are told to by SKETCH=1. The figures of each kind are drawn in test_kinds.py: by its
+training, its test and its notebooks; and by the own tests of the default kind.
 """
 
 import base64

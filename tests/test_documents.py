@@ -216,6 +216,7 @@ class Reader:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "HOME": str(desk),
             "READER": str(desk),
+            "SKETCH": "1",
         }
 
     def install(self) -> None:

@@ -169,7 +169,7 @@ def test_what_is_staged_is_recorded_too(project: Path) -> None:
     assert "+one more line" in (project / "checkpoints/a-run/code-0.diff").read_text()
 
 
-def test_lr_range_suggests_where_the_loss_falls_fastest(render: Render) -> None:
+def test_lr_range_suggests_where_the_loss_falls_fastest(project: Path) -> None:
     code = """if True:
         from pathlib import Path
         import torch, my_project.engine.lr_range as lr
@@ -180,9 +180,9 @@ def test_lr_range_suggests_where_the_loss_falls_fastest(render: Render) -> None:
             step = next(steps)
             state.recent.update(torch.tensor(2.0 if step < 20 else 1.0 if step < 30 else 3.0), 1)
         lr.train_step = train_step
-        print(lr.lr_range(load(Config, ["configs/train.yaml"]), Path("/dev/null").parent / "shm/lr.png", 1e-4, 1.0, 40))
+        print(lr.lr_range(load(Config, ["configs/train.yaml"]), Path("lr.png"), 1e-4, 1.0, 40))
     """
-    assert 10 ** (-4 + 4 * 18 / 39) < float(in_project(render(), "-c", code).stdout) < 10 ** (-4 + 4 * 23 / 39)
+    assert 10 ** (-4 + 4 * 18 / 39) < float(in_project(project, "-c", code).stdout) < 10 ** (-4 + 4 * 23 / 39)
 
 
 def test_a_relative_path_of_a_config_is_taken_from_the_project(project: Path, tmp_path: Path) -> None:
@@ -282,3 +282,43 @@ def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not(render: Ren
                     print(number.name)
     """
     assert in_project(render(), "-c", code).stdout == "SIGINT\n"
+
+
+def test_a_signal_that_comes_again_after_the_end_is_ignored(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import contextlib, signal, sys
+        from my_project.engine import launch
+        from my_project.engine.signals import Signals, Stopped
+        if sys.argv[1:]:
+            status = launch.main(["--nproc-per-node=1", *sys.argv[1:]])
+        else:
+            try:
+                with Signals() as signals:
+                    signal.raise_signal(signal.SIGUSR1)
+                    raise signals.stopped(signal.SIGUSR1, "saved")
+            except Stopped as stopped:
+                status = stopped.code
+        signal.raise_signal(signal.SIGUSR1)
+        sys.exit(status)
+    """
+    (tmp_path / "stopped.py").write_text("import sys; sys.exit(75)\n")
+    assert in_project(render(), "-c", code, ok=False).returncode == 75
+    assert in_project(render(), "-c", code, tmp_path / "stopped.py", ok=False).returncode == 75
+
+
+def test_processes_that_are_done_leave_no_thread_that_the_model_could_wait_for(render: Render, tmp_path: Path) -> None:
+    """DDP's reducer waits for gloo's threads with Python's lock held, if it is the last that knows of them."""
+    (tmp_path / "leave.py").write_text("""if True:
+        import os
+        from pathlib import Path
+        import torch
+        from my_project.engine import distributed
+        from my_project.options import Distributed
+        with distributed.processes("a run"):
+            net = distributed.wrap(torch.nn.Linear(1, 1), Distributed(), torch.device("cpu"))
+            during = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+        after = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+        print(*("gloo" in "".join(threads) for threads in (during, after)))
+    """)
+    launch: list[str | Path] = ["-m", "my_project.engine.launch", "--nproc-per-node=2", tmp_path / "leave.py"]
+    assert in_project(render(), *launch).stdout.splitlines() == ["True False"] * 2

@@ -1,6 +1,7 @@
 """Docker, the development container, CI, the docs site, uv; and that what was not chosen leaves no trace."""
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -368,8 +369,10 @@ def test_gitlab_runs_only_the_newest_packages_in_a_schedule(render: Render) -> N
     "answers",
     [
         {"extras": EXTRAS, "ci": "gitlab", "tracker": "mlflow"},
-        {"data_kind": "custom", "components": "folder", "extras": "docs_site"},
-        *(pytest.param({"data_kind": kind, "extras": "docs_site"}, marks=pytest.mark.exhaustive) for kind in KINDS),
+        *(
+            pytest.param({"data_kind": kind, "components": place, "extras": "docs_site"}, marks=pytest.mark.exhaustive)
+            for kind, place in itertools.product(KINDS, ["file", "folder"])
+        ),
     ],
     ids=lambda answers: "-".join(value[:20] for value in answers.values()),
 )

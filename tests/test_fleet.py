@@ -115,15 +115,15 @@ def test_a_broken_project_and_conflicts_stop_no_other(template: Path, tmp_path: 
     assert len(list((tmp_path / "logs").iterdir())) == 3, "no command ran in the broken one"
 
 
-def test_thirty_projects_are_updated_and_listed_in_their_order(first: Path, tmp_path: Path) -> None:
-    names = [f"project {number}" for number in range(30)]
+def test_ten_projects_are_updated_and_listed_in_their_order(first: Path, tmp_path: Path) -> None:
+    names = [f"project {number}" for number in range(10)]
     for name in names:
         place(first, tmp_path / name)
     (tmp_path / names[3] / "Makefile").write_text("train:\n\tpython own.py\n")
     save(tmp_path / names[3])
     done = fleet(tmp_path, names)
     assert done.returncode == 1
-    assert "29 updated, 1 conflicts" in done.stdout
+    assert "9 updated, 1 conflicts" in done.stdout
     assert list(rows(done)) == names
     assert rows(done)[names[3]] == ["v1.0.0", "v2.0.0", "conflicts", "1 file: Makefile"]
 
@@ -189,13 +189,14 @@ def test_what_is_wrong_with_a_project_is_said_in_its_row(first: Path, tmp_path: 
         "no-template": f"its template is not there: {tmp_path}/nowhere",
         "no-server": said["no-server"],
         "changed": "uncommitted changes in 1 file: commit or stash them first",
-        "no-git": "not a git repository (or any of the parent directories): .git",
+        "no-git": said["no-git"],
         "no-answers": "no .copier-answers.yml: not made by Copier, or not the folder of the project",
         "killed": "killed by SIGKILL (4 files changed halfway: see the log)",
         "missing": "no such folder",
         "fine": "3 files",
     }
     assert said["no-server"].startswith("unable to access 'https://localhost:1/template.git/'")
+    assert said["no-git"].startswith("not a git repository (or any ")  # parent, on this file system or any
 
 
 def test_a_url_is_cloned_and_its_clone_is_used_again(first: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import re
 import shutil
 import zipfile
@@ -103,9 +102,8 @@ def test_both_layouts_of_components_start_with_the_same_file(render: Render, kin
 @pytest.mark.slow
 def test_its_own_tests_pass(homes: dict[str, Path], kind: str) -> None:
     """For the default kind as an owner runs them; for the others with figures that are not drawn."""
-    quicker = [] if kind == "image_classification" else ["-p", "sketch"]
-    path = os.pathsep.join([str(homes[kind] / "src"), str(ROOT / "tests")])
-    in_project(homes[kind], "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *quicker, PYTHONPATH=path)
+    drawn = kind == "image_classification"
+    in_project(homes[kind], "-m", "pytest", "--quiet", "-p", "no:cacheprovider", drawn=drawn)
 
 
 @pytest.mark.exhaustive
@@ -124,7 +122,7 @@ def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: st
     project = homes[kind]
 
     def command(*arguments: str) -> str:
-        return in_project(project, "-m", "my_project", *arguments).stdout
+        return in_project(project, "-m", "my_project", *arguments, drawn=True).stdout
 
     command("train", *QUICK, "train.limit_batches=4")
     metrics: dict[str, Any] = json.loads(command("test", "--json"))
@@ -162,7 +160,7 @@ def test_the_debug_run_ends_the_same_in_each_format_and_layout(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
 def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name: str) -> None:
-    in_project(homes[kind], "-c", CELLS, f"{name}.ipynb", MPLBACKEND="agg")
+    in_project(homes[kind], "-c", CELLS, f"{name}.ipynb", drawn=True, MPLBACKEND="agg")
 
 
 @pytest.mark.slow

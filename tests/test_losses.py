@@ -10,7 +10,11 @@ pytestmark = pytest.mark.slow
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-@each
+@pytest.mark.parametrize(
+    "case",
+    [CASES[0], *(pytest.param(case, marks=pytest.mark.exhaustive) for case in CASES[1:])],
+    ids=lambda case: case.name,
+)
 def test_copier_alone_still_loses_it(case: Case, template: Path, tmp_path: Path) -> None:
     assert not is_kept(case, template, tmp_path, alone=True), "mended in Copier: say so in docs/updating.md"
 

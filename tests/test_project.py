@@ -34,6 +34,8 @@ def test_make_and_what_ci_runs_pass_from_nothing(
     monkeypatch.setenv("PYTHON", sys.executable)
     monkeypatch.setenv("PIP_CONSTRAINT", (ROOT / "constraints.txt").as_uri())  # a path may have spaces, this has none
     monkeypatch.setenv("PYTEST_ADDOPTS", "test/test_model.py -p no:cacheprovider")
+    monkeypatch.setenv("PIP_COMPILE", "0")  # thousands of modules, most of which nothing here imports
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
     train = ["make", "--no-print-directory", "train", "CONFIG=configs/train.yaml configs/debug.yaml"]
     assert "trained in" in run(*train, "ARGS=optimizer.lr=0.002", cwd=project).stdout
     assert "pip install" not in run(*train, "--dry-run", cwd=project).stdout

@@ -5,6 +5,7 @@ default, only the processes that srun itself started; else all that these have s
 """
 
 import csv
+import itertools
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ while [[ $1 == --* ]]; do
 done
 family() { for child in $(cat /proc/"$1"/task/*/children); do family "$child"; done; echo "$1"; }
 pass_on() {
+    local task
     for task in "${tasks[@]}"; do
         if [ "$SIGNALED" = tasks ]; then kill -USR1 "$task"; else kill -USR1 $(family "$task"); fi
         sleep 0.2 # no two nodes get it at once
@@ -39,8 +41,9 @@ for ((i = 0; i < count; i++)); do SLURM_NODEID=$i "$@" & tasks+=($!); done
 echo $$ > "$LOG/srun.pid"
 highest=0
 for task in "${tasks[@]}"; do
-    status=138
-    while [ $status = 138 ]; do wait "$task"; status=$?; done # that is what a signal makes of it
+    while kill -0 "$task" 2> /dev/null; do wait "$task"; done # which a signal interrupts
+    wait "$task"
+    status=$?
     [ $status -le $highest ] || highest=$status
 done
 exit $highest
@@ -52,6 +55,7 @@ case "$*" in
     *) echo "$*" >> "$LOG/scontrol" ;;
 esac
 """
+COUNT = itertools.count()
 
 
 class Job:
@@ -75,7 +79,7 @@ class Job:
             "LOG": str(self.log),
             "SIGNALED": "tasks",
             "SLURM_SUBMIT_DIR": str(project),
-            "SLURM_JOB_ID": str(os.getpid()),  # the port is made of it
+            "SLURM_JOB_ID": str(os.getpid() + 7 * next(COUNT)),  # the port is made of it
             "SLURM_JOB_NUM_NODES": "1",
             "SLURM_JOB_NODELIST": "node[1-9]",
             **variables,

@@ -115,6 +115,8 @@ def become(asked: dict[str, Any], files: list[int]) -> NoReturn:
     random.seed()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
+    if os.environ.get("SKETCH"):
+        importlib.import_module("sketch")
     how, *arguments = asked["command"]
     first = {"-c": "", "-m": asked["cwd"]}.get(how, str(Path(how).resolve().parent))
     paths = [

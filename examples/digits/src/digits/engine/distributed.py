@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # now: its functions' defaults would hold a group that is there already
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from ..errors import Stopped, UserError
 from ..options import Distributed
+
+_wrapped: list[nn.parallel.DistributedDataParallel] = []
 
 
 def rank() -> int:
@@ -67,6 +70,11 @@ def processes(name: str) -> Iterator[str]:
             raise UserError(f"rank {me}: another process is gone; was it killed?") from error
         raise
     finally:
+        # The group must end here. Freed by a reducer, it waits for gloo's threads with Python's
+        # lock held, which they may wait for; freed at the exit, they abort the process.
+        while _wrapped:
+            net = _wrapped.pop()
+            del net.reducer, net.logger, net.process_group
         dist.destroy_process_group()
 
 
@@ -106,7 +114,8 @@ def wrap(model: nn.Module, options: Distributed, device: torch.device) -> nn.Mod
         shard(model, device)
         return model
     devices = [device] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, devices)
+    _wrapped.append(nn.parallel.DistributedDataParallel(model, devices))
+    return _wrapped[-1]
 
 
 def shard(model: nn.Module, device: torch.device) -> None:

@@ -16,7 +16,7 @@ from .signals import CODES, RESUME_ME
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Start the processes and wait for them; returns the exit status."""
+    """Start the processes and wait for them; returns the exit status. Later signals don't count."""
     # What asks a run to save is passed on to it, with time to do so; torchrun gives it 30 s.
     handled = [name for name in (*CODES, "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
     patient = ["--signals-to-handle", ",".join(handled), "--shutdown-timeout", "3600"]
@@ -27,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         return status if status >= 0 else 128 - status  # as a shell calls those that were killed
     except SignalException as error:
         return CODES.get(signal.Signals(error.sigval).name, RESUME_ME)
+    finally:
+        for name in handled:
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     return 0
 
 

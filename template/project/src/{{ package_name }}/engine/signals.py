@@ -38,7 +38,9 @@ class Signals:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self.before.items():
-            signal.signal(number, handler)
+            # It may come twice, from a cluster and from torchrun: the second is no other end.
+            late = isinstance(error, Stopped) and number != signal.SIGINT
+            signal.signal(number, signal.SIG_IGN if late else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == self.received == signal.SIGINT:
