@@ -26,7 +26,7 @@ KILLS ?= 30
 
 venv := .venv/bin/python
 demo := build/demo-venv/bin/python
-pytest := OMP_NUM_THREADS=1 $(venv) -m pytest --numprocesses logical --dist worksteal
+pytest := OMP_NUM_THREADS=1 $(venv) -m pytest --numprocesses auto --dist worksteal
 pip := -m pip install --quiet --constraint constraints.txt
 copy = -m copier copy --defaults --quiet --vcs-ref HEAD $(ARGS) .
 enough = @"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- exhaustive -->", "<!-- /exhaustive -->"
-PYTEST = [sys.executable, "-m", "pytest", "--numprocesses=logical", "--dist=worksteal", "--durations=20"]
+PYTEST = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=worksteal", "--durations=20"]
 
 
 def what(file: Path) -> str:

@@ -22,7 +22,7 @@ import coverage
 from lines_hook import ROOTS
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ["--numprocesses=logical", "--dist=worksteal", "-q", "-m", "not exhaustive"]
+TESTS = ["--numprocesses=auto", "--dist=worksteal", "-q", "-m", "not exhaustive"]
 
 
 def measure(reference: Path, folder: Path, arguments: Sequence[str]) -> int:

@@ -13,11 +13,12 @@ from types import ModuleType
 from typing import IO, Any, TypeAlias
 
 import copier
+import jinja2
 import plumbum
 import pytest
 import warm
 import yaml
-from renders import Renders, merge
+from renders import Renders, compiled, merge
 
 ROOT = Path(__file__).resolve().parents[1]
 NEXT = "v9999.0.0"
@@ -40,6 +41,16 @@ def pytest_configure(config: pytest.Config) -> None:
         RENDERS.clean()
         if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: now and then a test waits for a signal or a process."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first, so that no worker is left with it in the end."""
+    items.sort(key=lambda item: "from_nothing" not in item.name)
 
 
 def pytest_report_header() -> str:
@@ -102,6 +113,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     foreign = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "PYTHONPATH"]  # from a hook of Git
     foreign += ["ARGS", "CONFIG", "CONSTRAINTS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"]  # from `make test`
     with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
+        patch.setattr(jinja2.Environment, "compile", compiled)
         for key, value in own.items():
             patch.setenv(key, value)
         for key in foreign:

@@ -87,13 +87,19 @@ def questions(template: Path, sources: str, version: str) -> set[str]:
 
 
 def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        archive = Path(folder, "archive.tar")
-        git("archive", f"--output={archive}", version, *SOURCES, cwd=template)
-        shutil.unpack_archive(archive, folder, filter="data")
-        patch.setattr(jinja2.Environment, "compile", compiled)
+    source = unpacked(template, git("rev-parse", f"{version}^{{tree}}", cwd=template), version)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("copier._main.is_git_available", lambda: False, raising=False)  # asked of each file
-        copier.run_copy(folder, project, data=dict(answers), defaults=True, quiet=True)
+        copier.run_copy(str(source), project, data=dict(answers), defaults=True, quiet=True)
+
+
+@cache
+def unpacked(template: Path, tree: str, version: str) -> Path:
+    """A version of the template as files, in a folder that goes with those of the tests."""
+    folder = Path(tempfile.mkdtemp())
+    git("archive", f"--output={folder / 'archive.tar'}", version, *SOURCES, cwd=template)
+    shutil.unpack_archive(folder / "archive.tar", folder, filter="data")
+    return folder
 
 
 COMPILED: dict[tuple[Any, ...], Any] = {}
