@@ -45,7 +45,15 @@ from update_trees import (
     write_tree,
 )
 
-GO_BACK = "git restore --source=HEAD --staged --worktree ."
+
+def way_back(conflicts: bool, *others: str) -> str:
+    """The command that makes the project HEAD again, but for other paths.
+
+    While a path is in conflict that HEAD lacks, git restores nothing: so it comes into the index first.
+    """
+    where = " ".join([".", *(shlex.quote(f":(exclude,literal){path}") for path in others)])
+    resolve = f"git -c core.safecrlf=false add --update {where} && " if conflicts else ""
+    return f"{resolve}git restore --source=HEAD --staged --worktree {where}"
 
 
 # --- before Copier's part ---
@@ -54,6 +62,10 @@ GO_BACK = "git restore --source=HEAD --staged --worktree ."
 def check(project: Project, paths: set[str], old: Version, new: Version) -> None:
     """Refuse what would fail later; keep the ignored files that Copier could overwrite; say what is on offer."""
     check_git(project.path)
+    if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
+        raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
+    if strange := [path for path in project.head if not path.isprintable() and "\\udc" in ascii(path)]:
+        raise Refusal(f"the name {strange[0]} is no UTF-8, which Copier needs: git mv it, and commit")
     if git("ls-files", "--unmerged", cwd=project.top):
         raise Refusal("the repository has conflicts that are not resolved: see `git status`")
     if project.answers_file not in project.head:
@@ -67,17 +79,20 @@ def check(project: Project, paths: set[str], old: Version, new: Version) -> None
     hidden = [line[2:] for line in listed(git("ls-files", "-z", "-v", cwd=project.path)) if line[0] in "Shs"]
     if hidden:
         raise Refusal(f"git is told to overlook {hidden[0]} (skip-worktree or assume-unchanged): undo that first")
-    folders = {str(folder) for path in paths for folder in Path(path).parents}
+    # What else is in src/ is none of the template's.
+    own = {re.sub(r"^src/\*", f"src/{answers['package_name']}", path) for path in paths}
+    folders = {str(folder) for path in own for folder in Path(path).parents}
     for path in sorted(path for pattern in folders - {"."} for path in glob.glob(pattern, root_dir=project.path)):
         place = project.path / path
-        if not place.resolve().is_relative_to(project.path.resolve()):
+        inside = place.resolve().is_relative_to(project.path.resolve())
+        if not inside or (place.is_symlink() and path in project.head):
             raise Refusal(
-                f"{path} is a link out of the project, where the template has files: Copier doesn't write there. "
+                f"{path} is a link, where the template has a folder: Copier would write to what it leads to. "
                 f"Make {path} a folder, with links in it"
             )
         if not place.is_dir():
             raise Refusal(f"{path} is a file here, and a folder in the template: rename it")
-    for path in sorted(path for pattern in paths for path in glob.glob(pattern, root_dir=project.path)):
+    for path in sorted(path for pattern in own for path in glob.glob(pattern, root_dir=project.path)):
         place = project.path / path
         if place.is_dir():
             raise Refusal(f"{path} is a folder here, and a file in the template: rename it")
@@ -85,10 +100,12 @@ def check(project: Project, paths: set[str], old: Version, new: Version) -> None
             raise Refusal(f"{path} is read-only: chmod u+w {shlex.quote(path)}")
     ways = project.in_the_way(paths)
     try:
-        project.keep(ways)
+        earlier = project.keep(ways)
     except OSError as error:
         raise Refusal(f"{error.filename} can't be kept aside: {error.strerror}") from error
-    back = f"cd {shlex.quote(str(project.path))} && {GO_BACK} && git clean --force -d --quiet ."
+    if earlier:
+        print(f"An update before this one was interrupted. The ignored files that it kept are in {earlier}")
+    back = f"cd {shlex.quote(str(project.path))} && {way_back(conflicts=True)} && git clean --force -d --quiet ."
     if ways:
         back += f" && cp -a {shlex.quote(str(project.kept))}/. ."
     print(*news(old, new), f"If this is interrupted, go back with\n    {back}\n", sep="\n\n", flush=True)
@@ -188,9 +205,12 @@ def old_names(project: Project, update: Update, sides: Sides, merged: Merged) ->
             sides.notes.append(f"{name} is {new_name} now; these still name it: {', '.join(paths)}")
 
 
-def lay(project: Project, merged: Merged) -> None:
-    """Put the outcome into index and work tree."""
+def lay(project: Project, merged: Merged, changed: list[str]) -> None:
+    """Put the outcome into index and work tree, at paths where it differs from HEAD."""
     before = project.head
+    touched = [path for path in {**before, **merged.tree} if before.get(path) != merged.tree.get(path)]
+    if lost := sorted(set(touched) & set(changed)):
+        raise Refusal(f"{lost[0]} was changed while this ran: commit it, then update again")
     for path in merged.tree:
         if path not in before and (place := project.occupied(path)):
             raise Refusal(f"{place} is in the way of {path}, and git ignores it: move it, then update again")
@@ -198,7 +218,7 @@ def lay(project: Project, merged: Merged) -> None:
         path: entry for path, entry in read_tree(project.path, "HEAD").items() if not path.startswith(project.prefix)
     }
     whole |= {project.prefix + path: entry for path, entry in merged.tree.items()}
-    project.lay(write_tree(project.path, whole))
+    project.lay(write_tree(project.path, whole), touched)
     unmerged = {path: f"0 {'0' * 40}\t{project.prefix}{path}\0" for _, _, path in merged.stages}
     entries = [f"{mode} {oid} {stage}\t{project.prefix}{path}\0" for (mode, oid), stage, path in merged.stages]
     given = "".join([*unmerged.values(), *entries])
@@ -213,7 +233,7 @@ ADVICE = {
 }
 
 
-def report(project: Project, update: Update, sides: Sides, merged: Merged) -> str:
+def report(project: Project, update: Update, sides: Sides, merged: Merged, changed: list[str]) -> str:
     """What happened, to be read at a glance."""
     conflicts = sorted({path for _, _, path in merged.stages})
     went = {
@@ -238,6 +258,8 @@ def report(project: Project, update: Update, sides: Sides, merged: Merged) -> st
             shown = [] if kind in ("updated", "added") else paths[:12]
             lines += [f"        {path}" for path in shown]
             lines += [f"        and {len(paths) - 12} more" for _ in shown[:1] if len(paths) > 12]
+    if changed:
+        sides.notes.append(f"Changed while this ran, and left as it is: {', '.join(changed)}")
     lines += [line for note in sides.notes for line in ("", *note.split("\n"))]
     if conflicts:
         lines += ["", f"{len(conflicts)} in conflict:"]
@@ -251,7 +273,7 @@ def report(project: Project, update: Update, sides: Sides, merged: Merged) -> st
         if len(lines) == 1 and update.old_ref != update.new_ref:
             nothing = f"No file of yours changes; {project.answers_file} records the new version: git commit"
         lines += ["", "Next: git diff --cached, make test, git commit" if len(lines) > 1 else nothing]
-    return "\n".join([*lines, f"Go back: {GO_BACK}"])
+    return "\n".join([*lines, f"Go back: {way_back(bool(conflicts), *changed)}"])
 
 
 # --- after Copier's part ---
@@ -262,6 +284,7 @@ def finish(project: Project, paths: set[str], refs: tuple[str, str], versions: t
     answers = (project.path / project.answers_file).read_bytes()
     try:
         project.go_back(paths)
+        changed = project.changed()
         old = read_answers(git("show", f"HEAD:./{project.answers_file}", cwd=project.path))
         update = Update(*refs, *versions, old, read_answers(answers.decode()))
         sides = prepare(project, update)
@@ -270,8 +293,8 @@ def finish(project: Project, paths: set[str], refs: tuple[str, str], versions: t
         old_names(project, update, sides, merged)
         mode = project.head[project.answers_file][0]
         merged.tree[project.answers_file] = (mode, write_blob(project.path, answers))
-        said = report(project, update, sides, merged)
-        lay(project, merged)
+        said = report(project, update, sides, merged, changed)
+        lay(project, merged, changed)
     except BaseException:
         try:
             project.go_back(paths)
@@ -280,6 +303,7 @@ def finish(project: Project, paths: set[str], refs: tuple[str, str], versions: t
         else:
             print("The project is as it was before the update.", file=sys.stderr)
         raise
+    project.forget()
     print(said)
     return 1 if merged.stages else 0
 

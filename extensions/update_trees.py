@@ -109,7 +109,7 @@ class Project:
         answers_file: relative to it.
         top: the repository's folder.
         prefix: from there to the project; "" or with a slash at the end.
-        kept: a folder below .git, with ignored files as they were before the last update.
+        kept: a folder below .git, with ignored files as they were before an update that did not come to its end.
     """
 
     path: Path
@@ -121,7 +121,7 @@ class Project:
     def __post_init__(self) -> None:
         self.top = Path(git("rev-parse", "--show-toplevel", cwd=self.path).rstrip("\n"))
         self.prefix = git("rev-parse", "--show-prefix", cwd=self.path).rstrip("\n")
-        self.kept = Path(git("rev-parse", "--absolute-git-dir", cwd=self.path).rstrip("\n"), "copier-torch")
+        self.kept = Path(git("rev-parse", "--absolute-git-dir", cwd=self.path).rstrip("\n"), "copier-torch-kept")
 
     @cached_property
     def head(self) -> Tree:
@@ -145,20 +145,30 @@ class Project:
                 return place
         return None
 
-    def lay(self, tree: str) -> None:
-        """Make index and work tree of the project those of a tree of the repository; ignored files stay."""
-        git("restore", f"--source={tree}", "--staged", "--worktree", "--", ".", cwd=self.path)
+    def lay(self, tree: str, paths: Iterable[str], *options: str) -> None:
+        """Make these paths, on disk and in the index, what they are in a tree of the repository; others stay."""
+        chosen = ["--pathspec-from-file=-", "--pathspec-file-nul", *(options or ["--staged", "--worktree"])]
+        if given := "".join(f"{path}\0" for path in paths):
+            git("--literal-pathspecs", "restore", f"--source={tree}", *chosen, cwd=self.path, given=given)
 
-    def keep(self, paths: list[str]) -> None:
-        """Copy files aside, links as links, with their modes: Copier writes over them, and git has none of them."""
-        shutil.rmtree(self.kept, ignore_errors=True)
+    def keep(self, paths: list[str]) -> Path | None:
+        """Copy files aside, links as links, with their modes: Copier writes over them, and git has none of them.
+
+        Returns where those are that an interrupted update has left: the owner may need them.
+        """
+        places = (self.kept.with_name(f"{self.kept.name}-{number}") for number in itertools.count(1))
+        earlier = self.kept.rename(next(p for p in places if not p.exists())) if self.kept.exists() else None
         for path in paths:
             (self.kept / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(self.path / path, self.kept / path, follow_symlinks=False)
+        return earlier
 
     def go_back(self, template_paths: Iterable[str]) -> None:
-        """Undo what Copier did: back to HEAD and to the files that `keep` copied."""
-        self.lay("HEAD")
+        """Undo what Copier did at paths of the template: as in HEAD again, and as the files that `keep` copied."""
+        git("reset", "--quiet", "--", ".", cwd=self.path)
+        known = re.compile("|".join(re.escape(pattern).replace(r"\*", "[^/]*") for pattern in template_paths))
+        theirs = [path for path in self.head if known.fullmatch(path) or path == self.answers_file]
+        self.lay("HEAD", theirs, "--worktree")
         for path in self.in_the_way(template_paths):
             (self.path / path).unlink()  # Copier's; what was there before comes back below
             folders = itertools.takewhile(lambda f: f != self.path and not any(f.iterdir()), (self.path / path).parents)
@@ -166,6 +176,16 @@ class Project:
                 folder.rmdir()
         if self.kept.exists():
             shutil.copytree(self.kept, self.path, symlinks=True, dirs_exist_ok=True)
+
+    def forget(self) -> None:
+        """Remove what `keep` copied, once all is in its place."""
+        shutil.rmtree(self.kept, ignore_errors=True)
+
+    def changed(self) -> list[str]:
+        """What is on disk, and is neither in HEAD nor ignored."""
+        other = git("diff", "--name-only", "-z", "--relative", "--ignore-submodules", "HEAD", cwd=self.path)
+        new = git("ls-files", "-z", "--others", "--exclude-standard", cwd=self.path)
+        return sorted(listed(other) + listed(new))
 
 
 def template_paths(ref: str) -> set[str]:

@@ -29,6 +29,8 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.write("\n# later\n")
     (clone / SOURCES / "bin").mkdir()
     git("mv", f"{SOURCES}scripts/train.sh.jinja", f"{SOURCES}bin/train.sh.jinja", cwd=clone)
+    with (clone / SOURCES / "bin" / "train.sh.jinja").open("a") as file:
+        file.write("# later\n")
     (clone / SOURCES / "NEW.md").write_text("later\n")
     (clone / SOURCES / "bin" / "new.sh").write_text("#!/bin/sh\n")
     (clone / SOURCES / "bin" / "new.sh").chmod(0o755)
@@ -316,6 +318,81 @@ def test_what_git_ignores_stays_private_files_and_links_too(project: Path) -> No
     assert "NEW.md was left out: git ignores NEW.md, which is in its place" in said
 
 
+def test_with_files_and_packages_of_the_owner_in_src(project: Path) -> None:
+    for name in ("tools.py", "__init__.py", "other/task.py/notes.txt", "other/engine"):
+        path = project / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("own\n")
+    save(project, "own modules")
+    update(project, LATER)
+    assert_updated(project)
+    assert (project / "src" / "other" / "task.py" / "notes.txt").read_text() == "own\n"
+
+
+# --- what the owner does while it runs, and afterwards ---
+
+
+def begin(project: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """`copier update` at the moment when it says how to go back, and the file with what it says."""
+    said = project.parent / "said"
+    command = [sys.executable, "-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", LATER]
+    with said.open("w") as file:
+        process = subprocess.Popen(command, cwd=project, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    while process.poll() is None and "go back with" not in said.read_text():
+        time.sleep(0.01)
+    return process, said
+
+
+def test_what_is_saved_while_it_runs_stays_and_is_reported(project: Path) -> None:
+    (project / "results.csv").write_text("epoch,acc\n")
+    save(project, "results")
+    process, said = begin(project)
+    with (project / "results.csv").open("a") as file:
+        file.write("1,0.9\n")
+    (project / "notes: new?.txt").write_text("new\n")
+    assert process.wait() == 0, said.read_text()
+    assert "Changed while this ran, and left as it is: notes: new?.txt, results.csv" in said.read_text()
+    assert_own_work(project)
+    assert (project / "NEW.md").is_file()
+    run("sh", "-c", said.read_text().split("Go back: ")[1].splitlines()[0], cwd=project)
+    assert_own_work(project)
+    assert git("status", "--porcelain", cwd=project).splitlines() == ["M results.csv", '?? "notes: new?.txt"']
+
+
+def assert_own_work(project: Path) -> None:
+    assert (project / "results.csv").read_text() == "epoch,acc\n1,0.9\n"
+    assert (project / "notes: new?.txt").read_text() == "new\n"
+
+
+def test_the_way_back_from_a_conflict_in_a_moved_file_leads_back(project: Path) -> None:
+    with (project / "scripts" / "train.sh").open("a") as file:
+        file.write("# mine\n")
+    save(project, "mine")
+    before = state(project)
+    done = update(project, LATER, ok=False)
+    assert done.returncode == 1
+    assert unmerged(project) == ["bin/train.sh"]
+    run("sh", "-c", done.stdout.split("Go back: ")[1].splitlines()[0], cwd=project)
+    assert state(project) == before
+
+
+def test_a_file_that_git_ignores_outlives_an_interrupted_update_a_clean_up_and_the_next_update(project: Path) -> None:
+    hide(project)
+    process, _ = begin(project)
+    while (project / "NEW.md").read_text() == "ignored\n":
+        assert process.poll() is None
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (project / ".git" / "index.lock").unlink(missing_ok=True)
+    git("reset", "--hard", "--quiet", cwd=project)
+    git("clean", "--force", "-d", "--quiet", cwd=project)
+    said = copier_update(project, LATER).stdout
+    [place] = re.findall(r"The ignored files that it kept are in (.*)", said)
+    assert Path(place, "NEW.md").read_text() == "ignored\n"
+    assert Path(place, ".editorconfig").is_symlink()
+
+
 # --- what it refuses, before anything changes ---
 
 
@@ -390,7 +467,39 @@ def link_out(project: Path) -> str:
     return "Make data a folder, with links in it"
 
 
+def link_inside(project: Path) -> str:
+    git("mv", "docs", "documentation", cwd=project)
+    (project / "docs").symlink_to("documentation")
+    save(project)
+    return "Make docs a folder, with links in it"
+
+
+def link_to_the_package(project: Path) -> str:
+    git("mv", "src/my_project", "my_project", cwd=project)
+    (project / "src").mkdir(exist_ok=True)
+    (project / "src" / "my_project").symlink_to("../my_project")
+    save(project)
+    return "Make src/my_project a folder, with links in it"
+
+
+def no_utf_8(project: Path) -> str:
+    Path(os.fsdecode(os.fsencode(project) + b"/caf\xe9.txt")).write_text("own\n")
+    save(project)
+    return "is no UTF-8, which Copier needs"
+
+
+def sha_256(project: Path) -> str:
+    shutil.rmtree(project / ".git")
+    git("init", "--quiet", "--initial-branch=main", "--object-format=sha256", cwd=project)
+    save(project)
+    return "names its objects by sha256, which Copier doesn't take"
+
+
 REFUSED = (
+    link_inside,
+    link_to_the_package,
+    no_utf_8,
+    sha_256,
     old_git,
     merging,
     untracked,
@@ -475,16 +584,11 @@ def test_its_own_failure_leaves_the_project_as_it_was(
 def test_killed_at_any_moment_the_printed_command_restores_it(project: Path, seed: int) -> None:
     hide(project)
     before = state(project)
-    said = project.parent / "said"
-    command = [sys.executable, "-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", LATER]
-    with said.open("w") as file:
-        process = subprocess.Popen(command, cwd=project, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        while process.poll() is None and "go back with" not in said.read_text():
-            time.sleep(0.01)
-        time.sleep(random.Random(seed).uniform(0, 3))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process, said = begin(project)
+    time.sleep(random.Random(seed).uniform(0, 3))
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     (project / ".git" / "index.lock").unlink(missing_ok=True)  # git itself says to remove it
     git("fsck", "--strict", cwd=project)
     back = said.read_text().split("go back with\n")[1].splitlines()[0].strip()
