@@ -156,10 +156,19 @@ def merge(project: Project, sides: Sides, names: tuple[str, str]) -> Merged:
         paths, kind, rest = rest[1 : count + 1], rest[count + 1], rest[count + 3 :]
         if kind.startswith("CONFLICT"):
             kinds |= dict.fromkeys(paths, kind)
-    tree = read_tree(project.path, said[0])
+    labels = dict(zip((ours, theirs, base), (*names, "base"), strict=True))
+
+    def named(path: str) -> str:
+        """Two things of one name: git puts the commit behind that of one, and this what it is of."""
+        stem, _, commit_id = path.rpartition("~")
+        return f"{stem}~{labels[commit_id]}" if commit_id in labels else path
+
+    stages = [(entry, stage, named(path)) for entry, stage, path in stages]
+    kinds = {named(path): kind for path, kind in kinds.items()}
+    tree = {named(path): entry for path, entry in read_tree(project.path, said[0]).items()}
     for path in {path for _, _, path in stages} & set(tree):
         text = read_blob(project.path, tree[path][1])
-        for commit_id, name in zip((ours, theirs, base), (*names, "base"), strict=True):
+        for commit_id, name in labels.items():
             text = re.sub(rb"(?m)^([<>|]{7}) " + commit_id.encode() + rb"\b", rb"\1 " + name.encode(), text)
         tree[path] = (tree[path][0], write_blob(project.path, text))
     return Merged(tree, stages, kinds)
@@ -229,6 +238,9 @@ ADVICE = {
     "contents": "both changed the same lines: keep what you want, delete the marks, git add {path}",
     "add/add": "both have a file of this name: keep what you want, delete the marks, git add {path}",
     "binary": "both replaced it, and yours is in place; theirs: git show :3:./{path} > {path}; then git add {path}",
+    "rename/rename": "you and the template moved it to two places: git add the one that you keep, git rm the others",
+    "rename/delete": "one moved it, the other removed it: git add {path} keeps it, git rm {path} does not",
+    "distinct modes": "a file for one, a link for the other: git add what you keep, git rm the other (~: whose it is)",
     "modify/delete": "you changed it, the template removed it: git add {path} keeps it, git rm {path} does not",
 }
 
@@ -251,13 +263,13 @@ def report(project: Project, update: Update, sides: Sides, merged: Merged, chang
     done["removed"] = [path for path in done["removed"] if path not in sides.moved_away]
     done["kept as yours"] = sorted(sides.kept)
     says = {"merged": ", your changes and the template's", "kept as yours": ", though a new project starts with others"}
-    lines = [f"{update.old_ref} → {update.new_ref}" + (", other answers" if update.old != update.new else "")]
+    others = any(update.new[key] != value for key, value in update.old.items() if key in update.new)
+    lines = [f"{update.old_ref} → {update.new_ref}" + (", other answers" if others else "")]
     for kind, paths in done.items():
         if paths:
             lines.append(f"{len(paths):5} {kind}{says.get(kind, '')}")
-            shown = [] if kind in ("updated", "added") else paths[:12]
-            lines += [f"        {path}" for path in shown]
-            lines += [f"        and {len(paths) - 12} more" for _ in shown[:1] if len(paths) > 12]
+            lines += [f"        {path}" for path in paths[:12]]
+            lines += [f"        and {len(paths) - 12} more"] if len(paths) > 12 else []
     if changed:
         sides.notes.append(f"Changed while this ran, and left as it is: {', '.join(changed)}")
     lines += [line for note in sides.notes for line in ("", *note.split("\n"))]

@@ -174,7 +174,7 @@ def test_an_unedited_project_of_each_release_becomes_a_new_one(
     for version in that_know(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
-        update(project)
+        assert "other answers" not in update(project).stdout
         now = tree(project)
         assert set(now) == set(fresh)
         for name, content in now.items():
@@ -609,6 +609,35 @@ def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Pat
     [back] = re.findall(r"Go back: (.*)", done.stdout)
     run("sh", "-c", back, cwd=project)
     assert (tree(project), git("status", "--porcelain", cwd=project)) == (before, status)
+
+
+@slow
+def test_what_each_kind_of_conflict_asks_for_is_said(template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        sources = clone / "template" / "project"
+        git("mv", sources / "docs/api.md.jinja", sources / "docs/reference.md.jinja", cwd=clone)
+        (sources / "docs/faults.md").unlink()
+        (sources / "setup.py").write_text((sources / "setup.py").read_text() + "# template\n")
+
+    clone = later(template, tmp_path, change)
+    project = made(clone, tmp_path / "project")
+    git("mv", "docs/api.md", "docs/interface.md", cwd=project)
+    git("mv", "docs/faults.md", "docs/mistakes.md", cwd=project)
+    git("mv", "setup.py", "build.py", cwd=project)
+    (project / "setup.py").symlink_to("build.py")
+    (project / "build.py").write_text("# mine\n")
+    save(project)
+    before = tree(project)
+    done = update(project, LATER, ok=False)
+    assert done.returncode == 1
+    for path, advice in (
+        ("docs/interface.md", "you and the template moved it to two places"),
+        ("docs/mistakes.md", "one moved it, the other removed it: git add docs/mistakes.md keeps it"),
+        (f"setup.py~{LATER}", "a file for one, a link for the other"),
+    ):
+        assert re.search(rf"^  {re.escape(path)}\n +{re.escape(advice)}", done.stdout, re.MULTILINE), done.stdout
+    run("sh", "-c", re.findall(r"Go back: (.*)", done.stdout)[0], cwd=project)
+    assert tree(project) == before
 
 
 # --- in the project ---
