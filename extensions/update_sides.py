@@ -167,7 +167,12 @@ def prepare(project: Project, update: Update) -> Sides:
     was, now = update.old["package_name"], update.new["package_name"]
     all_moves = [Move([f"src/{was}/**"], f"src/{now}/**"), *moves]
     places = {path: follow(path, all_moves) for path in [*base, *yours]}
-    taken = {path for path, place in places.items() if place != path and (place in base or place in yours)}
+    # What stands where a file would go stops it, unless the owner has moved the file there already.
+    taken = {
+        path
+        for path, place in places.items()
+        if place != path and (place in base or (place in yours and path in yours))
+    }
 
     def moved(tree: Tree) -> Tree:
         return {path if path in taken else follow(path, all_moves): entry for path, entry in tree.items()}

@@ -416,6 +416,24 @@ def weights(project: Path) -> dict[str, torch.Tensor]:
 
 
 @slow
+def test_a_package_that_the_owner_renamed_by_hand_is_the_same_package(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project")
+    with (project / "src" / "my_project" / "task.py").open("a") as file:
+        file.write("MINE = 1\n")
+    (project / "src" / "my_project" / "model" / "mine.py").write_text("from my_project.task import MINE\n")
+    git("mv", "src/my_project", "src/renamed", cwd=project)
+    for path in [path for path in project.rglob("*") if path.is_file() and ".git" not in path.parts]:
+        if path.name != ".copier-answers.yml" and b"my_project" in path.read_bytes():
+            path.write_bytes(path.read_bytes().replace(b"my_project", b"renamed"))
+    save(project, "another name")
+    before = tree(project)
+    said = update(project, package_name="renamed").stdout
+    changed = {name for name in {**before, **tree(project)} if before.get(name) != tree(project).get(name)}
+    assert changed == {".copier-answers.yml"}, said
+    assert unmerged(project) == []
+
+
+@slow
 def test_components_go_to_folders_and_back_with_what_the_owner_wrote(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     own = "\n\nfrom .errors import UserError as UserError\n\n\n"
