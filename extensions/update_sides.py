@@ -246,8 +246,9 @@ def keep_own(project: Project, sides: Sides) -> None:
     for path in list(base):
         if path not in yours and path not in by_owner:
             del base[path]
-            template.pop(path, None)
-            template.pop(by_template.get(path, ""), None)
+            for gone in (path, by_template.get(path, ""), sides.came_from.get(path, "")):  # or the last, by a new file
+                if gone not in yours:
+                    template.pop(gone, None)
         elif is_yours(path) and path not in template and path not in by_template and yours.get(path) != base[path]:
             template[path] = base[path]
             sides.kept.append(path)

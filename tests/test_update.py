@@ -416,6 +416,20 @@ def weights(project: Path) -> dict[str, torch.Tensor]:
 
 
 @slow
+def test_a_deleted_file_that_moved_does_not_come_back_as_a_new_one_of_its_name(
+    releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    """`__main__.py` of the first release is `cli.py` now, and what it is called now is another file."""
+    project = made(template, tmp_path / "project", releases[0])
+    package = project / "src" / "my_project"
+    (package / "__main__.py").unlink()
+    save(project, "no command line")
+    update(project)
+    assert not (package / "cli.py").exists()
+    assert not (package / "__main__.py").exists()
+
+
+@slow
 def test_a_package_that_the_owner_renamed_by_hand_is_the_same_package(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     with (project / "src" / "my_project" / "task.py").open("a") as file:
