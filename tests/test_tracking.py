@@ -243,3 +243,13 @@ def test_a_tracker_that_cannot_start_says_so_in_a_line(
     assert done.stderr.splitlines()[-1].startswith(message)
     assert "Traceback" not in done.stderr
     assert not (tracked / "checkpoints" / "a").exists()
+
+
+@pytest.mark.slow
+def test_a_text_among_the_pictures_of_a_test_is_left_out(render: Render, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(render(tracker="tensorboard", data_kind="language_modeling"), project)
+    quick = ["train.epochs=1", "train.limit_batches=1", "run.name=a", "run.device=cpu"]
+    in_project(project, "-m", "my_project", "train", "configs/train.yaml", "configs/debug.yaml", *quick)
+    said = in_project(project, "-m", "my_project", "test", "a").stdout
+    assert "images/result/generated.txt" in said

@@ -76,6 +76,7 @@ def processes(name: str) -> Iterator[str]:
             net = _wrapped.pop()
             del net.reducer, net.logger, net.process_group
         dist.destroy_process_group()
+        time.sleep(0.2)  # FSDP's group outlives this, and its threads have tensors to free
 
 
 def agree(*values: float) -> list[float]:

@@ -57,4 +57,5 @@ def show(trackers: Iterable[Any], pictures: Iterable[Path], step: int) -> None:
     for tracker in trackers:
         if hasattr(tracker, "picture"):
             for path in pictures:
-                tracker.picture(path, step)
+                if path.suffix in (".png", ".jpg", ".jpeg"):  # some tasks write texts as well
+                    tracker.picture(path, step)
