@@ -2,7 +2,7 @@
 #
 #   make demo        a new project with default answers, trained and tested
 #   make check       format, types and the quick tests, in a minute and a half
-#   make test        all that guards a promise, in 25 minutes on two cores; ARGS="-k sweep" for a part
+#   make test        all that guards a promise, in 15 minutes on two cores; ARGS="-k sweep" for a part
 #   make exhaustive  every combination, with many more random cases: before a release; writes a table to docs/testing.md
 #   make planted     faults that are planted one by one, and which test finds each; ARGS="--only 7"
 #   make coverage    the lines of extensions/ and of a default project that `make test` runs
