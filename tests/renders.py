@@ -97,8 +97,10 @@ def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: P
 def unpacked(template: Path, tree: str, version: str) -> Path:
     """A version of the template as files, in a folder that goes with those of the tests."""
     folder = Path(tempfile.mkdtemp())
-    git("archive", f"--output={folder / 'archive.tar'}", version, *SOURCES, cwd=template)
-    shutil.unpack_archive(folder / "archive.tar", folder, filter="data")
+    where = f"--git-dir={template / '.git'}", f"--work-tree={folder}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_INDEX_FILE", f"{folder}-index")
+        git(*where, "checkout", "--quiet", version, "--", *SOURCES, cwd=folder)
     return folder
 
 
