@@ -64,7 +64,7 @@ def check(project: Project, paths: set[str], old: Version, new: Version) -> None
     check_git(project.path)
     if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
         raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
-    if strange := [path for path in project.head if not path.isprintable() and "\\udc" in ascii(path)]:
+    if strange := [path for path in project.head if re.search("[\udc80-\udcff]", path)]:
         raise Refusal(f"the name {strange[0]} is no UTF-8, which Copier needs: git mv it, and commit")
     if git("ls-files", "--unmerged", cwd=project.top):
         raise Refusal("the repository has conflicts that are not resolved: see `git status`")

@@ -110,7 +110,8 @@ compile_source: Any = jinja2.Environment.compile
 
 def compiled(environment: jinja2.Environment, source: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
     """What Jinja does with the source of a template, done once: most of what one render compiles, the next does too."""
-    key = (source, name, environment.keep_trailing_newline, environment.block_start_string)
+    settings = environment.keep_trailing_newline, environment.block_start_string
+    key = (source, name, *rest, *options.items(), *settings)
     if key not in COMPILED:
         COMPILED[key] = compile_source(environment, source, name, *rest, **options)
     return COMPILED[key]

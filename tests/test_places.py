@@ -332,10 +332,11 @@ def test_with_files_and_packages_of_the_owner_in_src(project: Path) -> None:
 # --- what the owner does while it runs, and afterwards ---
 
 
-def begin(project: Path) -> tuple[subprocess.Popen[bytes], Path]:
+def begin(project: Path, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
     """`copier update` at the moment when it says how to go back, and the file with what it says."""
     said = project.parent / "said"
     command = [sys.executable, "-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", LATER]
+    command += options
     with said.open("w") as file:
         process = subprocess.Popen(command, cwd=project, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
     while process.poll() is None and "go back with" not in said.read_text():
@@ -357,6 +358,18 @@ def test_what_is_saved_while_it_runs_stays_and_is_reported(project: Path) -> Non
     run("sh", "-c", said.read_text().split("Go back: ")[1].splitlines()[0], cwd=project)
     assert_own_work(project)
     assert git("status", "--porcelain", cwd=project).splitlines() == ["M results.csv", '?? "notes: new?.txt"']
+
+
+def test_what_is_saved_while_it_would_be_moved_stays_and_stops_the_update(project: Path) -> None:
+    own = project / "src" / "my_project" / "own.py"
+    own.write_text("OWN = 1\n")
+    save(project, "own module")
+    process, said = begin(project, "--data=package_name=other")
+    own.write_text("OWN = 2\n")
+    assert process.wait() == 1
+    assert "src/my_project/own.py was changed while this ran: commit it, then update again" in said.read_text()
+    assert own.read_text() == "OWN = 2\n"
+    assert git("status", "--porcelain", cwd=project) == "M src/my_project/own.py"
 
 
 def assert_own_work(project: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn  # now: its functions' defaults would hold a group that is there already
+import torch.distributed.nn  # before there is a group: its functions' defaults would keep it
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
