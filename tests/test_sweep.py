@@ -139,6 +139,28 @@ def test_failed_trials_with_others_between_do_not_end_a_sweep(project: Path) -> 
     assert in_project(project, "-c", code).stdout.endswith("all of them\n")
 
 
+def test_a_trial_killed_between_a_row_and_its_checkpoint_counts_the_epoch_once(project: Path) -> None:
+    """The row of an epoch is written first, and the epoch is trained again."""
+    code = """if True:
+        import sys, types
+        from pathlib import Path
+        from my_project.cli import build_parser
+        from my_project.commands import sweep
+        run = Path("checkpoints/killed")
+        plan = sweep.plan(build_parser().parse_args(["sweep", *sys.argv[1:]]))
+        trials = types.SimpleNamespace(path=lambda number: run, report=lambda trial: False)
+        for _ in range(2):
+            trial = types.SimpleNamespace(number=0, options={"optimizer.lr": 0.1}, figures=[])
+            sweep.train(plan, trials, trial)
+            last = (run / "metrics.csv").read_text().splitlines()[-1]
+            with (run / "metrics.csv").open("a") as file:
+                file.write(last + "\\n")
+        print(len(trial.figures))
+    """
+    settings = ["optimizer.lr=[0.1, 0.2]", "train.epochs=2", *QUICK]
+    assert in_project(project, "-c", code, *settings).stdout.endswith("\n2\n")
+
+
 def test_a_trial_names_its_model_before_the_arguments_that_a_name_resets(project: Path) -> None:
     code = """if True:
         import sys
