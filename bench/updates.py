@@ -79,7 +79,7 @@ def main(pairs: int) -> None:
         times = [(update(ours, version), update(alone, version)) for _ in range(pairs)]
     merged, plain = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(a / b for a, b in times)
-    print(f"v0.1.0 to {version}, median of {pairs}: with update.py {merged:.2f} s, Copier alone {plain:.2f} s")
+    print(f"v0.1.0 to {version}, median of {pairs}: with extensions/update {merged:.2f} s, Copier alone {plain:.2f} s")
     print(f"ratio, median of the pairs {ratio:.2f}")
 
 

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["copier>=9.15"]
+# dependencies = ["copier>=9.18.2"]
 # ///
 """Let a project that was not made from this template join it, so that `copier update` works on it from then on.
 
@@ -29,7 +29,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from update_trees import AUTHOR, GIT, Refusal, check_git
+from update.git import AUTHOR, GIT, Refusal, check_git
 
 ANSWERS = ".copier-answers.yml"
 LICENSES = {  # what their texts say, in lower case and single spaces

@@ -1,8 +1,10 @@
 """Tests copy from a clone of this repository with the work tree on top, tagged as a version above all released ones."""
 
+import contextlib
 import datetime
 import importlib
 import os
+import select
 import shutil
 import stat
 import subprocess
@@ -272,9 +274,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], **env: str) -> Process:
     """Start Python on a project that is not installed, in a process group of its own, and don't wait for it.
 
-    Figures are not drawn.
-
-    `files` are its standard input, output and error.
+    `files` are its standard input, output and error. Figures are not drawn.
     """
     words = [str(part) for part in command]
     env = os.environ | {"PYTHONPATH": str(project / "src"), "SKETCH": "1"} | env
@@ -302,6 +302,30 @@ def in_project(
     return done
 
 
+def in_terminal(
+    command: Sequence[str | Path], cwd: Path, key: str, first: Callable[[], object] = lambda: None
+) -> tuple[int, str]:
+    """Run a command in a terminal, and press a key whenever Copier waits for an answer; do something the first time."""
+    import pty  # Unix has it
+
+    ours, its = pty.openpty()
+    env = os.environ | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    seen, pressed = b"", False
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            if select.select([ours], [], [], 0.3)[0]:
+                seen += os.read(ours, 65536)
+            elif "\N{MICROPHONE}".encode() in seen:
+                if not pressed:
+                    first()
+                pressed = True
+                os.write(ours, key.encode())
+    os.close(ours)
+    return process.wait(), seen.decode()
+
+
 def extension(name: str) -> ModuleType:
     """A script of `extensions/`, imported."""
     with pytest.MonkeyPatch.context() as patch:
@@ -310,10 +334,5 @@ def extension(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def update_script() -> ModuleType:
-    return extension("update")
-
-
-@pytest.fixture(scope="session")
-def update_sides() -> ModuleType:
-    return extension("update_sides")
+def rules() -> ModuleType:
+    return extension("update.rules")

@@ -184,7 +184,7 @@ def row(case: Case, alone: bool, ours: bool) -> str:
 
 
 def main() -> None:
-    print("| case | Copier alone | with `extensions/update.py` |\n|---|---|---|")
+    print("| case | Copier alone | with `extensions/update` |\n|---|---|---|")
     identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     os.environ |= identity | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     with tempfile.TemporaryDirectory() as place:

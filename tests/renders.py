@@ -30,7 +30,6 @@ import yaml
 
 ANSWERS = ".copier-answers.yml"
 SOURCES = ["copier.yml", "extensions", "template"]  # what decides of a render
-MODULES = ["update_trees", "update_sides", "update"]
 TWO_DAYS = 2 * 24 * 3600
 
 
@@ -138,14 +137,16 @@ def record(project: Path, template: Path, version: str) -> None:
 @cache
 def scripts(clone: Path, sources: str) -> dict[str, ModuleType]:
     """The modules of the update, imported from a clone of the template, which they take for theirs."""
-    before = {name: sys.modules.pop(name, None) for name in MODULES}
+
+    def taken() -> dict[str, ModuleType]:
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "update"}
+
+    before = taken()
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(clone / "extensions")
-        modules = {name: importlib.import_module(name) for name in MODULES}
-    for name, module in before.items():
-        del sys.modules[name]
-        if module:
-            sys.modules[name] = module
+        importlib.import_module("update.commands")
+    modules = taken()
+    sys.modules.update(before)
     return modules
 
 
@@ -170,12 +171,12 @@ def merge(
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        patch.setattr(modules["update_sides"], "lay_out", from_renders)
+        patch.setattr(modules["update.versions"], "lay_out", from_renders)
         for key, value in env.items():
             patch.setenv(key, value)
         for stage in ("before", "after"):
             patch.setenv("STAGE", stage)
-            status = status or modules["update"].main(ANSWERS)
+            status = status or modules["update.commands"].main(["copier", ANSWERS, "inline", "[]"])
             if stage == "before" and not status:
                 fresh = renders.get(clone, version, {**recorded, **answers})
                 shutil.copy(fresh / ANSWERS, ANSWERS)

@@ -4,8 +4,6 @@ import contextlib
 import importlib.util
 import io
 import os
-import pty
-import select
 import shutil
 import subprocess
 import sys
@@ -17,7 +15,7 @@ from typing import Any, NamedTuple
 import copier
 import pytest
 import yaml
-from conftest import NEXT, ROOT, git, run, save, tree
+from conftest import NEXT, ROOT, git, in_terminal, run, save, tree
 
 pytestmark = pytest.mark.slow
 
@@ -754,32 +752,13 @@ def test_a_merge_that_is_stopped_is_undone(
 # --- in a terminal ---
 
 
-def in_terminal(clone: Path, project: Path, key: str) -> tuple[int, str]:
-    """Run the command in a terminal, and press a key whenever it waits."""
-    ours, its = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, str(clone / "extensions" / "adopt.py"), str(project)],
-        stdin=its,
-        stdout=its,
-        stderr=its,
-        env=os.environ | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"},
-        start_new_session=True,
-    )
-    os.close(its)
-    seen = b""
-    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
-        while process.poll() is None or select.select([ours], [], [], 0)[0]:
-            if select.select([ours], [], [], 0.3)[0]:
-                seen += os.read(ours, 65536)
-            elif "\N{MICROPHONE}".encode() in seen:
-                os.write(ours, key.encode())
-    os.close(ours)
-    return process.wait(), seen.decode()
+def adopt_in_terminal(clone: Path, project: Path, key: str) -> tuple[int, str]:
+    return in_terminal([sys.executable, clone / "extensions" / "adopt.py", project], project, key)
 
 
 def test_the_questions_start_from_the_guesses(template: Path, make: Callable[..., Path]) -> None:
     project = make({"main.py": "", "tiny/__init__.py": "", "conf/a.ini": ""}, "Tiny thing")
-    status, seen = in_terminal(template, project, "\r")
+    status, seen = adopt_in_terminal(template, project, "\r")
     assert status == 0, seen
     assert answers(project)["project_name"] == "Tiny thing"
     assert answers(project)["package_name"] == "tiny"
@@ -789,7 +768,7 @@ def test_the_questions_start_from_the_guesses(template: Path, make: Callable[...
 def test_ctrl_c_at_a_question_changes_nothing(template: Path, make: Callable[..., Path]) -> None:
     project = make({"main.py": ""})
     before = state(project)
-    status, seen = in_terminal(template, project, "\x03")
+    status, seen = adopt_in_terminal(template, project, "\x03")
     assert status == 2
     assert "Stopped; nothing has changed." in seen
     assert "Traceback" not in seen

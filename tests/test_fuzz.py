@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import NEXT, copier_update, copy, git, save, tree, unmerged, update
+from conftest import NEXT, copier_update, copy, extension, git, run, save, tree, unmerged, update
 
 pytestmark = pytest.mark.slow
 
@@ -163,15 +163,24 @@ def same(one: tuple[bytes, int], other: tuple[bytes, int]) -> bool:
     return one[0].replace(b"\r\n", b"\n") == other[0].replace(b"\r\n", b"\n") and one[1] == other[1]
 
 
+def go_back(project: Path, said: str, rng: random.Random) -> None:
+    """By the command that is printed, or by the command line."""
+    if rng.random() < 0.5:
+        run("sh", "-c", said.split("Go back: ")[1].splitlines()[0], cwd=project)
+    else:
+        undo = extension("update.snapshot").undo
+        assert "is undone" in undo(extension("update.project").Project(project, ".copier-answers.yml"))
+
+
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
 def test_an_update_loses_nothing(
     seed: int,
     template: Path,
     releases: list[str],
-    update_sides: ModuleType,
+    rules: ModuleType,
     tmp_path: Path,
 ) -> None:
-    rng, is_yours = random.Random(seed), update_sides.is_yours
+    rng, is_yours = random.Random(seed), rules.is_yours
     old = {key: rng.choice(values) for key, values in ANSWERS.items()}
     new = {key: rng.choice(values) for key, values in (ANSWERS | LATER_ANSWERS).items() if rng.random() < 0.15}
     start = rng.choice([*releases, NEXT])
@@ -199,6 +208,11 @@ def test_an_update_loses_nothing(
     done = (copier_update if by_copier else update)(project, target, ok=False, **new)
     after = tree(project)
     conflicts = unmerged(project)
+    go_back(project, done.stdout, rng)
+    assert tree(project) == before, "the way back leads back"
+    assert git("status", "--porcelain", cwd=project) == ""
+    update(project, target, ok=False, **new)
+    assert (tree(project), unmerged(project)) == (after, conflicts), "an update does the same every time"
 
     assert "Traceback" not in done.stderr, done.stderr
     assert "No update" not in done.stderr, done.stderr
@@ -219,8 +233,8 @@ def test_an_update_loses_nothing(
 
     touched = {name for name, was in begun.items() if before.get(name) != was} | (set(before) - set(begun))
     touched_names = {Path(name).name for name in touched}
-    moves = update_sides.declared(update_sides.Version(start), update_sides.Version(target))
-    touched_names |= {Path(update_sides.follow(name, moves)).name for name in touched}
+    moves = rules.declared(rules.Version(start), rules.Version(target))
+    touched_names |= {Path(rules.follow(name, moves)).name for name in touched}
     for name, content in made.items():
         if is_yours(name) or name == ".copier-answers.yml" or Path(name).name in touched_names or name in conflicts:
             continue

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -166,7 +167,7 @@ def assert_the_same_by_copier(template: Path, folder: Path, version: str) -> Non
 @slow
 @each_answers
 def test_an_unedited_project_of_each_release_becomes_a_new_one(
-    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
+    answers: dict[str, str], releases: list[str], template: Path, rules: ModuleType, tmp_path: Path
 ) -> None:
     """But for what is its owner's."""
     copy(template, tmp_path / "fresh", NEXT, **answers)
@@ -178,36 +179,36 @@ def test_an_unedited_project_of_each_release_becomes_a_new_one(
         now = tree(project)
         assert set(now) == set(fresh)
         for name, content in now.items():
-            assert content == (start[name] if update_sides.is_yours(name) and name in start else fresh[name]), name
+            assert content == (start[name] if rules.is_yours(name) and name in start else fresh[name]), name
 
 
 @several
 def test_each_generated_file_is_at_a_path_that_an_update_expects(
     answers: dict[str, str], releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    trees = extension("update_trees")
+    versions = extension("update.versions")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trees, "TEMPLATE", template)
+        patch.setattr(versions, "TEMPLATE", template)
         for version in [*releases, NEXT]:
             copy(template, tmp_path / version, version, **answers)
-            patterns = trees.template_paths(version)
+            patterns = versions.template_paths(version)
             expected = {path for p in patterns for path in glob.glob(p, root_dir=tmp_path / version)}
             assert set(tree(tmp_path / version)) - expected == {".copier-answers.yml"}
 
 
 @several
 def test_each_generated_file_has_an_owner(
-    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
+    answers: dict[str, str], releases: list[str], template: Path, rules: ModuleType, tmp_path: Path
 ) -> None:
     for version in [*releases, NEXT]:
         copy(template, tmp_path / version, version, **answers)
         for name in tree(tmp_path / version):
-            fitting = [p for p in update_sides.owners() if re.fullmatch(update_sides.regex(p), name)]
+            fitting = [p for p in rules.owners() if re.fullmatch(rules.regex(p), name)]
             longest = [p for p in fitting if len(p) == max(map(len, fitting))]
             assert len(longest) == 1, f"{name} of {version}: extensions/ownership.yml has {fitting or 'no line for it'}"
 
 
-def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Render, update_sides: ModuleType) -> None:
+def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Render, rules: ModuleType) -> None:
     lists = yaml.safe_load((ROOT / "extensions" / "ownership.yml").read_text())
     assert set(lists) == {"yours", "baseline"}
     answers = [*MANY, {"extras": EXTRAS, "ci": "gitlab"}, *({"data_kind": kind} for kind in KINDS)]
@@ -215,14 +216,12 @@ def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Re
     for reasons in lists.values():
         for pattern, reason in reasons.items():
             assert reason, pattern
-            assert any(re.fullmatch(update_sides.regex(pattern), name) for name in names | {".copier-answers.yml"}), (
-                pattern
-            )
+            assert any(re.fullmatch(rules.regex(pattern), name) for name in names | {".copier-answers.yml"}), pattern
 
 
 @several
 def test_what_is_gone_since_the_release_before_is_declared_in_moves(
-    answers: dict[str, str], releases: list[str], template: Path, update_sides: ModuleType, tmp_path: Path
+    answers: dict[str, str], releases: list[str], template: Path, rules: ModuleType, tmp_path: Path
 ) -> None:
     versions = [*releases, NEXT]
     trees = {}
@@ -230,9 +229,9 @@ def test_what_is_gone_since_the_release_before_is_declared_in_moves(
         copy(template, tmp_path / version, version, **answers)
         trees[version] = tree(tmp_path / version)
     for before, after in itertools.pairwise(versions):
-        moves = update_sides.declared(update_sides.Version(before), update_sides.Version(after))
+        moves = rules.declared(rules.Version(before), rules.Version(after))
         for name in set(trees[before]) - set(trees[after]):
-            fitting = [m for m in moves if any(re.fullmatch(update_sides.regex(s), name) for s in m.sources)]
+            fitting = [m for m in moves if any(re.fullmatch(rules.regex(s), name) for s in m.sources)]
             assert fitting, f"{name} of {before} is not in {after}: declare it in extensions/moves.yml"
             assert all(m.target is None or m.follow(name) in trees[after] for m in fitting), name
 
@@ -274,7 +273,7 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
     save(project)
     before = tree(project)
     said = update(project, LATER).stdout
-    assert "3 kept as yours" in said
+    assert "4 kept as yours" in said
     after = tree(project)
     assert set(after) == {*before, "src/my_project/model/new.py"}
     assert {name for name in before if after[name] != before[name]} == {".copier-answers.yml"}
@@ -325,8 +324,9 @@ def test_an_ignored_file_where_a_declared_move_leads_is_not_overwritten(template
     assert own.read_text() == "own\n"
 
 
-def test_the_news_are_those_after_the_old_version_up_to_the_new(update_script: ModuleType) -> None:
-    news = update_script.news(update_script.Version("0.4.0"), update_script.Version("0.6.0"))
+def test_the_news_are_those_after_the_old_version_up_to_the_new() -> None:
+    versions = extension("update.versions")
+    news = versions.news(versions.Version("0.4.0"), versions.Version("0.6.0"))
     assert [section.split()[1] for section in news] == ["v0.6.0", "v0.5.0"]
 
 
@@ -343,7 +343,7 @@ def test_an_edit_follows_a_move_though_another_file_took_the_place(template: Pat
 
 
 @slow
-def test_a_moved_folder_takes_the_owners_files_along(template: Path, update_sides: ModuleType, tmp_path: Path) -> None:
+def test_a_moved_folder_takes_the_owners_files_along(template: Path, rules: ModuleType, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         folders = [*(clone / "template" / "project").rglob("visualization")]
         for folder in folders:
@@ -684,7 +684,7 @@ def test_make_update_says_what_is_new_and_updates(template: Path, tmp_path: Path
 
     clone = later(template, tmp_path, change, small=True)
     project = made(clone, tmp_path / "project")
-    command = ["make", "update", f"COPIER={shlex.quote(sys.executable)} -m copier", "ARGS=--defaults --quiet"]
+    command = ["make", "update", f"PYTHON={sys.executable}", "ARGS=--defaults"]
     said = run(*command, cwd=project).stdout
     assert said.index(f"## {LATER}") < said.index("The moon is made of cheese.") < said.index(f"{NEXT} → {LATER}")
     assert "v0.1.0 (" not in said
@@ -708,33 +708,81 @@ def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, templ
         save(project)
     git("clone", "--quiet", "--bare", project, tmp_path / "origin.git", cwd=tmp_path)
     git("remote", "add", "origin", tmp_path / "origin.git", cwd=project)
+    other = tmp_path / "other"
+    git("clone", "--quiet", tmp_path / "origin.git", other, cwd=tmp_path)
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "gh").write_text(f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done > "{tmp_path}/pull"\n')
-    (programs / "copier").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m copier "$@"\n')
+    (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     for program in programs.iterdir():
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     workflow = yaml.safe_load((project / ".github" / "workflows" / "update.yml").read_text())
-    script = workflow["jobs"]["update"]["steps"][-1]["run"]
-    path = f"{programs}:{os.environ['PATH']}"
+    assert workflow["permissions"] == {}
+    assert workflow["jobs"]["update"]["permissions"] == {"contents": "read"}
+    env: dict[str, Any] = {"PATH": f"{programs}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path)}
+    env["GITHUB_OUTPUT"] = str(tmp_path / "output")
 
-    def job() -> subprocess.CompletedProcess[str]:
-        return run("bash", "-eo", "pipefail", "-c", script, cwd=project, PATH=path, RUNNER_TEMP=str(tmp_path))
+    def job(name: str, folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+        [script] = [step["run"] for step in workflow["jobs"][name]["steps"] if "\n" in step.get("run", "")]
+        return run("bash", "-eo", "pipefail", "-c", script, cwd=folder, **env, **more)
 
-    job()
+    job("update", project)
+    assert (tmp_path / "output").read_text() == f"version={LATER}\n"
+    job("pull-request", other, VERSION=LATER)
     pull = (tmp_path / "pull").read_text().splitlines()
     assert pull[pull.index("--title") + 1] == ("[conflicts] " if conflict else "") + f"Template {LATER}"
     body = Path(pull[pull.index("--body-file") + 1]).read_text()
     assert f"{NEXT} → {LATER}" in body
     assert ("1 in conflict" in body) == conflict
+    assert tree(other) == tree(project)
     pushed = git("show", f"template-{LATER}:setup.py", cwd=tmp_path / "origin.git")
     assert "# template" in pushed
     assert ("<<<<<<< yours" in pushed) == conflict
-    git("checkout", "--quiet", "main", cwd=project)
-    git("branch", "-D", f"template-{LATER}", cwd=project)
     (tmp_path / "pull").unlink()
-    assert "is there already" in job().stdout
+    assert "already exists" in job("pull-request", other, VERSION=LATER).stdout
     assert not (tmp_path / "pull").exists(), "one pull request is enough"
+
+
+@slow
+def test_gitlab_opens_a_merge_request_with_the_report(template: Path, tmp_path: Path) -> None:
+    def change(clone: Path) -> None:
+        path = clone / "template" / "project" / "setup.py"
+        path.write_text(path.read_text().replace("\n", "  # template\n", 1))
+
+    project = made(later(template, tmp_path, change, small=True), tmp_path / "project", ci="gitlab")
+    git("clone", "--quiet", "--bare", project, tmp_path / "origin.git", cwd=tmp_path)
+    git("config", "receive.advertisePushOptions", "true", cwd=tmp_path / "origin.git")
+    hook = tmp_path / "origin.git" / "hooks" / "pre-receive"
+    hook.write_text(f'#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION_ > "{tmp_path}/options"\n')
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    for program in (hook, tmp_path / "python"):
+        program.chmod(0o755)
+    jobs = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
+    env: dict[str, Any] = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TEMPLATE_UPDATE_TOKEN": "secret"}
+    env |= {"CI_SERVER_PROTOCOL": "https", "CI_SERVER_HOST": "host.example", "CI_PROJECT_PATH": "a/b"}
+    env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{tmp_path}/origin.git.insteadOf"}
+    env["GIT_CONFIG_VALUE_0"] = "https://oauth2:secret@host.example/a/b.git"
+    run("bash", "-eo", "pipefail", "-c", "\n".join(jobs["update"]["script"][1:]), cwd=project, **env)
+    git("reset", "--hard", "--quiet", cwd=project)
+    [script] = jobs["merge-request"]["script"]
+    run("bash", "-eo", "pipefail", "-c", script, cwd=project, **env)
+    assert f"merge_request.title=Template {LATER}" in (tmp_path / "options").read_text()
+    assert "# template" in git("show", f"template-{LATER}:setup.py", cwd=tmp_path / "origin.git")
+    assert f"{NEXT} → {LATER}" in git("log", "-1", "--format=%b", f"template-{LATER}", cwd=tmp_path / "origin.git")
+    assert "already exists" in run("bash", "-e", "-c", script, cwd=project, **env).stdout
+
+
+@slow
+def test_the_workflow_does_nothing_where_nothing_is_new(template: Path, tmp_path: Path) -> None:
+    project = made(later(template, tmp_path, lambda clone: None, small=True), tmp_path / "project", LATER)
+    workflow = yaml.safe_load((project / ".github" / "workflows" / "update.yml").read_text())
+    [script] = [step["run"] for step in workflow["jobs"]["update"]["steps"] if step.get("id") == "update"]
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    env: dict[str, Any] = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path)}
+    said = run("bash", "-eo", "pipefail", "-c", script, cwd=project, GITHUB_OUTPUT=str(tmp_path / "output"), **env)
+    assert "up to date" in said.stdout
+    assert not (tmp_path / "output").exists()
 
 
 @slow
@@ -749,12 +797,15 @@ def test_the_readme_shows_an_update_as_it_is(template: Path, tmp_path: Path) -> 
 # --- what the scripts need ---
 
 
-@pytest.mark.parametrize("name", ["update", "update_sides", "update_trees", "adopt", "fleet"])
+SCRIPTS = sorted(path.relative_to(ROOT / "extensions").as_posix() for path in (ROOT / "extensions").rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_imports_only_what_stands_beside_copier(name: str) -> None:
-    beside = {"copier", "jinja2", "packaging", "pathspec", "plumbum", "yaml", "update_sides", "update_trees"}
-    nodes = list(ast.walk(ast.parse((ROOT / "extensions" / f"{name}.py").read_text())))
+    beside = {"copier", "jinja2", "packaging", "pathspec", "plumbum", "yaml", "update"}
+    nodes = list(ast.walk(ast.parse((ROOT / "extensions" / name).read_text())))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     assert {module.partition(".")[0] for module in modules} <= sys.stdlib_module_names | beside
     private = [ast.unparse(n) for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n).startswith("copier._")]
     assert not private

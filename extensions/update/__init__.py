@@ -1,0 +1,16 @@
+"""Updates of a project made from a template: a three-way merge by git, in place of Copier's patches.
+
+The modules, in the order in which an update calls them:
+
+    stages     what Copier runs before and after its own work; commands: the same without Copier's work
+    project    the project's files on disk, and what may stand in the way of an update
+    snapshot   what an update may change, as it was before; undoes an update
+    versions   the template's two versions, rendered with the answers to each
+    sides      the three trees to merge: base, yours, template
+    merge      the merge itself, by `git merge-tree`
+    plan       for each path: whose it is, what happens to it, and why
+    report     the plan in words: report, preview, explanation
+    git, rules git commands and trees; the template's lists of owners and moves
+
+Nothing here knows the template. What it has to say stands beside this folder: `ownership.yml` and `moves.yml`.
+"""

@@ -1,0 +1,203 @@
+"""The same update without Copier's own pass over the files; what can be asked of it; and how to undo it.
+
+python extensions/update [PROJECT] [--to VERSION | --step] [--preview]
+python extensions/update [PROJECT] --explain FILE
+python extensions/update [PROJECT] --undo
+"""
+
+import argparse
+import io
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import snapshot, stages
+from .git import Refusal, attempt, git
+from .plan import Plan, compute
+from .project import Project, check, read_answers
+from .report import explain, preview, report
+from .versions import TEMPLATE, Versions, as_version, news, record, releases, rendered, template_paths, unpack
+
+ANSWERS = ".copier-answers.yml"
+
+
+# --- which version, which answers ---
+
+
+def target(project: Project, recorded: dict[str, Any], to: str | None, step: bool) -> str:
+    """The version to update to: the newest release, the one that is named, or the next one."""
+    here, offered = as_version(recorded["_commit"]), releases()
+    if to:
+        if attempt("rev-parse", "--verify", "--quiet", f"{to}^{{commit}}", cwd=TEMPLATE).returncode:
+            raise Refusal(f"the template has no version {to}; it has {', '.join(offered.values())}")
+        if as_version(to) < here:
+            raise Refusal(f"{to} is older than {recorded['_commit']}, which the project has: use `git revert`")
+        return to
+    newer = [tag for version, tag in offered.items() if version > here]
+    return newer[0 if step else -1] if newer else str(recorded["_commit"])
+
+
+def ask(ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
+    """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file."""
+    import copier
+
+    answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
+    with tempfile.TemporaryDirectory() as folder:
+        source, root = unpack(ref, Path(folder)), Path(folder, "project")
+        options: dict[str, Any] = {"data": given, "user_defaults": answers, "defaults": defaults, "quiet": True}
+        try:
+            copier.run_copy(str(source), root, exclude=["*", f"!/{ANSWERS}"], **options)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:  # Copier's, for an answer: of several classes
+            raise Refusal(str(error)) from error
+        return record((root / ANSWERS).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
+
+
+def described(ref: str) -> str:
+    """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
+    return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
+
+
+def parse(texts: list[str], ref: str) -> dict[str, Any]:
+    """The answers of the command line; for a question with several answers, `a,b` is as good as `[a, b]`."""
+    questions = yaml.safe_load(git("show", f"{ref}:copier.yml", cwd=TEMPLATE))
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not sign or key.startswith("_") or key not in questions:
+            known = ", ".join(key for key in questions if not key.startswith("_"))
+            raise Refusal(f"--data {text}: write KEY=VALUE, where KEY is one of {known}")
+        several = isinstance(questions[key], dict) and questions[key].get("multiselect")
+        words = [word.strip() for word in value.strip("[] ").split(",")]
+        found[key] = [word for word in words if word] if several else value
+    return found
+
+
+# --- the commands ---
+
+
+def plan_for(project: Project, recorded: dict[str, Any], ref: str, text: str) -> Plan:
+    """The plan of an update to a version, with the answers of a new answers file."""
+    old = str(recorded["_commit"])
+    both = Versions(old, ref, as_version(old), as_version(ref), project.answers(), read_answers(text))
+    return compute(project, both, text.encode())
+
+
+def update(project: Project, options: argparse.Namespace) -> int:
+    """Update, or show what an update would do; 1 if there are conflicts."""
+    recorded = read_recorded(project)
+    ref = target(project, recorded, options.to, options.step)
+    old, answers = str(recorded["_commit"]), project.answers()
+    check(project, template_paths(old, answers) | template_paths(ref, answers))
+    if changed := project.changed():
+        raise Refusal(f"{changed[0]} is not committed: commit it, or git stash")
+    given = parse(options.data, ref)
+    if ref == old and not given:
+        print(f"up to date with the template: {old}")
+        return 0
+    if not options.defaults and not sys.stdin.isatty():
+        raise Refusal("there is no terminal to ask questions in: add --defaults")
+    for section in news(as_version(old), as_version(ref)):
+        print(section, end="\n\n", flush=True)
+    text = ask(ref, recorded, given, options.defaults)
+    plan = plan_for(project, recorded, ref, text)
+    if options.preview:
+        print(preview(project, plan))
+        return 0
+    taken = snapshot.take(project, (), (old, ref))
+    changed = project.changed()
+    try:
+        stages.lay(project, taken, plan, changed)
+    except BaseException:
+        snapshot.write_head(project, taken.state.get("wrote", {}))
+        taken.forget()
+        raise
+    taken.end(project)
+    print(report(project, plan, changed))
+    return stages.status(project, plan)
+
+
+def read_recorded(project: Project) -> dict[str, Any]:
+    """What Copier noted of the project: its template, its version, the answers."""
+    try:
+        recorded: dict[str, Any] = yaml.safe_load(git("show", f"HEAD:./{project.answers_file}", cwd=project.path))
+        recorded["_commit"], recorded["_src_path"]
+    except (KeyError, TypeError, yaml.YAMLError):
+        raise Refusal(f"{project.answers_file} names no version of a template (_commit, _src_path)") from None
+    if attempt("rev-parse", "--verify", "--quiet", f"{recorded['_commit']}^{{commit}}", cwd=TEMPLATE).returncode:
+        raise Refusal(f"the template has no version {recorded['_commit']}, which {project.answers_file} names")
+    return recorded
+
+
+def explain_file(project: Project, options: argparse.Namespace) -> int:
+    """Say why a file is there, whose it is, which version changed it last, and what an update would do."""
+    recorded = read_recorded(project)
+    ref = target(project, recorded, options.to, options.step)
+    path = (Path.cwd() / options.explain).resolve()
+    if not path.is_relative_to(project.path.resolve()):
+        raise Refusal(f"{options.explain} is not in {project.path}")
+    name = path.relative_to(project.path.resolve()).as_posix()
+    plan = plan_for(project, recorded, ref, ask(ref, recorded, {}, defaults=True))
+    print(explain(project, plan, name, last_change(project, recorded, name)))
+    return 0
+
+
+def last_change(project: Project, recorded: dict[str, Any], path: str) -> str:
+    """The newest release, of those up to the project's, that gave a file another content."""
+    here = as_version(recorded["_commit"])
+    known = [tag for version, tag in releases().items() if version <= here]
+    later = rendered(project, recorded["_commit"], project.answers()).get(path)
+    if later is None:
+        return ""
+    for tag, next_tag in zip(reversed(known), [*reversed(known[1:]), None], strict=False):
+        try:
+            if rendered(project, tag, project.answers()).get(path) != later:
+                return next_tag or tag
+        except Exception:  # Copier's: the version does not know an answer
+            return next_tag or tag
+    return known[0] if known else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack an arrow
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        if words[:1] == ["copier"]:  # the migration of copier.yml
+            return stages.run(words[1], words[2], tuple(json.loads(words[3])))
+        return command(words)
+    except Refusal as error:
+        print(f"No update: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped; nothing has changed.", file=sys.stderr)
+        return 130
+
+
+def command(words: list[str]) -> int:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="update", description="Bring the changes of the template to a project.")
+    parser.add_argument("project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: this one)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--preview", action="store_true", help="say what an update would do, and write nothing")
+    what.add_argument("--undo", action="store_true", help="make the project what it was before the last update")
+    what.add_argument("--explain", metavar="FILE", help="whose a file is, and what an update would do with it")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--to", metavar="VERSION", help="this version (default: the newest release)")
+    which.add_argument("--step", action="store_true", help="the next release only")
+    parser.add_argument("--defaults", action="store_true", help="ask nothing: answers stay, new questions get defaults")
+    parser.add_argument("-d", "--data", metavar="KEY=VALUE", action="append", default=[], help="an answer; repeatable")
+    options = parser.parse_args(words)
+    project = Project(Path(options.project).resolve(), ANSWERS)
+    if options.undo:
+        print(snapshot.undo(project))
+        return 0
+    if options.explain:
+        return explain_file(project, options)
+    return update(project, options)

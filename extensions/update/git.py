@@ -1,0 +1,150 @@
+"""Git: its commands, its trees, and what `git merge-tree` says."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from packaging.version import Version
+
+SETTINGS = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false", "submodule.recurse=false")
+GIT = ["git", *(word for setting in SETTINGS for word in ("-c", setting))]
+RENAMES = ["-c", "merge.renames=true", "-c", "merge.directoryRenames=true", "-c", "diff.renameLimit=0"]
+AUTHOR = {f"GIT_{who}_NAME": "template" for who in ("AUTHOR", "COMMITTER")}
+AUTHOR |= {f"GIT_{who}_EMAIL": "template@localhost" for who in ("AUTHOR", "COMMITTER")}
+
+Entry: TypeAlias = tuple[str, str]  # mode, object id
+Tree: TypeAlias = dict[str, Entry]  # by path, relative to the project
+
+
+class Refusal(Exception):
+    """Why a command was not carried out, and what to do about it."""
+
+
+# --- commands ---
+
+
+def attempt(
+    *arguments: str | Path, cwd: Path, given: str = "", env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a git command, whatever its exit status."""
+    command, whole = [*GIT, *map(str, arguments)], {**os.environ, **(env or {})}
+    try:
+        return subprocess.run(command, cwd=cwd, env=whole, input=os.fsencode(given), capture_output=True, check=False)
+    except FileNotFoundError:
+        raise Refusal("git was not found: install git 2.38 or newer") from None
+
+
+def git(
+    *arguments: str | Path, cwd: Path, given: str = "", ok: Iterable[int] = (0,), env: Mapping[str, str] | None = None
+) -> str:
+    """What a git command prints; paths that are no UTF-8 survive. Refusal if it fails."""
+    done = attempt(*arguments, cwd=cwd, given=given, env=env)
+    if done.returncode not in ok:
+        raise Refusal(f"git {arguments[0]}: {os.fsdecode(done.stderr or done.stdout).strip()}")
+    return os.fsdecode(done.stdout)
+
+
+def line(*arguments: str | Path, cwd: Path) -> str:
+    """The one line that a git command prints; a path may end with a space."""
+    return git(*arguments, cwd=cwd).removesuffix("\n")
+
+
+def listed(text: str) -> list[str]:
+    """The items of a list that ends each with NUL."""
+    return text.split("\0")[:-1]
+
+
+def check_git(cwd: Path) -> None:
+    """Refusal if git is too old to merge trees, or in the middle of something."""
+    found = re.search(r"\d+\.\d+", git("version", cwd=cwd))
+    if not found or Version(found[0]) < Version("2.38"):
+        raise Refusal(f"git {found and found[0]} can't merge trees: install git 2.38 or newer")
+    folder = Path(line("rev-parse", "--absolute-git-dir", cwd=cwd))
+    for state in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
+        if (folder / state).exists():
+            raise Refusal(f"a merge or rebase is under way in {cwd}: finish or abort it first, as `git status` says")
+
+
+# --- trees ---
+
+
+def read_tree(cwd: Path, tree: str) -> Tree:
+    """All files of a tree."""
+    entries = (item.split("\t", 1) for item in listed(git("ls-tree", "-r", "-z", "--full-tree", tree, cwd=cwd)))
+    return {path: (what.split()[0], what.split()[2]) for what, path in entries}
+
+
+def write_tree(cwd: Path, tree: Tree) -> str:
+    """The id of a tree of these files."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = str(Path(folder, "index"))
+        entries = "".join(f"{mode} {oid}\t{path}\0" for path, (mode, oid) in tree.items())
+        git("update-index", "-z", "--index-info", cwd=cwd, given=entries, env={"GIT_INDEX_FILE": index})
+        return git("write-tree", cwd=cwd, env={"GIT_INDEX_FILE": index}).strip()
+
+
+def commit_tree(cwd: Path, tree: Tree, *parents: str) -> str:
+    """The id of a commit of these files, which no branch names."""
+    after = [word for parent in parents for word in ("-p", parent)]
+    return git("commit-tree", "-m", "-", *after, write_tree(cwd, tree), cwd=cwd, env=AUTHOR).strip()
+
+
+def read_blob(cwd: Path, oid: str) -> bytes:
+    return subprocess.run([*GIT, "cat-file", "blob", oid], cwd=cwd, capture_output=True, check=True).stdout
+
+
+def write_blob(cwd: Path, content: bytes) -> str:
+    command = [*GIT, "hash-object", "-w", "--stdin"]
+    return subprocess.run(command, cwd=cwd, input=content, capture_output=True, check=True).stdout.decode().strip()
+
+
+def renames(cwd: Path, old: Tree, new: Tree) -> dict[str, str]:
+    """Where files went, as far as git can tell."""
+    trees = [write_tree(cwd, old), write_tree(cwd, new)]
+    found = listed(git(*RENAMES, "diff-tree", "-r", "-z", "-M", "--name-status", "--diff-filter=R", *trees, cwd=cwd))
+    return dict(zip(found[1::3], found[2::3], strict=True))
+
+
+# --- merges ---
+
+
+@dataclass
+class MergeTree:
+    """What `git merge-tree --write-tree -z` prints.
+
+    Attributes:
+        tree: the id of the outcome; files in conflict hold both versions.
+        stages: index entries (mode and id, stage, path) of the conflicts.
+        kinds: what git calls the conflict, by path: `contents`, `modify/delete`, `rename/rename`.
+    """
+
+    tree: str
+    stages: list[tuple[Entry, str, str]]
+    kinds: dict[str, str]
+
+
+def parse_merge_tree(text: str) -> MergeTree:
+    """Read the three parts: a tree; index entries up to an empty one; messages, each with its paths and a kind."""
+    tree, *rest = text.split("\0")
+    end = rest.index("") if "" in rest else len(rest)
+    stages = []
+    for about, path in (entry.split("\t", 1) for entry in rest[:end]):
+        mode, oid, stage = about.split()
+        stages.append(((mode, oid), stage, path))
+    kinds, messages = dict[str, str](), rest[end + 1 : -1]
+    while messages:
+        count = int(messages[0])
+        paths, kind, messages = messages[1 : count + 1], messages[count + 1], messages[count + 3 :]
+        if kind.startswith("CONFLICT"):
+            kinds |= dict.fromkeys(paths, kind.removeprefix("CONFLICT (").removesuffix(")"))
+    return MergeTree(tree, stages, kinds)
+
+
+def merge_tree(cwd: Path, ours: str, theirs: str) -> MergeTree:
+    """Merge two commits, without a word to index or work tree."""
+    return parse_merge_tree(git(*RENAMES, "merge-tree", "--write-tree", "-z", ours, theirs, cwd=cwd, ok=(0, 1)))

@@ -1,0 +1,102 @@
+"""The merge of the three trees, and what is done to its outcome: names of conflicts, imports of moved modules."""
+
+import ast
+import re
+from dataclasses import dataclass
+
+from .git import Entry, Tree, commit_tree, git, listed, merge_tree, read_blob, read_tree, write_blob, write_tree
+from .project import Project
+from .rules import answer_rules, is_yours
+from .sides import Sides
+from .versions import Versions
+
+
+@dataclass
+class Merged:
+    """What git made of the three trees.
+
+    Attributes:
+        tree: the files; those in conflict hold both versions.
+        stages: index entries (mode and id, stage, path) of the conflicts.
+        kinds: what git calls the conflict, by path.
+    """
+
+    tree: Tree
+    stages: list[tuple[Entry, str, str]]
+    kinds: dict[str, str]
+
+    @property
+    def conflicts(self) -> list[str]:
+        return sorted({path for _, _, path in self.stages})
+
+
+def merge(project: Project, sides: Sides, names: tuple[str, str]) -> Merged:
+    """Merge the sides; `names` stand at the marks of conflicts."""
+    base = commit_tree(project.path, sides.base)
+    ours, theirs = (commit_tree(project.path, side, base) for side in (sides.yours, sides.template))
+    made = merge_tree(project.path, ours, theirs)
+    labels = dict(zip((ours, theirs, base), (*names, "base"), strict=True))
+
+    def named(path: str) -> str:
+        """Two things of one name: git puts the commit behind that of one, and this what it is of."""
+        stem, _, commit_id = path.rpartition("~")
+        return f"{stem}~{labels[commit_id]}" if commit_id in labels else path
+
+    stages = [(entry, stage, named(path)) for entry, stage, path in made.stages]
+    kinds = {named(path): kind for path, kind in made.kinds.items()}
+    tree = {named(path): entry for path, entry in read_tree(project.path, made.tree).items()}
+    for path in {path for _, _, path in stages} & set(tree):
+        text = read_blob(project.path, tree[path][1])
+        for commit_id, name in labels.items():
+            text = re.sub(rb"(?m)^([<>|]{7}) " + commit_id.encode() + rb"\b", rb"\1 " + name.encode(), text)
+        tree[path] = (tree[path][0], write_blob(project.path, text))
+    return Merged(tree, stages, kinds)
+
+
+# --- modules that have moved ---
+
+
+def correct_imports(project: Project, sides: Sides, merged: Merged) -> None:
+    """Relative imports of a module that is now in a folder further up or down get a dot less or more."""
+    conflicts = set(merged.conflicts)
+    for path, was in sides.came_from.items():
+        by = path.count("/") - was.count("/")
+        if by == 0 or not path.endswith(".py") or path not in merged.tree or path in conflicts or not is_yours(path):
+            continue
+        mode, oid = merged.tree[path]
+        text = read_blob(project.path, oid)
+        try:
+            module = ast.parse(text)
+        except (SyntaxError, ValueError):  # no Python, or of no encoding that Python reads
+            continue
+        lines = re.split(rb"(?<=\n)|(?<=\r)(?!\n)", text)  # as Python counts them
+        for node in ast.walk(module):
+            if isinstance(node, ast.ImportFrom) and node.level and node.level + by > 0:
+                dots = b"from " + b"." * (node.level + by)
+                lines[node.lineno - 1] = re.sub(rb"\bfrom\s+\.+", dots, lines[node.lineno - 1], count=1)
+        if b"".join(lines) != text:
+            merged.tree[path] = (mode, write_blob(project.path, b"".join(lines)))
+            sides.notes.append(f"{path}: relative imports changed to fit its new folder.")
+
+
+def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged) -> None:
+    """Note which files of the owner still name a package or module that has another name now."""
+    gone = dict(moved_folders(versions))
+    for path, old in sides.came_from.items() if not gone else ():
+        modules = [re.sub(r"^src/|/__init__(?=\.py$)|\.py$", "", name).replace("/", ".") for name in (old, path)]
+        if modules[0] != modules[1] and path in merged.tree and old not in merged.tree and path.endswith(".py"):
+            gone[modules[0]] = modules[1]
+    tree = write_tree(project.path, merged.tree)
+    for name, new_name in gone.items():
+        found = listed(git("grep", "-lzwF", "-e", name, tree, cwd=project.path, ok=(0, 1)))
+        paths = [path.partition(":")[2] for path in found]
+        paths = [path for path in paths if is_yours(path) or path not in sides.template]
+        if paths:
+            sides.notes.append(f"{name} is {new_name} now; these still name it: {', '.join(paths)}")
+
+
+def moved_folders(versions: Versions) -> list[tuple[str, str]]:
+    """Answers that are the name of a folder, and have changed: a package's."""
+    questions = [question for question, rule in answer_rules().items() if "moves" in rule]
+    pairs = [(versions.old[question], versions.new[question]) for question in questions]
+    return [(was, now) for was, now in pairs if was != now]

@@ -1,0 +1,105 @@
+"""What an update does: for each path whose it is, what happens to it, and why. Only objects of git are written."""
+
+from dataclasses import dataclass
+
+from .git import Entry, Tree, write_blob
+from .merge import Merged, correct_imports, merge, old_names
+from .project import Project
+from .rules import is_yours
+from .sides import KEPT, Sides, prepare
+from .versions import Versions
+
+WHY = {
+    "updated": "the template changed it, and you did not",
+    "merged": "you changed it, and so did the template, in other places",
+    "moved": "the template has it elsewhere now",
+    "added": "it is new in the template",
+    "removed": "the template has it no longer, and you had not changed it",
+    "in conflict": "you changed it, and the template changed it in another way",
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """A path, and what becomes of it.
+
+    Attributes:
+        path: where it is after the update, and `was`: before it.
+        yours: whether it is its owner's, by ownership.yml or because the template has no such file.
+        base, mine, template, after: mode and id in each of the trees; None where there is no such file.
+        outcome: `updated`, `merged`, `moved`, `added`, `removed`, `kept as yours`, `in conflict`, `left out` or
+            `unchanged`.
+        why: the reason, in words; `conflict`: what git calls it.
+    """
+
+    path: str
+    was: str
+    yours: bool
+    base: Entry | None
+    mine: Entry | None
+    template: Entry | None
+    after: Entry | None
+    outcome: str
+    why: str
+    conflict: str = ""
+
+
+@dataclass
+class Plan:
+    """The files, by path; the tree to write, with the index entries of its conflicts; what else the report says."""
+
+    versions: Versions
+    files: dict[str, File]
+    tree: Tree
+    stages: list[tuple[Entry, str, str]]
+    notes: list[str]
+
+    def of(self, outcome: str) -> list[File]:
+        return [file for _, file in sorted(self.files.items()) if file.outcome == outcome]
+
+
+def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple[str, ...] = ()) -> Plan:
+    """The plan of an update, from commits alone; `answers` is the new answers file."""
+    sides = prepare(project, versions, exclude)
+    merged = merge(project, sides, ("yours", versions.new_ref))
+    correct_imports(project, sides, merged)
+    old_names(project, versions, sides, merged)
+    paths = {*sides.base, *sides.yours, *sides.template, *merged.tree, *merged.conflicts, *sides.why}
+    files = {path: classify(path, project, sides, merged) for path in paths}
+    went = {file.was for file in files.values() if file.outcome == "moved"}
+    files = {path: file for path, file in files.items() if file.outcome != "moved away" or path not in went}
+    mode = project.head[project.answers_file][0]
+    tree = {**merged.tree, project.answers_file: (mode, write_blob(project.path, answers))}
+    return Plan(versions, files, tree, merged.stages, sides.notes)
+
+
+def classify(path: str, project: Project, sides: Sides, merged: Merged) -> File:
+    """What becomes of a path, and why."""
+    after, was = merged.tree.get(path), sides.came_from.get(path, path)
+    base, mine = (tree.get(path) or tree.get(was) for tree in (sides.made, sides.yours))
+    template = sides.template.get(path)
+    went = was != path and was in project.head and after is not None
+    if path in merged.conflicts:
+        outcome = "in conflict"
+    elif went:
+        outcome = "moved"
+    elif after == mine:
+        outcome = {KEPT: "kept as yours"}.get(sides.why.get(path, ""), "left out" if path in sides.why else "unchanged")
+    elif mine is None:
+        outcome = "added"
+    elif after is None:
+        outcome = "moved away" if path in sides.moved_away else "removed"
+    else:
+        outcome = "updated" if mine == base else "merged"
+    why = sides.why.get(path) or WHY.get(outcome) or unchanged(base, mine, template)
+    yours = is_yours(path) or (base is None and template is None)
+    return File(path, was, yours, base, mine, template, after, outcome, why, merged.kinds.get(path, ""))
+
+
+def unchanged(base: Entry | None, mine: Entry | None, template: Entry | None) -> str:
+    """Why a path stays as it is."""
+    if base is None and template is None:
+        return "the template has no such file"
+    if mine == template:
+        return "it is as the template has it"
+    return "the template did not change it, you did" if mine else "the template has it no longer, nor have you"

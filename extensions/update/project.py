@@ -1,0 +1,145 @@
+"""The project's files on disk: what is committed, what may stand in the way of an update, and how files are written."""
+
+import glob
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .git import Refusal, Tree, check_git, git, line, listed, read_tree
+from .rules import answer_rules
+
+
+@dataclass
+class Project:
+    """A project in a git repository, maybe in a folder of it.
+
+    Attributes:
+        path: the project's folder.
+        answers_file: relative to it.
+        top: the repository's folder.
+        prefix: from there to the project; "" or with a slash at the end.
+    """
+
+    path: Path
+    answers_file: str
+    top: Path = field(init=False)
+    prefix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.top = Path(line("rev-parse", "--show-toplevel", cwd=self.path))
+        self.prefix = line("rev-parse", "--show-prefix", cwd=self.path)
+
+    @cached_property
+    def head(self) -> Tree:
+        """What is committed, with paths relative to the project."""
+        return read_tree(self.path, f"HEAD:{self.prefix.rstrip('/')}" if self.prefix else "HEAD")
+
+    def others(self) -> Tree:
+        """What is committed beside the project, with paths from the top."""
+        whole = read_tree(self.path, "HEAD")
+        return {path: entry for path, entry in whole.items() if not path.startswith(self.prefix)}
+
+    def answers(self, revision: str = "HEAD") -> dict[str, Any]:
+        """The answers that are committed."""
+        return read_answers(git("show", f"{revision}:./{self.answers_file}", cwd=self.path))
+
+    def in_the_way(self, template_paths: Iterable[str]) -> list[str]:
+        """Files on disk, in no commit, where Copier may write or delete: at a path of the template, or a reject."""
+        found = {path for pattern in template_paths for path in glob.glob(pattern, root_dir=self.path)}
+        found |= {f"{path}.rej" for path in self.head}
+        files = [path for path in found if (self.path / path).is_symlink() or (self.path / path).is_file()]
+        return sorted(path for path in files if path not in self.head)
+
+    def occupied(self, path: str) -> str | None:
+        """What stands on disk in the place of a path, though in no commit: itself, or no folder where one should be."""
+        tracked = self.head
+        for place in (path, *map(str, Path(path).parents)):
+            disk = self.path / place
+            real_folder = place != path and disk.is_dir() and not disk.is_symlink()
+            if place not in tracked and os.path.lexists(disk) and not real_folder:
+                return place
+        return None
+
+    def restore(self, tree: str, paths: Iterable[str], *options: str) -> None:
+        """Make these paths, on disk and in the index, what they are in a tree of the repository; others stay."""
+        chosen = ["--pathspec-from-file=-", "--pathspec-file-nul", *(options or ["--staged", "--worktree"])]
+        if given := "".join(f"{path}\0" for path in paths):
+            git("--literal-pathspecs", "restore", f"--source={tree}", *chosen, cwd=self.path, given=given)
+
+    def remove(self, path: str) -> None:
+        """Delete a file, and the folders that are empty then."""
+        (self.path / path).unlink()
+        folders = itertools.takewhile(lambda f: f != self.path and not any(f.iterdir()), (self.path / path).parents)
+        for folder in folders:
+            folder.rmdir()
+
+    def changed(self) -> list[str]:
+        """What is on disk, and is neither in HEAD nor ignored."""
+        other = git("diff", "--name-only", "-z", "--relative", "--ignore-submodules", "HEAD", cwd=self.path)
+        new = git("ls-files", "-z", "--others", "--exclude-standard", cwd=self.path)
+        return sorted(listed(other) + listed(new))
+
+
+def read_answers(text: str) -> dict[str, Any]:
+    """The answers in an answers file, without what Copier notes for itself."""
+    return {key: value for key, value in yaml.safe_load(text).items() if not key.startswith("_")}
+
+
+# --- what is refused ---
+
+
+def check(project: Project, template_paths: set[str]) -> None:
+    """Refusal for what would fail later, while nothing has changed."""
+    check_git(project.path)
+    if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
+        raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
+    if strange := [path for path in project.head if re.search("[\udc80-\udcff]", path)]:
+        raise Refusal(f"the name {strange[0]} is no UTF-8, which Copier needs: git mv it, and commit")
+    if git("ls-files", "--unmerged", cwd=project.top):
+        raise Refusal("the repository has conflicts that are not resolved: see `git status`")
+    if project.answers_file not in project.head:
+        raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, and commit")
+    answers = project.answers()
+    if missing := set(answer_rules()) - set(answers):
+        raise Refusal(f"{project.answers_file} lacks {', '.join(sorted(missing))}: bring the line back, and commit")
+    untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))
+    if untracked:
+        raise Refusal(f"{untracked[0]} is not committed: commit it, or add it to .gitignore")
+    hidden = [item[2:] for item in listed(git("ls-files", "-z", "-v", cwd=project.path)) if item[0] in "Shs"]
+    if hidden:
+        raise Refusal(f"git is told to overlook {hidden[0]} (skip-worktree or assume-unchanged): undo that first")
+    check_places(project, template_paths)
+
+
+def check_places(project: Project, paths: set[str]) -> None:
+    """Refusal for a file where the template has a folder, and the other way round."""
+    root = project.path.resolve()
+    folders = {str(folder) for path in paths for folder in Path(path).parents} - {"."}
+    for path in found(project, folders):
+        place = project.path / path
+        if not place.resolve().is_relative_to(root) or (place.is_symlink() and path in project.head):
+            raise Refusal(
+                f"{path} is a link, where the template has a folder: Copier would write to what it leads to. "
+                f"Make {path} a folder, with links in it"
+            )
+        if not place.is_dir():
+            raise Refusal(f"{path} is a file here, and a folder in the template: rename it")
+    for path in found(project, paths):
+        place = project.path / path
+        if place.is_dir():
+            raise Refusal(f"{path} is a folder here, and a file in the template: rename it")
+        if place.exists() and not place.stat().st_mode & 0o200:
+            raise Refusal(f"{path} is read-only: chmod u+w {shlex.quote(path)}")
+
+
+def found(project: Project, patterns: Iterable[str]) -> list[str]:
+    """What the project has at these patterns."""
+    return sorted(path for pattern in patterns for path in glob.glob(pattern, root_dir=project.path))

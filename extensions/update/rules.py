@@ -1,0 +1,110 @@
+"""What a template says of its files: who owns them (`ownership.yml`), and what moved (`moves.yml`)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from packaging.version import Version
+
+LISTS = Path(__file__).resolve().parents[1]
+
+
+@cache
+def read_list(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((LISTS / name).read_text(encoding="utf-8"))
+    return found
+
+
+# --- patterns ---
+
+
+def regex(pattern: str) -> str:
+    """`*` is a part of a name, `**` any number of folders and names; each is a group."""
+    wild = {"**": "(.*)", "*": "([^/]*)"}
+    return "".join(wild.get(part) or re.escape(part) for part in re.split(r"(\*\*?)", pattern))
+
+
+def fill(pattern: str, groups: tuple[str, ...]) -> str:
+    """A pattern with what its wild cards stand for."""
+    fixed = re.split(r"\*\*?", pattern)
+    return fixed[0] + "".join(map("".join, zip(groups, fixed[1:], strict=True)))
+
+
+# --- owners ---
+
+
+@cache
+def owners() -> dict[str, str]:
+    """`yours` or `baseline`, by pattern."""
+    return {pattern: owner for owner, reasons in read_list("ownership.yml").items() for pattern in reasons}
+
+
+@cache
+def pattern_of(path: str) -> str | None:
+    """The pattern that decides of a path: the longest that fits."""
+    fitting = [pattern for pattern in owners() if re.fullmatch(regex(pattern), path)]
+    return max(fitting, key=len) if fitting else None
+
+
+def is_yours(path: str) -> bool:
+    """Whether a generated file belongs to the owner once the project is made."""
+    pattern = pattern_of(path)
+    return pattern is not None and owners()[pattern] == "yours"
+
+
+def reason(path: str) -> str:
+    """Why the owner of a path is who it is."""
+    lists = read_list("ownership.yml")
+    pattern = pattern_of(path)
+    return str(lists[owners()[pattern]][pattern]) if pattern else ""
+
+
+# --- moves ---
+
+
+@dataclass
+class Move:
+    """Paths of the old version, and the path in the new one that holds what they held (None: nothing does)."""
+
+    sources: list[str]
+    target: str | None
+
+    def follow(self, path: str) -> str | None:
+        """The target for a path that is a source, with what its wild cards stand for."""
+        for source in self.sources if self.target else ():
+            if found := re.fullmatch(regex(source), path):
+                return fill(str(self.target), found.groups())
+        return None
+
+
+def declared(old: Version, new: Version) -> list[Move]:
+    """What moves.yml says of the versions after `old`, up to `new`; oldest first."""
+    by_version = {Version(name): moves for name, moves in read_list("moves.yml").items() if name != "answers"}
+    wanted = sorted(version for version in by_version if old < version <= new)
+    return [Move(move["from"], move.get("to")) for version in wanted for move in by_version[version]]
+
+
+def follow(path: str, moves: list[Move]) -> str:
+    """Where a file is after all moves of one path to one."""
+    for move in moves:
+        if len(move.sources) == 1:
+            path = move.follow(path) or path
+    return path
+
+
+# --- answers that paths depend on ---
+
+
+def answer_rules() -> dict[str, dict[str, str]]:
+    """What follows from a changed answer, by question: the files that it `moves`, or those that stay (`keeps`)."""
+    return read_list("moves.yml").get("answers") or {}
+
+
+def moves_by_answers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Move]:
+    """What moves as answers change."""
+    paths = [rule["moves"] for rule in answer_rules().values() if "moves" in rule]
+    return [Move([path.format_map(old)], path.format_map(new)) for path in paths]

@@ -1,0 +1,174 @@
+"""The three trees that git is to merge, with all done to them that no merge could know of."""
+
+import re
+from dataclasses import dataclass, field
+
+import pathspec
+
+from .git import Refusal, Tree, renames
+from .project import Project
+from .rules import Move, answer_rules, declared, fill, follow, is_yours, moves_by_answers, regex
+from .versions import Versions, rendered
+
+KEPT = "it is yours, and no version edits, removes or replaces it"
+DELETED = "you deleted it"
+
+
+@dataclass
+class Sides:
+    """What git is to merge, and what the report says beside it.
+
+    Attributes:
+        base: the old version with the old answers, each file where the new version has it.
+        yours: HEAD, likewise.
+        template: the new version with the new answers, but for what is not to reach the project.
+        came_from: where the template has a file now, and where it was in the project.
+        moved_away: what the template has elsewhere, as git sees it.
+        made: the base, before what the owner deleted is taken out of it.
+        why: for a path, why the template's version of it does not reach the project.
+        notes: what else the report says.
+    """
+
+    base: Tree
+    yours: Tree
+    template: Tree
+    came_from: dict[str, str]
+    moved_away: set[str] = field(default_factory=set)
+    made: Tree = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, path: str, why: str) -> None:
+        """Let the new version have at a path what the old one had there."""
+        if path in self.base:
+            self.template[path] = self.base[path]
+        else:
+            self.template.pop(path, None)
+        self.why[path] = why
+
+
+def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ()) -> Sides:
+    """The three trees; at paths that `exclude` matches, as a .gitignore does, the new version has what the old has."""
+    base = rendered(project, versions.old_ref, versions.old)
+    template = dict(base) if versions.same() else rendered(project, versions.new_ref, versions.new)
+    yours = {path: entry for path, entry in project.head.items() if path != project.answers_file}
+    notes: list[str] = []
+    start = start_again(project, versions, base, notes)
+
+    moves = declared(versions.old_version, versions.new_version)
+    all_moves = [*moves_by_answers(versions.old, versions.new), *moves]
+    places = {path: follow(path, all_moves) for path in [*base, *yours]}
+    # What stands where a file would go stops it, unless the owner has moved the file there already.
+    taken = {
+        path
+        for path, place in places.items()
+        if place != path and (place in base or (place in yours and path in yours))
+    }
+
+    def moved(tree: Tree) -> Tree:
+        return {path if path in taken else follow(path, all_moves): entry for path, entry in tree.items()}
+
+    came_from = {path if path in taken else place: path for path, place in places.items()}
+    sides = Sides(moved(base), moved(yours), template, came_from, notes=notes)
+    start = moved(start) if start else {}
+    join(sides, start, moves)
+    for path in filter(is_yours, start):
+        if path in sides.yours and template.get(path) != start[path]:
+            sides.why[path] = KEPT
+        template[path] = start[path]
+    keep_by_answers(sides, versions)
+    keep_folders(sides)
+    sides.made = dict(sides.base)
+    keep_own(project, sides)
+    matches = pathspec.PathSpec.from_lines("gitwildmatch", exclude)
+    for path in [path for path in {**sides.base, **template} if matches.match_file(path)]:
+        if path in sides.yours or path in template:
+            sides.leave_out(path, "--exclude names it")
+    return sides
+
+
+def start_again(project: Project, versions: Versions, base: Tree, notes: list[str]) -> Tree | None:
+    """The old version with the new answers: changed answers reach the owner's files, a changed version does not.
+
+    None where the old version doesn't know an answer, such as a new kind of data: all is merged then.
+    """
+    if not versions.other_answers():
+        return dict(base)
+    try:
+        return rendered(project, versions.old_ref, {**versions.old, **versions.new})
+    except Refusal:
+        raise
+    except Exception as error:  # Copier's, for an answer: of several classes
+        notes.append(f"{versions.old_ref} doesn't take the new answers ({error}), so files of yours were merged too.")
+        return None
+
+
+def join(sides: Sides, start: Tree, moves: list[Move]) -> None:
+    """Several files that become one do so where the owner has changed none of them."""
+    for move in moves:
+        joined: dict[str, list[str]] = {}
+        for path in {**sides.base, **start} if len(move.sources) > 1 else ():
+            if target := move.follow(path):
+                joined.setdefault(target, []).append(path)
+        for target, paths in joined.items():
+            if all(sides.yours.get(path) == sides.base.get(path) for path in paths):
+                for path in paths:
+                    start.pop(path, None)
+            elif sides.template.pop(target, None):
+                sides.notes.append(f"{target} is not there: you changed what it would join ({', '.join(paths)}).")
+                sides.why[target] = f"you changed what it would join: {', '.join(paths)}"
+
+
+def keep_by_answers(sides: Sides, versions: Versions) -> None:
+    """Files of the owner that stay as they are though an answer changes, by the rule `keeps` of moves.yml."""
+    for question, rule in answer_rules().items():
+        was, now = versions.old[question], versions.new[question]
+        if was == now or "keeps" not in rule:
+            continue
+        here, there = (rule["keeps"].format_map(answers) for answers in (versions.old, versions.new))
+        for path in list(sides.base):
+            if match := re.fullmatch(regex(here), path):
+                sides.template.pop(fill(there, match.groups()), None)
+                sides.template[path] = sides.base[path]
+        names = sorted(found[1] for path in sides.yours if (found := re.fullmatch(regex(here), path)))
+        if names and "note" in rule:
+            words = {**versions.new, "was": was, "now": now, "names": " ".join(names)}
+            sides.notes.append(rule["note"].format_map(words))
+
+
+def keep_folders(sides: Sides) -> None:
+    """`loss/` becomes `loss.py` only where it holds no other file than the template's."""
+    for path in [path for path in sides.template if path.endswith(".py") and path not in sides.base]:
+        folder = path.removesuffix(".py") + "/"
+        started = {p: entry for p, entry in sides.base.items() if p.startswith(folder)}
+        own = [p for p in sides.yours if p.startswith(folder) and p not in started]
+        if started and own and not any(p.startswith(folder) for p in sides.template):
+            del sides.template[path]
+            sides.template |= started
+            sides.notes.append(f"{folder} stays a folder, for {', '.join(own)}. Both layouts work.")
+
+
+def keep_own(project: Project, sides: Sides) -> None:
+    """What the owner deleted stays deleted, what they own is not removed, and what git ignores is not in the trees."""
+    base, yours, template = sides.base, sides.yours, sides.template
+    by_owner, by_template = renames(project.path, base, yours), renames(project.path, base, template)
+    sides.came_from |= {new: sides.came_from[old] for old, new in by_template.items()}
+    sides.moved_away = set(by_template)
+    for path in list(base):
+        if path not in yours and path not in by_owner:
+            del base[path]
+            for gone in (path, by_template.get(path, ""), sides.came_from.get(path, "")):  # or the last, by a new file
+                if gone not in yours and gone in template:
+                    del template[gone]
+                    sides.why[gone] = DELETED
+        elif is_yours(path) and path not in template and path not in by_template and yours.get(path) != base[path]:
+            template[path] = base[path]
+            sides.why[path] = KEPT
+    for path in [path for path in template if path not in base]:
+        if path in yours and is_yours(path):
+            del template[path]
+            sides.why[path] = KEPT
+        elif path not in yours and (place := project.occupied(path)):
+            del template[path]
+            sides.why[path] = f"git ignores {place}, which is in its place"
+            sides.notes.append(f"{path} was left out: {sides.why[path]}.")

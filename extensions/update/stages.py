@@ -1,0 +1,110 @@
+"""An update by `copier update`: what Copier runs before its own work and after it, as the migration of copier.yml.
+
+Copier alone drops what it can't follow, such as edits in a file that the template moves. So the second stage takes back
+what Copier did to the files, once it has asked its questions, and puts the merge in its place. All is computed from
+commits before a file is touched: whatever fails, or is killed, leaves HEAD as it was, and the rest can be restored.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from packaging.version import Version
+
+from . import snapshot
+from .git import Refusal, attempt, git, write_tree
+from .plan import Plan, compute
+from .project import Project, check, read_answers
+from .report import report
+from .snapshot import Snapshot, way_back
+from .versions import Versions, news, template_paths
+
+BOTS = "UPDATE_BY_BOT"  # set to 1: new files are left out of the index, and conflicts end with status 0
+
+
+def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Version]) -> int:
+    """Refuse what would fail later; keep what Copier could overwrite; say what is on offer, and the way back."""
+    patterns = template_paths(refs[0]) | template_paths("HEAD")
+    answers = project.answers() if project.answers_file in project.head else {}
+    check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers))
+    for earlier in snapshot.snapshots(project):
+        if not earlier.state["ended"] and earlier.holds(project):
+            print(f"An update before this one was interrupted. The ignored files that it kept are in {earlier.ignored}")
+    taken = snapshot.take(project, patterns, refs)
+    back = f"cd {shlex.quote(str(project.path))} && {way_back(conflicts=True)} && git clean --force -d --quiet ."
+    if taken.ignored.exists():
+        back += f" && cp -a {shlex.quote(str(taken.ignored))}/. ."
+    print(*news(*versions), f"If this is interrupted, go back with\n    {back}\n", sep="\n\n", flush=True)
+    return 0
+
+
+def after(
+    project: Project, refs: tuple[str, str], versions: tuple[Version, Version], exclude: tuple[str, ...], conflict: str
+) -> int:
+    """Put the merge in the place of what Copier did; 1 if there are conflicts."""
+    answers = (project.path / project.answers_file).read_bytes()
+    begun = [taken for taken in snapshot.snapshots(project) if not taken.state["ended"]]
+    taken = begun[-1] if begun else snapshot.take(project, template_paths(refs[0]) | template_paths("HEAD"), refs)
+    try:
+        snapshot.go_back(project, taken)
+        changed = project.changed()
+        both = Versions(*refs, *versions, project.answers(), read_answers(answers.decode()))
+        plan = compute(project, both, answers, exclude)
+        if conflict == "rej":
+            plan.notes.append("--conflict=rej has no effect: conflicts are in git's index, and marked in the files.")
+        lay(project, taken, plan, changed)
+    except BaseException:
+        try:
+            snapshot.go_back(project, taken)
+        except (OSError, Refusal) as error:
+            print(f"Going back failed ({error}): use the command that is printed above.", file=sys.stderr)
+        else:
+            print("The project is as it was before the update.", file=sys.stderr)
+            taken.forget()
+        raise
+    taken.end(project)
+    print(report(project, plan, changed))
+    return status(project, plan)
+
+
+def lay(project: Project, taken: Snapshot, plan: Plan, changed: list[str]) -> None:
+    """Put the outcome into index and work tree, at paths where it differs from HEAD."""
+    before = project.head
+    touched = [path for path in {**before, **plan.tree} if before.get(path) != plan.tree.get(path)]
+    if lost := sorted(set(touched) & set(changed)):
+        raise Refusal(f"{lost[0]} was changed while this ran: commit it, then update again")
+    for path in plan.tree:
+        if path not in before and (place := project.occupied(path)):
+            raise Refusal(f"{place} is in the way of {path}, and git ignores it: move it, then update again")
+    taken.note(project, plan.tree, {path for _, _, path in plan.stages})
+    whole = project.others() | {project.prefix + path: entry for path, entry in plan.tree.items()}
+    project.restore(write_tree(project.path, whole), touched)
+    unmerged = {path: f"0 {'0' * 40}\t{project.prefix}{path}\0" for _, _, path in plan.stages}
+    entries = [f"{mode} {oid} {stage}\t{project.prefix}{path}\0" for (mode, oid), stage, path in plan.stages]
+    given = "".join([*unmerged.values(), *entries])
+    git("update-index", "-z", "--index-info", cwd=project.top, given=given)
+
+
+def status(project: Project, plan: Plan) -> int:
+    """The exit status: 1 if there are conflicts. A bot commits what git sees as changed, and stops at a status."""
+    if os.environ.get(BOTS) != "1":
+        return 1 if plan.stages else 0
+    new = [file.path for file in plan.of("added")]
+    if given := "".join(f"{path}\0" for path in new):
+        chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
+        git("--literal-pathspecs", "reset", "--quiet", *chosen, cwd=project.path, given=given)
+    return 0
+
+
+def run(answers_file: str, conflict: str, exclude: tuple[str, ...]) -> int:
+    """One stage, of the project in the current folder; what it is about, Copier says in the environment."""
+    env = os.environ
+    refs = env["VERSION_FROM"], env["VERSION_TO"]
+    versions = Version(env["VERSION_PEP440_FROM"]), Version(env["VERSION_PEP440_TO"])
+    if env["STAGE"] == "before" and attempt("rev-parse", "--show-toplevel", cwd=Path.cwd()).returncode:
+        return 0  # a Copier that runs this stage in a render of the old version, as one that is proposed does
+    project = Project(Path.cwd(), answers_file)
+    if env["STAGE"] == "before":
+        return before(project, refs, versions)
+    return after(project, refs, versions, exclude, conflict)

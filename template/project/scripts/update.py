@@ -1,0 +1,107 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["copier>=9.18.2"]
+# ///
+"""Update this project from its template, preview an update, undo one, or explain a file.
+
+    python3 scripts/update.py                  # to the newest version
+    python3 scripts/update.py --preview        # only show what would change
+    python3 scripts/update.py --undo           # take the last update back
+    python3 scripts/update.py --help           # the other options
+
+The work is done by the template's own program, which is fetched into .git/copier-update. It needs
+Copier: that of this Python, or one that uv, pipx or an installed `copier` provides.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ANSWERS = ".copier-answers.yml"
+SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
+
+
+def with_copier() -> list[str]:
+    """How to run this file where Copier can be imported."""
+    if find_spec("copier"):
+        return [sys.executable]
+    if "COPIER_UPDATE" not in os.environ:  # or one of these has been tried
+        for tool, command in (("uv", ["run", "--quiet", "--script"]), ("pipx", ["run"])):
+            if program := shutil.which(tool):
+                return [program, *command]
+        if program := shutil.which("copier"):
+            first = Path(program).read_bytes().partition(b"\n")[0].decode(errors="replace")
+            if first.startswith("#!") and Path(first[2:].strip()).is_file():
+                return [first[2:].strip()]
+    sys.exit("Copier is needed: install uv or pipx, or run `python3 -m pip install copier`")
+
+
+def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
+    """What a git command prints; the end of the program, in git's words, if it fails."""
+    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def source() -> str:
+    """Where the template is, as git takes it."""
+    import yaml
+
+    try:
+        recorded = yaml.safe_load((ROOT / ANSWERS).read_text(encoding="utf-8"))["_src_path"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        sys.exit(f"{ANSWERS} names no template ({error}): bring its line _src_path back")
+    url = re.sub(r"^git\+", "", str(recorded))
+    for short, whole in SHORT.items():
+        url = re.sub(f"^{short}(.+?)(\\.git)?$", rf"{whole}\1.git", url)
+    local = ROOT / Path(url).expanduser()
+    return str(local) if local.exists() else url
+
+
+def fetch(clone: Path, wanted: str | None) -> None:
+    """Clone the template, at its newest release, or at what is wanted if that is none."""
+    from packaging.version import InvalidVersion, Version
+
+    if not clone.exists():
+        clone.parent.mkdir(exist_ok=True)
+        partial = clone.with_name("partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        git("clone", "--quiet", "--no-checkout", source(), partial)
+        partial.rename(clone)
+    refs = "+refs/heads/*:refs/heads/*", "+refs/heads/*:refs/remotes/origin/*"
+    git("fetch", "--quiet", "--force", "--tags", "--update-head-ok", source(), *refs, cwd=clone)
+    releases = {}
+    for tag in git("tag", "--list", cwd=clone).split():
+        try:
+            releases[Version(tag)] = tag
+        except InvalidVersion:
+            continue
+    releases = {version: tag for version, tag in releases.items() if not version.is_prerelease}
+    if not wanted or wanted in releases.values():
+        wanted = releases[max(releases)] if releases else "origin/HEAD"
+    git("checkout", "--quiet", "--force", wanted, "--", cwd=clone)
+
+
+def main() -> int:
+    python, arguments = with_copier(), sys.argv[1:]
+    if python != [sys.executable]:
+        env = os.environ | {"COPIER_UPDATE": "1"}
+        return subprocess.run([*python, __file__, *arguments], env=env).returncode
+    clone = Path(git("rev-parse", "--absolute-git-dir"), "copier-update", "template")
+    if "--undo" not in arguments or not clone.exists():
+        named = re.search("^--to[=\n](.+)", "\n".join(arguments), flags=re.MULTILINE)
+        fetch(clone, named[1] if named else None)
+    program = clone / "extensions" / "update"
+    if not program.is_dir():
+        sys.exit("this version of the template has no such command: use `copier update --trust`")
+    return subprocess.run([sys.executable, program, ROOT, *arguments]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

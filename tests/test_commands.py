@@ -1,0 +1,353 @@
+"""What a project's `scripts/update.py` can do: update, preview, undo, explain."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NEXT, ROOT, copier_update, extension, git, in_terminal, run, save, tree, unmerged, update
+from test_places import LATER, assert_updated, begin, fresh, hide, later, project, state
+
+pytestmark = pytest.mark.slow
+__all__ = ["fresh", "later", "project"]  # fixtures
+
+
+def command(project: Path, *words: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the template's program on a project, from the template's clone, as scripts/update.py does."""
+    answers = (project / ".copier-answers.yml").read_text()
+    [clone] = [line.partition(": ")[2] for line in answers.splitlines() if line.startswith("_src_path: ")]
+    program = Path(clone, "extensions", "update")
+    return run(sys.executable, program, project, *words, cwd=project.parent, ok=ok, **env)
+
+
+def conflicting(project: Path) -> None:
+    """The owner has changed what the next version changes too, in a file that moves."""
+    with (project / "scripts" / "train.sh").open("a") as file:
+        file.write("# mine\n")
+    save(project, "mine")
+
+
+# --- update, preview ---
+
+
+def test_the_command_ends_as_copier_update_does(project: Path) -> None:
+    twin = project.with_name("twin")
+    shutil.copytree(project, twin)
+    said = command(project, "--defaults").stdout
+    assert f"{NEXT} → {LATER}" in said
+    assert_updated(project)
+    copier_update(twin, LATER)
+    assert tree(project) == tree(twin)
+    assert git("ls-files", "--stage", cwd=project) == git("ls-files", "--stage", cwd=twin)
+
+
+def test_a_preview_shows_what_an_update_would_do_and_writes_nothing(project: Path) -> None:
+    before = state(project)
+    said = command(project, "--preview", "--defaults").stdout
+    assert state(project) == before
+    for line in (f"{NEXT} → {LATER}", "scripts/train.sh → bin/train.sh", "+# later", "a preview"):
+        assert line in said, line
+    assert "Go back" not in said
+    assert not list((project / ".git").glob("copier-update/*"))
+
+
+def test_a_project_at_the_newest_version_is_up_to_date(project: Path) -> None:
+    command(project, "--defaults")
+    save(project, "updated")
+    assert command(project).stdout == f"up to date with the template: {LATER}\n"
+
+
+def test_one_step_is_to_the_next_release_and_a_version_can_be_named(project: Path) -> None:
+    git("tag", "v9999.0.2", LATER, cwd=clone_of(project))
+    try:
+        assert f"{NEXT} → {LATER}" in command(project, "--step", "--preview", "--defaults").stdout
+        assert f"{NEXT} → v9999.0.2" in command(project, "--preview", "--defaults").stdout
+        assert f"{NEXT} → {LATER}" in command(project, "--to", LATER, "--preview", "--defaults").stdout
+    finally:
+        git("tag", "--delete", "v9999.0.2", cwd=clone_of(project))
+
+
+def clone_of(project: Path) -> Path:
+    answers = extension("yaml").safe_load((project / ".copier-answers.yml").read_text())
+    return Path(answers["_src_path"])
+
+
+def test_answers_change_and_several_need_no_brackets(project: Path) -> None:
+    command(project, "--defaults", "-d", "extras=sweep,export", "-d", "tracker=tensorboard")
+    recorded = extension("yaml").safe_load((project / ".copier-answers.yml").read_text())
+    assert recorded["extras"] == ["sweep", "export"]
+    assert (project / "docs" / "sweep.md").is_file()
+    assert (project / "src/my_project/engine/tracking/tensorboard.py").is_file()
+
+
+MISTAKES = {
+    "no such version": (["--to", "v8"], "the template has no version v8; it has "),
+    "an older version": (["--to", "v0.1.0"], f"v0.1.0 is older than {NEXT}"),
+    "no such question": (["-d", "colour=red"], "--data colour=red: write KEY=VALUE, where KEY is one of project_name"),
+    "a wrong answer": (["--defaults", "-d", "package_name=no-name"], "package_name"),
+    "nobody to ask": ([], "there is no terminal to ask questions in: add --defaults"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_named_and_nothing_changes(case: str, project: Path) -> None:
+    words, message = MISTAKES[case]
+    if case == "an older version":
+        git("tag", "v0.1.0", f"{NEXT}~0", cwd=clone_of(project))
+    before = state(project)
+    done = command(project, *words, ok=False)
+    if case == "an older version":
+        git("tag", "--delete", "v0.1.0", cwd=clone_of(project))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert state(project) == before
+
+
+def test_what_is_not_committed_is_refused(project: Path) -> None:
+    with (project / "Makefile").open("a") as file:
+        file.write("# not committed\n")
+    done = command(project, "--defaults", ok=False)
+    assert done.returncode == 1
+    assert "Makefile is not committed: commit it, or git stash" in done.stderr
+
+
+def test_what_is_saved_while_it_asks_stays_and_stops_the_update(project: Path) -> None:
+    def edit() -> None:
+        for name in ("Makefile", "own notes 메모.md"):
+            with (project / name).open("a") as file:
+                file.write("# meanwhile\n")
+
+    before = tree(project)
+    program: list[str | Path] = [sys.executable, clone_of(project) / "extensions" / "update", project]
+    status, seen = in_terminal(program, project, "\r", first=edit)
+    assert status == 1
+    assert "Makefile was changed while this ran: commit it, then update again" in seen
+    after = tree(project)
+    for name in ("Makefile", "own notes 메모.md"):
+        assert after.pop(name)[0] == before.pop(name)[0] + b"# meanwhile\n"
+    assert after == before
+
+
+def test_ctrl_c_at_a_question_changes_nothing(project: Path) -> None:
+    before = state(project)
+    status, seen = in_terminal([sys.executable, "scripts/update.py"], project, "\x03")
+    assert status == 130
+    assert "Stopped; nothing has changed." in seen
+    assert "Traceback" not in seen
+    assert state(project) == before
+
+
+# --- undo ---
+
+
+@pytest.mark.parametrize("by", ["copier", "the command"])
+@pytest.mark.parametrize("conflict", [False, True], ids=["clean", "in conflict"])
+def test_undo_leads_back(by: str, conflict: bool, project: Path) -> None:
+    hide(project)
+    if conflict:
+        conflicting(project)
+    before = state(project)
+    if by == "copier":
+        copier_update(project, LATER, ok=False)
+    else:
+        command(project, "--defaults", ok=False)
+    assert unmerged(project) == (["bin/train.sh"] if conflict else [])
+    assert command(project, "--undo").stdout == f"The update {NEXT} → {LATER} is undone.\n"
+    assert state(project) == before
+    assert "no update to undo" in command(project, "--undo", ok=False).stderr
+
+
+def test_undo_keeps_what_the_owner_did_elsewhere(project: Path) -> None:
+    update(project, LATER)
+    (project / "own notes 메모.md").write_text("more\n")
+    (project / "new.py").write_text("NEW = 1\n")
+    git("add", "new.py", cwd=project)
+    command(project, "--undo")
+    assert (project / "own notes 메모.md").read_text() == "more\n"
+    assert git("-c", "core.quotePath=false", "status", "--short", cwd=project).splitlines() == [
+        "A  new.py",
+        ' M "own notes 메모.md"',
+    ]
+
+
+@pytest.mark.parametrize("staged", [False, True], ids=["on disk", "staged"])
+def test_undo_does_not_overwrite_a_later_edit(staged: bool, project: Path) -> None:
+    update(project, LATER)
+    with (project / "Makefile").open("a") as file:
+        file.write("# after the update\n")
+    if staged:
+        git("add", "Makefile", cwd=project)
+    before = state(project)
+    done = command(project, "--undo", ok=False)
+    assert done.returncode == 1
+    assert "Makefile was changed since the update: save a copy elsewhere, and delete it here" in done.stderr
+    assert state(project) == before
+    git("rm", "--quiet", "--force", "Makefile", cwd=project)
+    command(project, "--undo")
+    assert git("status", "--porcelain", cwd=project) == ""
+
+
+def test_undo_does_not_reach_behind_a_commit(project: Path) -> None:
+    update(project, LATER)
+    save(project, "updated")
+    done = command(project, "--undo", ok=False)
+    assert done.returncode == 1
+    assert "there are commits since the last update: undo them first, or use `git revert`" in done.stderr
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_undo_leads_back_after_a_kill_and_a_clean_up(seed: int, project: Path) -> None:
+    hide(project)
+    before = state(project)
+    process, _ = begin(project)
+    time.sleep(random.Random(seed).uniform(0, 3))
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (project / ".git" / "index.lock").unlink(missing_ok=True)
+    if seed % 2:
+        git("reset", "--hard", "--quiet", cwd=project)
+        git("clean", "--force", "-d", "--quiet", cwd=project)
+    assert "undone" in command(project, "--undo").stdout
+    assert state(project) == before
+
+
+# --- explain ---
+
+
+def test_a_file_is_explained(project: Path) -> None:
+    git("rm", "--quiet", "docs/faults.md", cwd=project)
+    save(project, "not needed")
+    for path, lines in {
+        "Makefile": ["the template's, merged", "changed by you since", "merged: you changed it"],
+        "src/my_project/task.py": ["yours, written once as a start", f"as in {NEXT}", "unchanged"],
+        "scripts/train.sh": ["changed by you", "moved: the template has it elsewhere", "→ bin/train.sh"],
+        "setup.py": ["removed: the template has it no longer"],
+        "NEW.md": ["not there", "added: it is new in the template"],
+        "docs/faults.md": ["deleted by you", "left out: you deleted it"],
+        "own notes 메모.md": ["yours; the template has no such file"],
+        "nothing.txt": ["neither the project nor the template has it"],
+    }.items():
+        said = command(project, "--explain", str(project / path)).stdout
+        for line in lines:
+            assert line in said, (path, said)
+
+
+# --- as `copier update` is asked to ---
+
+
+def test_excluded_paths_stay_as_they_are(project: Path) -> None:
+    options = ["--trust", "--defaults", "--quiet", f"--vcs-ref={LATER}", "--exclude=Makefile", "--exclude=*.md"]
+    run(sys.executable, "-m", "copier", "update", *options, cwd=project)
+    assert not (project / "NEW.md").exists()
+    assert "# later" not in (project / "Makefile").read_text()
+    assert (project / "bin" / "new.sh").exists()
+
+
+def test_that_conflicts_cannot_become_rejects_is_said(project: Path) -> None:
+    options = ["--trust", "--defaults", "--quiet", f"--vcs-ref={LATER}", "--conflict=rej"]
+    said = run(sys.executable, "-m", "copier", "update", *options, cwd=project).stdout
+    assert "--conflict=rej has no effect" in said
+    assert_updated(project)
+
+
+def test_a_bot_gets_new_files_unstaged_and_no_failure_for_a_conflict(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conflicting(project)
+    monkeypatch.setenv("UPDATE_BY_BOT", "1")
+    assert copier_update(project, LATER).returncode == 0
+    listed = git("status", "--porcelain", cwd=project).splitlines()
+    assert {"?? NEW.md", "?? bin/new.sh", "M  Makefile", "D  setup.py"} <= set(listed)
+    assert unmerged(project) == ["bin/train.sh"]
+
+
+def test_the_first_stage_is_quiet_where_there_is_no_repository(later: Path, tmp_path: Path) -> None:
+    """A Copier that is proposed runs it in a render of the old version."""
+    env: dict[str, Any] = {"STAGE": "before", "VERSION_FROM": NEXT, "VERSION_TO": LATER}
+    env |= {
+        "VERSION_PEP440_FROM": NEXT[1:],
+        "VERSION_PEP440_TO": LATER[1:],
+        "GIT_CEILING_DIRECTORIES": str(tmp_path.parent),
+    }
+    program = later / "extensions" / "update"
+    done = run(sys.executable, program, "copier", ".copier-answers.yml", "inline", "[]", cwd=tmp_path, **env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# --- scripts/update.py ---
+
+
+def test_the_script_of_a_project_fetches_the_template_and_updates(project: Path) -> None:
+    script = [sys.executable, "scripts/update.py"]
+    before = state(project)
+    assert "a preview" in run(*script, "--preview", "--defaults", cwd=project).stdout
+    assert state(project) == before
+    run("make", "update", f"PYTHON={sys.executable}", "ARGS=--defaults", cwd=project)
+    assert_updated(project)
+    run(*script, "--undo", cwd=project)
+    assert state(project) == before
+    assert "the template's, merged" in run(*script, "--explain", "Makefile", cwd=project).stdout
+
+
+def test_the_script_runs_where_only_uv_or_pipx_or_copier_can_provide_copier(project: Path, tmp_path: Path) -> None:
+    bare = [sys.executable, "-S", "scripts/update.py", "--explain", "Makefile"]  # -S: without installed packages
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("git", "sh"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    alone = run(*bare, cwd=project, ok=False, PATH=str(programs))
+    assert alone.returncode == 1
+    assert alone.stderr == "Copier is needed: install uv or pipx, or run `python3 -m pip install copier`\n"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    for name, skipped in (("copier", 0), ("pipx", 1), ("uv", 3)):
+        program = programs / name
+        program.write_text(
+            f'#!{python}\nimport os, sys\nos.execv("{python}", ["python", *sys.argv[{skipped + 1} :]])\n'
+        )
+        for path in (python, program):
+            path.chmod(0o755)
+        assert "the template's, merged" in run(*bare, cwd=project, PATH=str(programs)).stdout, name
+
+
+# --- what git says ---
+
+
+def test_what_merge_tree_prints_is_read(tmp_path: Path) -> None:
+    parse = extension("update.git").parse_merge_tree
+    clean = parse("1234\0")
+    assert (clean.tree, clean.stages, clean.kinds) == ("1234", [], {})
+    stages = "100644 aa 1\ta file\x00100644 bb 2\ta file\x00100644 cc 3\ta file\0"
+    messages = (
+        "1\0a file\0Auto-merging\0Auto-merging a file\n\x002\0a file\0b\0CONFLICT (rename/delete)\0CONFLICT …\n\0"
+    )
+    found = parse(f"5678\0{stages}\0{messages}")
+    assert found.tree == "5678"
+    assert found.stages == [
+        ((mode, oid), stage, "a file")
+        for mode, oid, stage in (("100644", "aa", "1"), ("100644", "bb", "2"), ("100644", "cc", "3"))
+    ]
+    assert found.kinds == {"a file": "rename/delete", "b": "rename/delete"}
+
+
+def test_the_update_knows_nothing_of_the_template() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "extensions" / "update").glob("*.py"))
+    for word in (
+        "package_name",
+        "config_format",
+        "components",
+        "data_kind",
+        "my_project",
+        "torch",
+        "configs/",
+        "task.py",
+    ):
+        assert word not in text, word
