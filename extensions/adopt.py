@@ -16,7 +16,6 @@ import io
 import os
 import re
 import shlex
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -29,7 +28,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from update.git import AUTHOR, GIT, Refusal, check_git
+from update.git import AUTHOR, Refusal, attempt, check_git, git
 
 ANSWERS = ".copier-answers.yml"
 LICENSES = {  # what their texts say, in lower case and single spaces
@@ -52,33 +51,11 @@ Guess: TypeAlias = tuple[str | None, str]  # an answer and where it comes from; 
 Metadata: TypeAlias = list[tuple[str, dict[str, Any]]]  # what each file about the package says, named as setup() does
 
 
-# --- git ---
-
-
-def attempt(*arguments: str, cwd: Path, given: str = "", **env: str) -> tuple[int, str, str]:
-    """Run git: its exit status, what it prints, what it complains of."""
-    try:
-        done = subprocess.run(
-            [*GIT, *arguments], cwd=cwd, env=os.environ | env, input=os.fsencode(given), capture_output=True
-        )
-    except FileNotFoundError:
-        raise Refusal("there is no git: install 2.38 or newer") from None
-    return done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip()
-
-
-def git(*arguments: str, cwd: Path, given: str = "", **env: str) -> str:
-    """What git prints. Refusal, in its words, if it fails."""
-    status, printed, complaint = attempt(*arguments, cwd=cwd, given=given, **env)
-    if status:
-        raise Refusal(f"git {arguments[0]}: {complaint or printed.strip()}")
-    return printed
-
-
 # --- the template ---
 
 
 @dataclass(frozen=True)
-class Version:
+class Release:
     """A version of the template: its clone, the version's name and commit, and whether the name is a tag."""
 
     clone: Path
@@ -87,7 +64,7 @@ class Version:
     is_tag: bool
 
 
-def find_version(clone: Path, name: str | None) -> Version:
+def find_version(clone: Path, name: str | None) -> Release:
     """A version, by default the newest release. Refusal if there is none."""
     status, top, _ = attempt("rev-parse", "--show-toplevel", cwd=clone)
     if status or Path(top.removesuffix("\n")).resolve() != clone:
@@ -102,7 +79,7 @@ def find_version(clone: Path, name: str | None) -> Version:
     for ref in (f"refs/tags/{name}", name):
         status, commit, _ = attempt("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", cwd=clone)
         if not status:
-            return Version(clone, name, commit.strip(), ref != name)
+            return Release(clone, name, commit.strip(), ref != name)
     raise Refusal(f"{clone} has no version {name}: `git tag` lists them there")
 
 
@@ -119,7 +96,7 @@ def source_of(clone: Path) -> str:
     return url if url.endswith(".git") or url.startswith(known) else f"git+{url}"
 
 
-def copy(version: Version, folder: Path, **options: Any) -> None:
+def copy(version: Release, folder: Path, **options: Any) -> None:
     """Have Copier ask and render. Refusal, in its words, if an answer can't be, or anything else goes wrong."""
     import copier  # here, so that --help and what is refused come at once
 
@@ -135,7 +112,7 @@ def copy(version: Version, folder: Path, **options: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Project:
+class Found:
     """A project with everything committed.
 
     Attributes:
@@ -166,7 +143,7 @@ class Project:
         return path.read_text(encoding="utf-8-sig", errors="replace") if name in self.files and path.is_file() else ""
 
 
-def look(folder: Path, branch: str, clone: Path) -> Project:
+def look(folder: Path, branch: str, clone: Path) -> Found:
     """The project in a folder. Refusal if it can't be adopted as it is."""
     if not folder.is_dir():
         raise Refusal(f"{folder} is not a folder: name the one that holds the project")
@@ -202,10 +179,10 @@ def look(folder: Path, branch: str, clone: Path) -> Project:
     who = AUTHOR if attempt("var", "GIT_COMMITTER_IDENT", cwd=top)[0] else {}
     former = attempt("symbolic-ref", "--short", "--quiet", "HEAD", cwd=top)[1].strip()
     head = head.strip()
-    return Project(folder, top, prefix, head, [former] if former else ["--detach", head], who, tracked)
+    return Found(folder, top, prefix, head, [former] if former else ["--detach", head], who, tracked)
 
 
-def check_way(project: Project, paths: Iterable[str]) -> None:
+def check_way(project: Found, paths: Iterable[str]) -> None:
     """Refusal if a merge of these paths would overwrite what git has no copy of, or needs a folder where none is."""
     found = {}
     for path in paths:
@@ -226,7 +203,7 @@ def check_way(project: Project, paths: Iterable[str]) -> None:
 # --- guesses ---
 
 
-def guess(project: Project) -> dict[str, Guess]:
+def guess(project: Found) -> dict[str, Guess]:
     """Answers, by question."""
     said = list(metadata(project))
     name = declared(said, "name") or (project.folder.name, "name of the folder")
@@ -248,7 +225,7 @@ def guess(project: Project) -> dict[str, Guess]:
     return {question: found or (None, "nothing found") for question, found in guesses.items()}
 
 
-def metadata(project: Project) -> Iterator[tuple[str, dict[str, Any]]]:
+def metadata(project: Found) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the files about the package say."""
     for name, parse in (("pyproject.toml", parse_pyproject), ("setup.cfg", parse_cfg), ("setup.py", parse_setup)):
         if text := project.read(name):
@@ -307,7 +284,7 @@ def declared(said: Metadata, key: str) -> Guess | None:
     return next(((text, f"{key} in {file}") for text, file in texts if text), None)
 
 
-def authors(project: Project, said: Metadata) -> Iterator[tuple[str | None, str, str]]:
+def authors(project: Found, said: Metadata) -> Iterator[tuple[str | None, str, str]]:
     """Who may be the author: name, e-mail (or ""), and where that is from; the likeliest first."""
     for file, found in said:
         if author := declared([(file, found)], "author"):
@@ -338,7 +315,7 @@ def package(files: list[str], project_name: str) -> Guess:
     return None, "no package found"
 
 
-def license_of(project: Project, said: Metadata) -> Guess:
+def license_of(project: Found, said: Metadata) -> Guess:
     """The license that is there. `none` where it can't be told, for adopting must not grant what the owner has not."""
     files = [file for file in project.files if re.fullmatch(r"(?i)(licen[sc]e|copying)([-._][^/]*)?", file)]
     text = " ".join(" ".join(project.read(file) for file in files).split()).lower()
@@ -368,7 +345,7 @@ def components(files: list[str]) -> Guess | None:
     return None
 
 
-def tracker(project: Project, said: Metadata) -> Guess | None:
+def tracker(project: Found, said: Metadata) -> Guess | None:
     """Which tracker is required or imported."""
     for answer in ("tensorboard", "mlflow", "wandb", "trackio"):
         for file, found in said:
@@ -399,7 +376,7 @@ def given(texts: list[str], questions: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
-def accept(version: Version, questions: list[str], data: dict[str, str], guesses: dict[str, Guess]) -> dict[str, str]:
+def accept(version: Release, questions: list[str], data: dict[str, str], guesses: dict[str, Guess]) -> dict[str, str]:
     """The guesses that the template's own checks let pass. Each is printed, with where it comes from."""
     left = {key: guesses.get(key, (None, "not guessed")) for key in questions if key not in data}
     while True:
@@ -420,7 +397,7 @@ def accept(version: Version, questions: list[str], data: dict[str, str], guesses
     return answers
 
 
-def record(answers: Path, source: str, version: Version) -> dict[str, str]:
+def record(answers: Path, source: str, version: Release) -> dict[str, str]:
     """Write into the answers where updates come from; the answers."""
     import yaml
 
@@ -436,30 +413,30 @@ def record(answers: Path, source: str, version: Version) -> dict[str, str]:
     return now
 
 
-def commit_render(project: Project, files: dict[str, Path], message: str, index: Path) -> str:
+def commit_render(project: Found, files: dict[str, Path], message: str, index: Path) -> str:
     """A commit without parents that holds the rendered files by path, as the project's own attributes store them."""
-    entries = ""
+    entries, where = "", {"GIT_INDEX_FILE": str(index)}
     for path, file in files.items():
         blob = git("hash-object", "-w", f"--path={path}", "--", str(file), cwd=project.top).strip()
         entries += f"{'100755' if file.stat().st_mode & 0o100 else '100644'} {blob}\t{path}\0"
-    git("update-index", "-z", "--index-info", cwd=project.top, given=entries, GIT_INDEX_FILE=str(index))
-    tree = git("write-tree", cwd=project.top, GIT_INDEX_FILE=str(index)).strip()
-    return git("commit-tree", "-m", message, tree, cwd=project.top, **AUTHOR).strip()
+    git("update-index", "-z", "--index-info", cwd=project.top, given=entries, env=where)
+    tree = git("write-tree", cwd=project.top, env=where).strip()
+    return git("commit-tree", "-m", message, tree, cwd=project.top, env=AUTHOR).strip()
 
 
 # --- the merge ---
 
 
-def merge(project: Project, branch: str, commit: str, label: str, paths: Iterable[str]) -> tuple[list[str], str]:
+def merge(project: Found, branch: str, commit: str, label: str, paths: Iterable[str]) -> tuple[list[str], str]:
     """Merge a commit on a new branch: what is in conflict, or why git can't commit. If it fails, all is as it was."""
     top, who = project.top, project.who
     options = ["--no-commit", "--no-ff", "--strategy=ort", "--no-verify-signatures", "--no-rerere-autoupdate"]
     options += ["--allow-unrelated-histories", "-m", f"Adopt {label}"]
-    git("branch", "--no-track", branch, cwd=top, **who)
+    git("branch", "--no-track", branch, cwd=top, env=who)
     try:
-        git("update-ref", f"refs/{label}", commit, cwd=top, **who)  # the name that conflicts show
-        git("switch", "--quiet", branch, cwd=top, **who)
-        status, printed, complaint = attempt("merge", *options, label, cwd=top, **who)
+        git("update-ref", f"refs/{label}", commit, cwd=top, env=who)  # the name that conflicts show
+        git("switch", "--quiet", branch, cwd=top, env=who)
+        status, printed, complaint = attempt("merge", *options, label, cwd=top, env=who)
         unmerged = git("ls-files", "--unmerged", "-z", cwd=top).split("\0")[:-1]
         if status != (1 if unmerged else 0):
             raise Refusal(f"git merge: {complaint or printed.strip()}")
@@ -475,10 +452,10 @@ def merge(project: Project, branch: str, commit: str, label: str, paths: Iterabl
     return sorted({entry.split("\t", 1)[1] for entry in unmerged}), (complaint or "git commit failed") if status else ""
 
 
-def go_back(project: Project, branch: str, paths: Iterable[str]) -> None:
+def go_back(project: Found, branch: str, paths: Iterable[str]) -> None:
     """Undo a merge, even a broken one: thanks to `check_way`, all that it wrote at these paths is the template's."""
     top, who = project.top, project.who
-    attempt("merge", "--abort", cwd=top, **who)
+    attempt("merge", "--abort", cwd=top, env=who)
     for path in paths:
         if path in project.tracked:
             git("--literal-pathspecs", "checkout", "--quiet", project.head, "--", path, cwd=top)
@@ -486,12 +463,12 @@ def go_back(project: Project, branch: str, paths: Iterable[str]) -> None:
             (top / path).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 os.removedirs((top / path).parent)
-    git("switch", "--quiet", *project.back, cwd=top, **who)
+    git("switch", "--quiet", *project.back, cwd=top, env=who)
     git("branch", "--delete", "--force", "--quiet", branch, cwd=top)
     print("Back as it was, without the new branch.", file=sys.stderr)
 
 
-def report(project: Project, branch: str, version: str, conflicts: list[str], complaint: str) -> None:
+def report(project: Found, branch: str, version: str, conflicts: list[str], complaint: str) -> None:
     """Say what was done, what is left to do, and how to go back."""
     options = ["--name-only", "--no-renames", "--diff-filter=M", "-z"]
     changed = set(git("diff", *options, project.head, cwd=project.top).split("\0")[:-1]) - set(conflicts)
@@ -519,7 +496,7 @@ def report(project: Project, branch: str, version: str, conflicts: list[str], co
 # --- the command ---
 
 
-def adopt(folder: Path, branch: str, version: Version, texts: list[str], defaults: bool) -> int:
+def adopt(folder: Path, branch: str, version: Release, texts: list[str], defaults: bool) -> int:
     """Merge a version of the template into a project; the exit status."""
     import yaml
 
@@ -551,11 +528,11 @@ def adopt(folder: Path, branch: str, version: Version, texts: list[str], default
     return 1 if conflicts or complaint else 0
 
 
-def lacks(source: str, version: Version) -> bool:
+def lacks(source: str, version: Release) -> bool:
     """Whether the place that updates come from is known to lack the version that they start from."""
     words = ["ls-remote", "--exit-code", source.removeprefix("git+"), f"refs/tags/{version.name}"]
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=5"}
-    return version.is_tag and attempt(*words, cwd=version.clone, **quiet)[0] == 2
+    return version.is_tag and attempt(*words, cwd=version.clone, env=quiet)[0] == 2
 
 
 def main(arguments: list[str] | None = None) -> int:

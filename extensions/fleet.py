@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any
 from unicodedata import combining, east_asian_width, normalize
 
+from update.git import Refusal, quiet
+from update.git import git as run_git
+
 ANSWERS = ".copier-answers.yml"
 COPIER = (sys.executable, "-P", "-m", "copier")  # -P: no module of a project stands in for one of Copier's
 OUTCOMES = ("updated", "to update", "up to date", "conflicts", "failed", "not started")
@@ -42,7 +45,7 @@ class Problem(Exception):
 
 
 @dataclass
-class Project:
+class Member:
     """A line of the list, and what becomes of it."""
 
     name: str
@@ -55,7 +58,7 @@ class Project:
     detail: str = ""
 
 
-def read_list(source: str, clones: Path | None) -> list[Project]:
+def read_list(source: str, clones: Path | None) -> list[Member]:
     """The projects of a list. None may be there twice: two updates would meet in it."""
     home = Path() if source == "-" else Path(source).parent
     content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
@@ -71,7 +74,7 @@ def read_list(source: str, clones: Path | None) -> list[Project]:
         if folder in lines:
             raise Problem(f"{source}, line {number}: {name} is the same project as line {lines[folder]}")
         lines[folder] = number
-        projects.append(Project(name, folder, url, Path(f"{number:03d} {folder.name[:60]}.log")))
+        projects.append(Member(name, folder, url, Path(f"{number:03d} {folder.name[:60]}.log")))
     if not projects:
         raise Problem(f"{source} names no project")
     return projects
@@ -95,22 +98,19 @@ def silent(folder: Path, **more: str) -> dict[str, Any]:
 
     In a session of its own no Ctrl-C cuts it short, and ssh finds no terminal to ask for a password.
     """
-    env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS_REQUIRE": "never"}
-    env |= {"LANGUAGE": "en", "NO_COLOR": "1"} | more
-    for key in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):  # of a hook that runs this
-        env.pop(key, None)
+    env = quiet() | {"LANGUAGE": "en", "NO_COLOR": "1"} | more
     return {"cwd": folder, "env": env, "stdin": subprocess.DEVNULL, "start_new_session": True}
 
 
 def git(folder: Path, *arguments: str) -> str:
     """What git answers to a question."""
-    done = subprocess.run(["git", *arguments], **silent(folder), capture_output=True, check=False)
-    if done.returncode:
-        raise Problem(reason(done.returncode, done.stderr))
-    return os.fsdecode(done.stdout).removesuffix("\n")
+    try:
+        return run_git(*arguments, cwd=folder, env={"LANGUAGE": "en"}, session=True).removesuffix("\n")
+    except Refusal as error:
+        raise Problem(reason(1, str(error).encode())) from None
 
 
-def attempt(project: Project, folder: Path, *command: str) -> tuple[int, bytes]:
+def attempt(project: Member, folder: Path, *command: str) -> tuple[int, bytes]:
     """Exit status and output of a command; the output is in the project's log, too.
 
     Copier keeps one clone of a remote template for all its processes, and some fail where several use it at once. So
@@ -129,7 +129,7 @@ def attempt(project: Project, folder: Path, *command: str) -> tuple[int, bytes]:
         return status, log.read()
 
 
-def must(project: Project, folder: Path, *command: str) -> bytes:
+def must(project: Member, folder: Path, *command: str) -> bytes:
     """The output of a command that has to succeed."""
     status, output = attempt(project, folder, *command)
     if status:
@@ -150,7 +150,7 @@ def reason(status: int, output: bytes) -> str:
 # --- one project ---
 
 
-def fetch(project: Project) -> None:
+def fetch(project: Member) -> None:
     """Clone a URL, or bring its clone of last time up to date."""
     folder = project.folder
     if not folder.exists():
@@ -195,15 +195,46 @@ def files(count: int) -> str:
     return f"{count} file{'s' * (count != 1)}"
 
 
-def look(project: Project) -> None:
-    """Which version is offered, without a change to the project."""
+def look(project: Member, options: argparse.Namespace) -> None:
+    """Which version is offered, and what an update to it would end in, without a change to the project."""
+    check(project, options)
     output = must(project, project.folder, *COPIER, "check-update", "--output-format=json")
     offered = json.loads(output[output.rindex(b"{") :])
     project.after = "v" * project.before.startswith("v") + offered["latest_version"]  # Copier drops the v of the tag
     project.outcome = "to update" if offered["update_available"] else "up to date"
+    if offered["update_available"]:
+        with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
+            preview(project, Path(folder, "template"))
 
 
-def check(project: Project, options: argparse.Namespace) -> None:
+def preview(project: Member, clone: Path) -> None:
+    """Ask the template's own program, where it has one, what an update would end in."""
+    template, _ = origin(project.folder)
+    url = re.sub(r"^git\+", "", template)
+    for short, whole in {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}.items():
+        url = re.sub(f"^{short}", whole, url)
+    must(project, project.folder, "git", "clone", "--quiet", "--", os.path.expanduser(url), str(clone))
+    git(clone, "checkout", "--quiet", project.after)
+    program = clone / "extensions" / "update"
+    if not (program / "__main__.py").is_file():
+        return
+    status, output = attempt(project, project.folder, sys.executable, str(program), "--preview", "--to", project.after)
+    text = output.decode(errors="replace")
+    if status:
+        raise Problem(reason(status, output))
+    conflicts = re.search(r"^\d+ in conflict:\n((?: .*\n)*)", text, re.MULTILINE)
+    if conflicts:
+        project.outcome = "conflicts"
+        project.detail = some(re.findall(r"^  (\S.*)$", conflicts[1], re.MULTILINE), "would be in conflict")
+
+
+def some(names: Sequence[str], what: str = "") -> str:
+    """How many files, and the first of them."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{files(len(names))}{f' {what}' if what else ''}: {', '.join(names[:3])}{more}"
+
+
+def check(project: Member, options: argparse.Namespace) -> None:
     """Refuse what would end in a muddle, while nothing has changed."""
     folder = project.folder
     if names := unmerged(folder, ":/"):
@@ -215,7 +246,7 @@ def check(project: Project, options: argparse.Namespace) -> None:
         raise Problem(f"there is a branch {options.branch} already: delete it, or give another --branch")
 
 
-def update(project: Project, options: argparse.Namespace) -> None:
+def update(project: Member, options: argparse.Namespace) -> None:
     """Let Copier update one project, and find out what came of it."""
     check(project, options)
     folder = project.folder
@@ -226,8 +257,7 @@ def update(project: Project, options: argparse.Namespace) -> None:
         raise Problem(reason(status, output) + (f" ({files(count)} changed halfway: see the log)" if count else ""))
     project.after = origin(folder)[1]
     if names:  # whatever the exit status: by itself Copier ends with 0 on conflicts, too
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        project.outcome, project.detail = "conflicts", f"{files(len(names))}: {', '.join(names[:3])}{more}"
+        project.outcome, project.detail = "conflicts", some(names)
     elif count:
         committed = commit(project, options.commit, options.branch) if options.commit else ""
         project.outcome, project.detail = "updated", files(count) + committed
@@ -235,7 +265,7 @@ def update(project: Project, options: argparse.Namespace) -> None:
         project.outcome = "up to date"
 
 
-def commit(project: Project, message: str, branch: str) -> str:
+def commit(project: Member, message: str, branch: str) -> str:
     """Commit one project's update, and nothing of its neighbours in the repository; a hook may refuse it."""
     folder = project.folder
     try:
@@ -251,7 +281,7 @@ def commit(project: Project, message: str, branch: str) -> str:
 # --- all of them ---
 
 
-def serve(projects: Sequence[Project], options: argparse.Namespace) -> None:
+def serve(projects: Sequence[Member], options: argparse.Namespace) -> None:
     """Projects of one repository, one after the other; what is wrong with one stops no other."""
     for project in projects:
         if stopping.is_set():
@@ -266,21 +296,21 @@ def serve(projects: Sequence[Project], options: argparse.Namespace) -> None:
             template, project.before = origin(project.folder)
             if ":" not in template and not (project.folder / os.path.expanduser(template)).exists():
                 raise Problem(f"its template is not there: {template}")  # Copier would say that it is not in git
-            look(project) if options.dry_run else update(project, options)
+            look(project, options) if options.dry_run else update(project, options)
         except (Problem, OSError, ValueError) as problem:
             project.outcome, project.detail = "failed", str(problem)
 
 
-def repository(project: Project) -> str:
+def repository(project: Member) -> str:
     """What may not be in two hands at once. Work trees of one repository share its branches."""
     with suppress(Problem, OSError):
         return git(project.folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
     return str(project.folder)
 
 
-def serve_all(projects: Sequence[Project], options: argparse.Namespace) -> None:
+def serve_all(projects: Sequence[Member], options: argparse.Namespace) -> None:
     """Repositories in parallel."""
-    groups: dict[str, list[Project]] = {}
+    groups: dict[str, list[Member]] = {}
     for project in projects:
         groups.setdefault(repository(project), []).append(project)
     with tempfile.TemporaryDirectory(prefix="fleet-", ignore_cleanup_errors=True) as caches:
@@ -309,7 +339,7 @@ def stop(*_: object) -> None:
         os.write(2, b"\nNothing new starts. Ctrl-C once more also stops the updates that run.\n")  # not within a print
 
 
-def table(projects: Sequence[Project]) -> str:
+def table(projects: Sequence[Member]) -> str:
     """Aligned as a terminal shows it, where a Korean letter is two columns wide."""
     rows = [("project", "from", "to", "outcome", "detail")]
     rows += [(p.name, p.before, p.after, p.outcome, p.detail[:160]) for p in projects]
@@ -329,7 +359,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=summary, epilog=rest, formatter_class=layout)
     add = parser.add_argument
     add("list", metavar="LIST", help="a text file, or - for standard input")
-    add("--dry-run", action="store_true", help="only say which version each has, and which release it is offered")
+    add("--dry-run", action="store_true", help="only say what an update to the newest release would end in")
     add("--vcs-ref", metavar="REF", help="the version to go to (default: the newest release)")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="updates at a time (default: %(default)s)")
     add("--commit", metavar="MESSAGE", help="commit the updates without conflicts, on a branch of their own")

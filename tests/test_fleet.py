@@ -262,9 +262,35 @@ def test_a_dry_run_changes_no_project(first: Path, small: Path, tmp_path: Path) 
     save(tmp_path / "new")
     before = state(tmp_path / "old"), state(tmp_path / "new")
     done = fleet(tmp_path, ["old", "new"], "--dry-run")
-    assert rows(done) == {"old": ["v1.0.0", "v2.0.0", "to update"], "new": ["v2.0.0", "v2.0.0", "up to date"]}
-    assert done.returncode == 0
+    dirty = ["v1.0.0", "-", "failed", "uncommitted changes in 1 file: commit or stash them first"]
+    assert rows(done) == {"old": dirty, "new": ["v2.0.0", "v2.0.0", "up to date"]}
+    assert done.returncode == 1
     assert (state(tmp_path / "old"), state(tmp_path / "new")) == before
+
+
+def test_a_dry_run_tells_what_is_in_conflict_or_refused(template: Path, tmp_path: Path) -> None:
+    clone = pruned(template, tmp_path / "template")
+    path = clone / "template" / "project" / "setup.py"
+    copy(clone, tmp_path / "clean", NEXT)
+    path.write_text(path.read_text().replace("\n", "  # template\n", 1))
+    save(clone, "later")
+    git("tag", "v9999.0.1", cwd=clone)
+    for name in ("conflicting", "refused"):
+        shutil.copytree(tmp_path / "clean", tmp_path / name)
+    setup = tmp_path / "conflicting" / "setup.py"
+    setup.write_text(setup.read_text().replace("\n", "  # mine\n", 1))
+    shutil.move(tmp_path / "refused" / "docs", tmp_path / "refused" / "documentation")
+    (tmp_path / "refused" / "docs").write_text("mine\n")
+    for name in ("clean", "conflicting", "refused"):
+        save(tmp_path / name)
+    before = [state(tmp_path / name) for name in ("clean", "conflicting", "refused")]
+    done = fleet(tmp_path, ["clean", "conflicting", "refused"], "--dry-run")
+    assert {name: row[2:] for name, row in rows(done).items()} == {
+        "clean": ["to update"],
+        "conflicting": ["conflicts", "1 file would be in conflict: setup.py"],
+        "refused": ["failed", "No update: docs is a file here, and a folder in the template: rename it"],
+    }
+    assert [state(tmp_path / name) for name in ("clean", "conflicting", "refused")] == before
 
 
 def test_updates_are_committed_on_a_branch_unless_a_hook_refuses(first: Path, tmp_path: Path) -> None:

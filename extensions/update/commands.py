@@ -32,7 +32,7 @@ def target(project: Project, recorded: dict[str, Any], to: str | None, step: boo
     """The version to update to: the newest release, the one that is named, or the next one."""
     here, offered = as_version(recorded["_commit"]), releases()
     if to:
-        if attempt("rev-parse", "--verify", "--quiet", f"{to}^{{commit}}", cwd=TEMPLATE).returncode:
+        if attempt("rev-parse", "--verify", "--quiet", f"{to}^{{commit}}", cwd=TEMPLATE).status:
             raise Refusal(f"the template has no version {to}; it has {', '.join(offered.values())}")
         if as_version(to) < here:
             raise Refusal(f"{to} is older than {recorded['_commit']}, which the project has: use `git revert`")
@@ -100,11 +100,12 @@ def update(project: Project, options: argparse.Namespace) -> int:
     if ref == old and not given:
         print(f"up to date with the template: {old}")
         return 0
-    if not options.defaults and not sys.stdin.isatty():
+    defaults = options.defaults or options.preview
+    if not defaults and not sys.stdin.isatty():
         raise Refusal("there is no terminal to ask questions in: add --defaults")
     for section in news(as_version(old), as_version(ref)):
         print(section, end="\n\n", flush=True)
-    text = ask(ref, recorded, given, options.defaults)
+    text = ask(ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
     if options.preview:
         print(preview(project, plan))
@@ -129,7 +130,7 @@ def read_recorded(project: Project) -> dict[str, Any]:
         recorded["_commit"], recorded["_src_path"]
     except (KeyError, TypeError, yaml.YAMLError):
         raise Refusal(f"{project.answers_file} names no version of a template (_commit, _src_path)") from None
-    if attempt("rev-parse", "--verify", "--quiet", f"{recorded['_commit']}^{{commit}}", cwd=TEMPLATE).returncode:
+    if attempt("rev-parse", "--verify", "--quiet", f"{recorded['_commit']}^{{commit}}", cwd=TEMPLATE).status:
         raise Refusal(f"the template has no version {recorded['_commit']}, which {project.answers_file} names")
     return recorded
 
@@ -185,7 +186,7 @@ def command(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="update", description="Bring the changes of the template to a project.")
     parser.add_argument("project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: this one)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--preview", action="store_true", help="say what an update would do, and write nothing")
+    what.add_argument("--preview", action="store_true", help="say what an update would do, ask and write nothing")
     what.add_argument("--undo", action="store_true", help="make the project what it was before the last update")
     what.add_argument("--explain", metavar="FILE", help="whose a file is, and what an update would do with it")
     which = parser.add_mutually_exclusive_group()

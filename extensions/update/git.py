@@ -7,9 +7,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
-
-from packaging.version import Version
+from typing import Any, NamedTuple, TypeAlias
 
 SETTINGS = (f"core.hooksPath={os.devnull}", "core.fsmonitor=false", "core.safecrlf=false", "submodule.recurse=false")
 GIT = ["git", *(word for setting in SETTINGS for word in ("-c", setting))]
@@ -28,25 +26,46 @@ class Refusal(Exception):
 # --- commands ---
 
 
+class Done(NamedTuple):
+    """What a command did: its exit status, what it printed, what it complained of."""
+
+    status: int
+    said: str
+    complaint: str
+
+
+def quiet() -> dict[str, str]:
+    """The environment for git: no question at a terminal, and the repository is that of the folder, also in a hook."""
+    env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS_REQUIRE": "never"}
+    return {key: value for key, value in env.items() if key not in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")}
+
+
 def attempt(
-    *arguments: str | Path, cwd: Path, given: str = "", env: Mapping[str, str] | None = None
-) -> "subprocess.CompletedProcess[bytes]":
-    """Run a git command, whatever its exit status."""
-    command, whole = [*GIT, *map(str, arguments)], {**os.environ, **(env or {})}
+    *arguments: str | Path, cwd: Path, given: str = "", env: Mapping[str, str] | None = None, session: bool = False
+) -> Done:
+    """Run a git command, whatever its exit status; paths that are no UTF-8 survive. Ctrl-C stops none in a session."""
+    command, whole = [*GIT, *map(str, arguments)], {**quiet(), **(env or {})}
+    options: dict[str, Any] = {"cwd": cwd, "env": whole, "input": os.fsencode(given), "start_new_session": session}
     try:
-        return subprocess.run(command, cwd=cwd, env=whole, input=os.fsencode(given), capture_output=True, check=False)
+        done = subprocess.run(command, capture_output=True, check=False, **options)
     except FileNotFoundError:
-        raise Refusal("git was not found: install git 2.38 or newer") from None
+        raise Refusal("there is no git: install 2.38 or newer") from None
+    return Done(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
 
 
 def git(
-    *arguments: str | Path, cwd: Path, given: str = "", ok: Iterable[int] = (0,), env: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    cwd: Path,
+    given: str = "",
+    ok: Iterable[int] = (0,),
+    env: Mapping[str, str] | None = None,
+    session: bool = False,
 ) -> str:
-    """What a git command prints; paths that are no UTF-8 survive. Refusal if it fails."""
-    done = attempt(*arguments, cwd=cwd, given=given, env=env)
-    if done.returncode not in ok:
-        raise Refusal(f"git {arguments[0]}: {os.fsdecode(done.stderr or done.stdout).strip()}")
-    return os.fsdecode(done.stdout)
+    """What a git command prints. Refusal, in its words, if it fails."""
+    done = attempt(*arguments, cwd=cwd, given=given, env=env, session=session)
+    if done.status not in ok:
+        raise Refusal(f"git {arguments[0]}: {done.complaint or done.said.strip()}")
+    return done.said
 
 
 def line(*arguments: str | Path, cwd: Path) -> str:
@@ -62,7 +81,7 @@ def listed(text: str) -> list[str]:
 def check_git(cwd: Path) -> None:
     """Refusal if git is too old to merge trees, or in the middle of something."""
     found = re.search(r"\d+\.\d+", git("version", cwd=cwd))
-    if not found or Version(found[0]) < Version("2.38"):
+    if not found or [int(part) for part in found[0].split(".")] < [2, 38]:
         raise Refusal(f"git {found and found[0]} can't merge trees: install git 2.38 or newer")
     folder = Path(line("rev-parse", "--absolute-git-dir", cwd=cwd))
     for state in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):

@@ -102,7 +102,7 @@ def run(answers_file: str, conflict: str, exclude: tuple[str, ...]) -> int:
     env = os.environ
     refs = env["VERSION_FROM"], env["VERSION_TO"]
     versions = Version(env["VERSION_PEP440_FROM"]), Version(env["VERSION_PEP440_TO"])
-    if env["STAGE"] == "before" and attempt("rev-parse", "--show-toplevel", cwd=Path.cwd()).returncode:
+    if env["STAGE"] == "before" and attempt("rev-parse", "--show-toplevel", cwd=Path.cwd()).status:
         return 0  # a Copier that runs this stage in a render of the old version, as one that is proposed does
     project = Project(Path.cwd(), answers_file)
     if env["STAGE"] == "before":

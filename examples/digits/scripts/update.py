@@ -34,11 +34,16 @@ def with_copier() -> list[str]:
         for tool, command in (("uv", ["run", "--quiet", "--script"]), ("pipx", ["run"])):
             if program := shutil.which(tool):
                 return [program, *command]
-        if program := shutil.which("copier"):
-            first = Path(program).read_bytes().partition(b"\n")[0].decode(errors="replace")
-            if first.startswith("#!") and Path(first[2:].strip()).is_file():
-                return [first[2:].strip()]
+        if python := python_of(shutil.which("copier")):
+            return [python]
     sys.exit("Copier is needed: install uv or pipx, or run `python3 -m pip install copier`")
+
+
+def python_of(program: str | None) -> str | None:
+    """The Python that a program starts with: its first line says so, or its second for a long path."""
+    head = Path(program).read_bytes()[:1000].decode(errors="replace") if program else ""
+    found = re.search(r"""^(?:#!|'''exec' "?)(/[^"\n]*python[\d.]*)(?="?\s)""", head, re.MULTILINE)
+    return found[1] if found and Path(found[1]).is_file() else None
 
 
 def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
