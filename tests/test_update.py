@@ -236,6 +236,61 @@ def test_what_is_gone_since_the_release_before_is_declared_in_moves(
             assert all(m.target is None or m.follow(name) in trees[after] for m in fitting), name
 
 
+EACH: dict[str, Any] = {
+    **{extra: {"extras": extra} for extra in EXTRAS.split()},
+    **{tracker: {"tracker": tracker} for tracker in ("tensorboard", "mlflow", "wandb", "trackio")},
+    **{ci: {"ci": ci} for ci in ("gitlab", "none")},
+    "other name": {"package_name": "other"},
+    "folder": {"components": "folder"},
+    "ini": {"config_format": "ini"},
+}
+
+
+@slow
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(1, 7))])
+def test_other_answers_later_are_no_conflict_in_an_unedited_project(
+    number: int, releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    """Though what is its owner's has stayed as its first version made it."""
+    before = made(template, tmp_path / "before", releases[number])
+    update(before)
+    save(before, "updated")
+    for name, answers in EACH.items():
+        project = tmp_path / "project"
+        shutil.copytree(before, project)
+        update(project, **answers)
+        assert unmerged(project) == [], name
+        shutil.rmtree(project)
+
+
+@slow
+def test_extras_pass_their_tests_in_a_project_of_the_first_release(
+    releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    project = made(template, tmp_path / "project", releases[0])
+    update(project)
+    save(project, "updated")
+    update(project, extras=EXTRAS, tracker="tensorboard")
+    in_project(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test")
+
+
+@slow
+def test_changed_answers_reach_an_edited_file_of_an_older_version(
+    releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    """As a difference of the version that the file is from."""
+    project = made(template, tmp_path / "project", releases[0])
+    path = project / "test" / "test_dataloader.py"
+    path.write_text("# mine\n" + path.read_text())
+    save(project, "mine")
+    update(project)
+    save(project, "updated")
+    update(project, package_name="other")
+    assert unmerged(project) == []
+    assert path.read_text().startswith("# mine\n")
+    assert "my_project" not in path.read_text()
+
+
 @slow
 def test_what_the_next_version_changes_reaches_an_edited_project(template: Path, tmp_path: Path) -> None:
     def change(clone: Path) -> None:

@@ -6,7 +6,7 @@ The modules, in the order in which an update calls them:
     project    the project's files on disk, and what may stand in the way of an update
     snapshot   what an update may change, as it was before; undoes an update
     versions   the template's two versions, rendered with the answers to each
-    sides      the three trees to merge: base, yours, template
+    sides      the three trees to merge: base, yours, template; starts: which version an owner's file started from
     merge      the merge itself, by `git merge-tree`
     plan       for each path: whose it is, what happens to it, and why
     report     the plan in words: report, preview, explanation

@@ -8,6 +8,7 @@ import pathspec
 from .git import Refusal, Tree, renames
 from .project import Project
 from .rules import Move, answer_rules, declared, fill, follow, is_yours, moves_by_answers, regex
+from .starts import earlier_starts
 from .versions import Versions, rendered
 
 KEPT = "it is yours, and no version edits, removes or replaces it"
@@ -56,7 +57,8 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
     start = start_again(project, versions, base, notes)
 
     moves = declared(versions.old_version, versions.new_version)
-    all_moves = [*moves_by_answers(versions.old, versions.new), *moves]
+    by_answers = moves_by_answers(versions.old, versions.new)
+    all_moves = [*by_answers, *moves]
     places = {path: follow(path, all_moves) for path in [*base, *yours]}
     # What stands where a file would go stops it, unless the owner has moved the file there already.
     taken = {
@@ -71,6 +73,9 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
     came_from = {path if path in taken else place: path for path, place in places.items()}
     sides = Sides(moved(base), moved(yours), template, came_from, notes=notes)
     start = moved(start) if start else {}
+    behind = [path for path in start if is_yours(path) and is_behind(path, sides, start)]
+    for path, entries in earlier_starts(project, versions, sides.yours, sides.base, behind, by_answers).items():
+        sides.base[path], start[path] = entries
     join(sides, start, moves)
     for path in filter(is_yours, start):
         if path in sides.yours and template.get(path) != start[path]:
@@ -85,6 +90,12 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
         if path in sides.yours or path in template:
             sides.leave_out(path, "--exclude names it")
     return sides
+
+
+def is_behind(path: str, sides: Sides, start: Tree) -> bool:
+    """Whether changed answers reach an owner's file that is not as the old version starts it."""
+    mine, base = sides.yours.get(path), sides.base.get(path)
+    return None not in (mine, base) and mine != base and start[path] != base
 
 
 def start_again(project: Project, versions: Versions, base: Tree, notes: list[str]) -> Tree | None:
