@@ -400,17 +400,13 @@ def accept(version: Release, questions: list[str], data: dict[str, str], guesses
 def record(answers: Path, source: str, version: Release) -> dict[str, str]:
     """Write into the answers where updates come from; the answers."""
     import yaml
+    from update.versions import record
 
     text = answers.read_text(encoding="utf-8")
-    now: dict[str, str] = yaml.safe_load(text)
-    now |= {"_commit": version.name if version.is_tag else now["_commit"], "_src_path": source}
-    for key in ("_commit", "_src_path"):
-        before, after = re.split(rf"^{key}:.*\n(?:[ \t].*\n)*", text, maxsplit=1, flags=re.MULTILINE)
-        text = before + yaml.safe_dump({key: now[key]}, allow_unicode=True) + after
-    if yaml.safe_load(text) != now:
-        raise Refusal(f"{source!r} can't be recorded in {ANSWERS}: move the template to a plainer path")
+    text = record(text, version.name if version.is_tag else yaml.safe_load(text)["_commit"], source)
     answers.write_text(text, encoding="utf-8")
-    return now
+    recorded: dict[str, str] = yaml.safe_load(text)
+    return recorded
 
 
 def commit_render(project: Found, files: dict[str, Path], message: str, index: Path) -> str:

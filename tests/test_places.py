@@ -458,6 +458,16 @@ def answer_gone(project: Path) -> str:
     return ".copier-answers.yml lacks package_name"
 
 
+def answer_edited(project: Path) -> str:
+    answers = project / ".copier-answers.yml"
+    before = git("rev-parse", "--short=10", "HEAD~1", cwd=project)
+    answers.write_text(answers.read_text().replace("tracker: none", "tracker: tensorboard"))
+    save(project)
+    return (
+        f".copier-answers.yml: tracker was edited by hand, and nothing else was changed by that. git checkout {before}"
+    )
+
+
 def folder_for_file(project: Path) -> str:
     git("mv", "scripts/run.sh", "run.sh", cwd=project)
     (project / "scripts" / "run.sh").mkdir()
@@ -524,6 +534,7 @@ REFUSED = (
     file_for_folder,
     link_out,
     answer_gone,
+    answer_edited,
 )
 
 

@@ -1,6 +1,7 @@
 """The project's files on disk: what is committed, what may stand in the way of an update, and how files are written."""
 
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from .git import Refusal, Tree, check_git, git, line, listed, read_tree
+from .git import Refusal, Tree, attempt, check_git, git, line, listed, read_tree
 from .rules import answer_rules
 
 
@@ -110,6 +111,7 @@ def check(project: Project, template_paths: set[str]) -> None:
     answers = project.answers()
     if missing := set(answer_rules()) - set(answers):
         raise Refusal(f"{project.answers_file} lacks {', '.join(sorted(missing))}: bring the line back, and commit")
+    check_answers(project)
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))
     if untracked:
         raise Refusal(f"{untracked[0]} is not committed: commit it, or add it to .gitignore")
@@ -117,6 +119,33 @@ def check(project: Project, template_paths: set[str]) -> None:
     if hidden:
         raise Refusal(f"git is told to overlook {hidden[0]} (skip-worktree or assume-unchanged): undo that first")
     check_places(project, template_paths)
+
+
+def check_answers(project: Project) -> None:
+    """Refusal for answers that were edited by hand: an update would take them for done, and never apply them."""
+    name = project.answers_file
+    text = git("show", f"HEAD:./{name}", cwd=project.path)
+    if is_as_written(text):
+        return
+    for commit in git("log", "--format=%H", "--", name, cwd=project.path).split():
+        before = attempt("show", f"{commit}:./{name}", cwd=project.path).said
+        if is_as_written(before):
+            break
+    else:
+        raise Refusal(f"{name} was edited by hand: bring back what Copier had written, and commit")
+    was, now = read_answers(before), read_answers(text)
+    edited = ", ".join(sorted(key for key in {**was, **now} if was.get(key) != now.get(key))) or "a line"
+    raise Refusal(
+        f"{name}: {edited} was edited by hand, and nothing else was changed by that. "
+        f"git checkout {commit[:10]} -- {name}, commit, and give the answer to the update: -d KEY=VALUE"
+    )
+
+
+def is_as_written(text: str) -> bool:
+    """Whether the answers in an answers file still have the checksum that was written with them, if there was one."""
+    noted = re.search(r"^# checksum: (\w+)", text, flags=re.MULTILINE)
+    answers = re.sub(r"^(#|_).*\n(?:[ \t].*\n)*", "", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    return noted is None or hashlib.sha256(answers.encode()).hexdigest().startswith(noted[1])
 
 
 def check_places(project: Project, paths: set[str]) -> None:
