@@ -177,13 +177,15 @@ def test_undo_keeps_what_the_owner_did_elsewhere(project: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("staged", [False, True], ids=["on disk", "staged"])
+@pytest.mark.parametrize("staged", [False, True], ids=["on disk", "in the index"])
 def test_undo_does_not_overwrite_a_later_edit(staged: bool, project: Path) -> None:
     update(project, LATER)
-    with (project / "Makefile").open("a") as file:
-        file.write("# after the update\n")
+    makefile = project / "Makefile"
+    text = makefile.read_text()
+    makefile.write_text(f"{text}# after the update\n")
     if staged:
         git("add", "Makefile", cwd=project)
+        makefile.write_text(text)
     before = state(project)
     done = command(project, "--undo", ok=False)
     assert done.returncode == 1
