@@ -37,6 +37,16 @@ LICENSES = {  # what their texts say, in lower case and single spaces
     "BSD-3-Clause": "redistribution and use in source and binary forms, (?!.* advertising material).* neither the ",
     "GPL-3.0-or-later": "^gnu general public license version 3(?!.* gnu lesser general public license version 3)",
 }
+KINDS = {  # what a project of a kind of data imports, or names its files by
+    "object_detection": "pycocotools|faster_coco_eval|ultralytics|detectron2|mmdet|effdet|yolo|faster_?rcnn|ssd300",
+    "image_segmentation": "segmentation_models_pytorch|mmseg|unet|deeplab|segment",
+    "audio_classification": "torchaudio|librosa|soundfile|speechbrain|audio|mel_?spectrogram",
+    "language_modeling": "tiktoken|sentencepiece|tokenizers|gpt|llama|language_model|char_?rnn",
+    "text_classification": "torchtext|spacy|nltk|bert|sentiment",
+    "time_series": "darts|gluonts|neuralforecast|forecast|time_?series",
+    "tabular": "xgboost|lightgbm|catboost|pytorch_tabular|tabnet|tabular",
+    "image_classification": "torchvision|timm|cv2|resnet|mnist|cifar|imagenet",
+}
 HELP = """\
 It guesses answers from the project and asks the template's questions with them, renders the template, makes a new
 branch, and merges the render there. Your own branch stays as it is, and how to go back to it is printed.
@@ -217,6 +227,7 @@ def guess(project: Found) -> dict[str, Guess]:
         "user_name": (author, source),
         "user_email": emails[0] if emails else None,
         "license": license_of(project, said),
+        "data_kind": data_kind(project, said),
         "config_format": config_format(project.files),
         "components": components(project.files),
         "tracker": tracker(project, said),
@@ -329,6 +340,27 @@ def license_of(project: Found, said: Metadata) -> Guess:
     return "none", f"{where}: not one that the template has" if where else "there is no license"
 
 
+def data_kind(project: Found, said: Metadata) -> Guess:
+    """The kind of data that most of the project's requirements, imports and file names speak of."""
+    places = ["*.py", "*requirements*.txt", "environment*.y*ml"]
+    counts = dict[str, tuple[int, str]]()
+    for answer, words in KINDS.items():
+        pattern = rf"^[[:space:]]*(import|from)[[:space:]]+\.*({words})|^[- ]*({words})"
+        lines = attempt("grep", "-l", "-z", "-i", "-E", pattern, "--", *places, cwd=project.folder).said
+        found = set(lines.split("\0")[:-1])
+        found |= {file for file in project.files if re.search(rf"(?i)(^|[/_.-])({words})[^/]*\.py$", file)}
+        found |= {
+            file for file, about in said if any(re.match(f"(?i){words}", str(name)) for name in about["requires"])
+        }
+        if found:
+            counts[answer] = (len(found), min(found))
+    if not counts:
+        return None, "nothing found"
+    answer = max(counts, key=lambda kind: counts[kind][0])  # of equals the first: images are in many projects
+    number, file = counts[answer]
+    return answer, file + (f" and {number - 1} more file{'s' * (number > 2)}" if number > 1 else "")
+
+
 def config_format(files: list[str]) -> Guess | None:
     """The format of most files in the folder for configs."""
     kinds = {"yaml": "yaml", "yml": "yaml", "json": "json", "ini": "ini", "cfg": "ini", "py": "py"}
@@ -432,7 +464,11 @@ def merge(project: Found, branch: str, commit: str, label: str, paths: Iterable[
     try:
         git("update-ref", f"refs/{label}", commit, cwd=top, env=who)  # the name that conflicts show
         git("switch", "--quiet", branch, cwd=top, env=who)
-        status, printed, complaint = attempt("merge", *options, label, cwd=top, env=who)
+        with tempfile.TemporaryDirectory() as folder:  # of what is ignored, all lines of both
+            attributes = Path(folder, "attributes")
+            attributes.write_text(".gitignore merge=union\n")
+            both = ["-c", f"core.attributesFile={attributes}"]
+            status, printed, complaint = attempt(*both, "merge", *options, label, cwd=top, env=who)
         unmerged = git("ls-files", "--unmerged", "-z", cwd=top).split("\0")[:-1]
         if status != (1 if unmerged else 0):
             raise Refusal(f"git merge: {complaint or printed.strip()}")
@@ -478,12 +514,13 @@ def report(project: Found, branch: str, version: str, conflicts: list[str], comp
         print("    git checkout --ours FILE       yours\n    git checkout --theirs FILE     the template's")
         print("\nThen git add FILE, for each, and git commit.")
     elif complaint:
-        print(f", but not committed:\n\n{complaint}\n\nAll is staged. Once that is mended: git commit --no-edit")
+        print(f", but not committed:\n\n{complaint}\n\nAll is staged. Once that is fixed: git commit --no-edit")
     else:
         print(".")
     if changed:
         names = ", ".join(path.removeprefix(project.prefix) for path in sorted(changed))
-        print(f"\nChanged without a conflict, as yours was empty, or as your .gitattributes say: {names}")
+        print(f"\nChanged without a conflict: {names}")
+        print("(.gitignore has all lines of both; others were empty, or are merged as your .gitattributes say.)")
     print("\nTo go back:\n")
     print("    git merge --abort\n" * bool(conflicts or complaint) + f"    git switch {shlex.join(project.back)}")
     print(f"    git branch --delete --force {shlex.quote(branch)}")
@@ -502,6 +539,9 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
     data = given(texts, questions)
     print(f"Answers for copier-torch {version.name}, and where they come from:\n")
     guesses = accept(version, questions, data, guess(project))
+    if defaults and "data_kind" in questions and "data_kind" not in {**data, **guesses}:
+        known = ", ".join(settings["data_kind"]["choices"])
+        raise Refusal(f"what the project learns from can't be told: add -d data_kind=KIND, which is one of {known}")
     print("" if defaults else "\nThe questions start from these:\n")
     with tempfile.TemporaryDirectory() as temporary:
         render = Path(temporary, "render")
@@ -515,6 +555,7 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
     missing = lacks(source, version)
     conflicts, complaint = merge(project, branch, commit, label, files)
     report(project, branch, answers["_commit"], conflicts, complaint)
+    warn(project, files)
     print(f"\nLater, `copier update --trust` brings new versions there, from {source}.")
     if missing:
         print(f"That has no {version.name} yet, and needs it: git push origin {version.name}, in {version.clone}")
@@ -522,6 +563,19 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
     if f"{name}/__init__.py" in project.files:
         print(f"Your package stays in {name}/, the template's is src/{name}/: move what you keep there, with git mv.")
     return 1 if conflicts or complaint else 0
+
+
+def warn(project: Found, paths: Iterable[str]) -> None:
+    """Say which lines also ignore files of the template: new files beside these would not be committed."""
+    given = "".join(f"{path}\0" for path in paths)
+    words = ["check-ignore", "--no-index", "--verbose", "-z", "--stdin"]
+    found = attempt(*words, cwd=project.top, given=given).said.split("\0")[:-1]
+    lines: dict[str, str] = {}
+    for file, number, pattern, path in zip(*(found[start::4] for start in range(4)), strict=True):
+        if not pattern.startswith("!"):
+            lines.setdefault(f"{file}, line {number}: {pattern}", path)
+    for line, path in lines.items():
+        print(f"\n{line} ignores {path}, too. If it means a folder at the top, let it begin with a slash.")
 
 
 def lacks(source: str, version: Release) -> bool:

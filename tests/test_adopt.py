@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,9 @@ class Outcome(NamedTuple):
 Adopt = Callable[..., Outcome]
 
 
+GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # few projects here are large enough to tell their kind
+
+
 def load(clone: Path) -> ModuleType:
     """The command, as it lies in a clone of the template."""
     spec = importlib.util.spec_from_file_location("adopt", clone / "extensions" / "adopt.py")
@@ -65,7 +69,7 @@ def call(clone: Path, *arguments: str | Path) -> Outcome:
 @pytest.fixture
 def adopt(template: Path) -> Adopt:
     """Adopt a project, with the guesses for answers."""
-    return lambda *arguments: call(template, "--defaults", *arguments)
+    return lambda *arguments: call(template, *GIVEN, *arguments)
 
 
 @pytest.fixture
@@ -126,6 +130,7 @@ def test_a_flat_package_with_a_setup_py_is_read_and_not_run(template: Path, make
         "user_name": ("Kim", "author in setup.py"),
         "user_email": (None, "nothing found"),
         "license": ("none", "there is no license"),
+        "data_kind": (None, "nothing found"),
         "config_format": ("json", "2 of 3 files for configs"),
         "components": ("file", "tiny/loss.py"),
         "tracker": ("tensorboard", "tiny/loss.py"),
@@ -161,6 +166,7 @@ def test_a_package_in_src_with_a_pyproject_is_read(template: Path, make: Callabl
         "user_name": ("김민수", "author in pyproject.toml"),
         "user_email": ("kim@example.com", "author in pyproject.toml"),
         "license": ("Apache-2.0", "LICENSE.txt"),
+        "data_kind": (None, "nothing found"),
         "config_format": ("ini", "1 of 1 files for configs"),
         "components": ("folder", "src/tiny_net/losses/dice.py"),
         "tracker": ("tensorboard", "required in pyproject.toml"),
@@ -185,6 +191,7 @@ def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path
         "user_name": ("Lee", "2 of 3 commits"),
         "user_email": ("lee@example.com", "2 of 3 commits"),
         "license": ("none", "there is no license"),
+        "data_kind": (None, "nothing found"),
         "config_format": (None, "nothing found"),
         "components": (None, "nothing found"),
         "tracker": (None, "nothing found"),
@@ -346,21 +353,20 @@ def test_history_is_kept_and_only_files_of_both_are_in_conflict(adopt: Adopt, pr
     assert len(log.splitlines()) == 50
     outcome = adopt(project)
     assert outcome.status == 1
-    both = {".gitignore", "Makefile", "README.md", "setup.py"}
-    assert "\nChanged without a conflict, as yours was empty, or as your .gitattributes say: setup.py\n" in outcome.out
-    both.remove("setup.py")
+    both, merged = {"Makefile", "README.md"}, {".gitignore", "setup.py"}
+    assert "\nChanged without a conflict: .gitignore, setup.py\n" in outcome.out
     assert unmerged(project) == both
     assert all(f"\n    {path}\n" in outcome.out for path in both)
     assert git("log", "--format=%H %s", "main", cwd=project) == log
-    assert git("diff", "--name-only", "--diff-filter=MD", "main", cwd=project).split() == sorted(both | {"setup.py"})
-    assert {path for path, content in before.items() if tree(project)[path] != content} == both | {"setup.py"}
+    assert git("diff", "--name-only", "--diff-filter=MD", "main", cwd=project).split() == sorted(both | merged)
+    assert {path for path, content in before.items() if tree(project)[path] != content} == both | merged
     readme = (project / "README.md").read_text()
     assert "\n>>>>>>> copier-torch/" in readme
     assert "My own words." in readme
     assert "Your package stays in tiny/, the template's is src/tiny/" in outcome.out
 
     git("checkout", "--ours", "--", *both, cwd=project)
-    (project / "setup.py").write_text("")
+    git("checkout", "main", "--", *merged, cwd=project)
     save(project, "adopted")
     assert git("merge-base", "main", "HEAD", cwd=project) == git("rev-parse", "main", cwd=project)
     assert {path: tree(project)[path] for path in before} == before
@@ -404,7 +410,7 @@ def test_later_updates_reach_an_adopted_project_and_keep_own_work(
     project = make(FLAT | {".gitignore": "*.pt\n", "docs/running.md": "As I do.\n"})
     git("clone", "--quiet", os.path.relpath(published, tmp_path), "clone", cwd=tmp_path)
     git("config", "remote.origin.url", os.path.relpath(published, tmp_path / "clone"), cwd=tmp_path / "clone")
-    outcome = call(tmp_path / "clone", "--defaults", project)
+    outcome = call(tmp_path / "clone", *GIVEN, project)
     assert outcome.status == 1
     assert outcome.out.rstrip().endswith("with git mv.")
     assert f" new versions there, from {published}.\n" in outcome.out
@@ -430,7 +436,7 @@ def test_a_folder_of_a_larger_repository_is_adopted_and_updated(published: Path,
     }
     top = make(mine)
     project = top / "a b" / "나의"
-    outcome = call(published, "--defaults", project)
+    outcome = call(published, *GIVEN, project)
     assert outcome.status == 1, outcome
     assert unmerged(top) == {'"a b/\\353\\202\\230\\354\\235\\230/README.md"'}
     assert "\n    README.md\n" in outcome.out
@@ -477,7 +483,7 @@ def test_a_bare_origin_serves_updates_and_a_version_that_it_lacks_is_named(
     git("clone", "--quiet", "bare", "clone", cwd=tmp_path)
     git("tag", "--delete", NEXT, cwd=tmp_path / "bare")
     project = make({"main.py": ""})
-    outcome = call(tmp_path / "clone", "--defaults", project)
+    outcome = call(tmp_path / "clone", *GIVEN, project)
     source = answers(project)["_src_path"]
     assert source == f"git+{tmp_path}/bare"
     assert (
@@ -532,7 +538,7 @@ def test_without_an_identity_all_is_staged(
         outcome = adopt(project)
     assert outcome.status == 1
     assert "Please tell me who you are" in outcome.out
-    assert "All is staged. Once that is mended: git commit --no-edit\n" in outcome.out
+    assert "All is staged. Once that is fixed: git commit --no-edit\n" in outcome.out
     assert unmerged(project) == set()
     git("commit", "--quiet", "--no-edit", cwd=project)
     assert git("log", "-1", "--format=%s%n%P", cwd=project).startswith("Adopt copier-torch/")
@@ -738,18 +744,50 @@ def test_a_merge_that_is_stopped_is_undone(
 
     def stop(*arguments: str, **options: Any) -> Any:
         done = attempt(*arguments, **options)
-        if arguments[0] == "merge" and "--abort" not in arguments:
+        if "merge" in arguments and "--abort" not in arguments:
             raise KeyboardInterrupt
         return done
 
     monkeypatch.setattr(adopt, "attempt", stop)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
-        assert adopt.main(["--defaults", str(project)]) == 2
+        assert adopt.main([*GIVEN, str(project)]) == 2
     assert "Back as it was" in err.getvalue()
     assert state(project) == before
 
 
 # --- in a terminal ---
+
+
+KINDS = {
+    "language_modeling": {"train.py": "import tiktoken\n", "model.py": "class GPT: pass\n", "sample_gpt.py": ""},
+    "object_detection": {"train.py": "from pycocotools.coco import COCO\nimport torchvision\n", "detect_yolo.py": ""},
+    "image_segmentation": {"unet/unet_model.py": "", "train.py": "from unet import UNet\nimport torchvision\n"},
+    "audio_classification": {"requirements.txt": "torch\nlibrosa==0.10\n", "train.py": "import librosa\n"},
+    "image_classification": {"main.py": "from torchvision import datasets\n"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kind_of_data_is_guessed(kind: str, template: Path, make: Callable[..., Path]) -> None:
+    project = make(KINDS[kind])
+    outcome = call(template, "--defaults", project)
+    assert answers(project)["data_kind"] == kind, outcome
+
+
+def test_a_kind_of_data_that_nothing_tells_must_be_given(template: Path, make: Callable[..., Path]) -> None:
+    assert_refused(
+        call(template, "--defaults", make({"main.py": "import torch\n"})), "add -d data_kind=KIND", "tabular"
+    )
+
+
+def test_gitignore_has_the_lines_of_both_and_what_it_hides_is_said(make: Callable[..., Path], adopt: Adopt) -> None:
+    project = make({"main.py": "", ".gitignore": "# mine\ndata/\n*.ckpt\n"})
+    outcome = adopt(project)
+    assert outcome.status == 0, outcome
+    lines = (project / ".gitignore").read_text().splitlines()
+    assert {"# mine", "data/", "*.ckpt"} <= set(lines)
+    assert "/.venv/" in lines
+    assert re.search(r"\.gitignore, line \d+: data/ ignores \S+, too\.", outcome.out)
 
 
 def adopt_in_terminal(clone: Path, project: Path, key: str) -> tuple[int, str]:

@@ -133,6 +133,8 @@ def test_no_package_that_a_project_installs_is_missing(names: dict[str, set[str]
         ("import", "project_import"),
         ("json", "project_json"),
         ("x" * 80, "x" * 30),
+        ("deep-learning-project-structure", "deep_learning_project"),
+        ("abcdefghij " * 2 + "abcdefgh xyz", "abcdefghij_abcdefghij_abcdefgh"),
     ],
 )
 def test_the_package_name_follows_from_the_project_name(render: Render, project_name: str, package_name: str) -> None:
