@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import NEXT, ROOT, copier_update, extension, git, in_terminal, run, save, tree, unmerged, update
-from test_places import LATER, assert_updated, begin, fresh, hide, later, project, state
+from test_places import LATER, assert_updated, begin, begun, fresh, hide, later, project, state
 
 pytestmark = pytest.mark.slow
 __all__ = ["fresh", "later", "project"]  # fixtures
@@ -162,6 +162,23 @@ def test_undo_leads_back(by: str, conflict: bool, project: Path) -> None:
     assert command(project, "--undo").stdout == f"The update {NEXT} → {LATER} is undone.\n"
     assert state(project) == before
     assert "no update to undo" in command(project, "--undo", ok=False).stderr
+
+
+def test_undo_in_a_folder_of_a_larger_repository_leaves_its_neighbours_alone(fresh: Path, tmp_path: Path) -> None:
+    top = tmp_path / "large"
+    (top / "neighbour").mkdir(parents=True)
+    (top / "neighbour" / "Makefile").write_text("# not ours\n")
+    save(top)
+    project = begun(fresh, top / "work" / "a [new] project")
+    conflicting(project)
+    before = state(project)
+    command(project, "--defaults", ok=False)
+    assert unmerged(project) == ["bin/train.sh"]
+    (top / "neighbour" / "Makefile").write_text("# staged\n")
+    git("add", "neighbour", cwd=top)
+    command(project, "--undo")
+    assert git("status", "--porcelain", cwd=top) == "M  neighbour/Makefile"
+    assert tree(project) == before[0]
 
 
 def test_undo_keeps_what_the_owner_did_elsewhere(project: Path) -> None:
