@@ -169,11 +169,15 @@ def test_undo_in_a_folder_of_a_larger_repository_leaves_its_neighbours_alone(fre
     (top / "neighbour").mkdir(parents=True)
     (top / "neighbour" / "Makefile").write_text("# not ours\n")
     save(top)
-    project = begun(fresh, top / "work" / "a [new] project")
-    conflicting(project)
+    project = begun(fresh, top / "work" / "a [new] project", top)
+    with (project / "scripts" / "train.sh").open("a") as file:
+        file.write("# mine\n")
+    (project / "own notes 메모.md").write_text("of my_project\n")
+    save(top, "mine")
     before = state(project)
-    command(project, "--defaults", ok=False)
-    assert unmerged(project) == ["bin/train.sh"]
+    said = command(project, "--defaults", "-d", "package_name=other", ok=False).stdout
+    assert "my_project is other now; these still name it: own notes 메모.md" in said
+    assert unmerged(project) == ["bin/train.sh"], "as seen from the project"
     (top / "neighbour" / "Makefile").write_text("# staged\n")
     git("add", "neighbour", cwd=top)
     command(project, "--undo")

@@ -54,11 +54,13 @@ def project(fresh: Path, tmp_path: Path) -> Path:
     return begun(fresh, tmp_path / "project")
 
 
-def begun(fresh: Path, path: Path) -> Path:
+def begun(fresh: Path, path: Path, top: Path | None = None) -> Path:
+    """A project with the owner's changes, maybe in a folder of the repository `top`."""
     shutil.copytree(fresh, path)
-    save(path, "new project")
+    save(top or path, "new project")
     change(path)
-    save(path, "own work")
+    save(top or path, "own work")
+    assert (path / ".git").exists() == (top is None)
     return path
 
 
@@ -155,7 +157,7 @@ def test_in_a_folder_of_a_larger_repository(fresh: Path, tmp_path: Path) -> None
     (top / "neighbour" / "Makefile").write_text("# not ours\n")
     (top / ".gitattributes").write_text("*.md text eol=lf\n")
     save(top)
-    project = begun(fresh, top / "work" / "a [new] project")
+    project = begun(fresh, top / "work" / "a [new] project", top)
     (top / "neighbour" / "Makefile").write_text("# staged\n")
     git("add", "neighbour", cwd=top)
     (top / "neighbour" / "untracked").write_text("")

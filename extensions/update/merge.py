@@ -34,7 +34,7 @@ def merge(project: Project, sides: Sides, names: tuple[str, str]) -> Merged:
     """Merge the sides; `names` stand at the marks of conflicts."""
     base = commit_tree(project.path, sides.base)
     ours, theirs = (commit_tree(project.path, side, base) for side in (sides.yours, sides.template))
-    made = merge_tree(project.path, ours, theirs)
+    made = merge_tree(project.top, ours, theirs)  # elsewhere, git names the paths as seen from there
     labels = dict(zip((ours, theirs, base), (*names, "base"), strict=True))
 
     def named(path: str) -> str:
@@ -88,7 +88,7 @@ def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged
             gone[modules[0]] = modules[1]
     tree = write_tree(project.path, merged.tree)
     for name, new_name in gone.items():
-        found = listed(git("grep", "-lzwF", "-e", name, tree, cwd=project.path, ok=(0, 1)))
+        found = listed(git("grep", "-lzwF", "-e", name, tree, cwd=project.top, ok=(0, 1)))
         paths = [path.partition(":")[2] for path in found]
         paths = [path for path in paths if is_yours(path) or path not in sides.template]
         if paths:
