@@ -14,7 +14,7 @@ ROOTS = ("extensions", "src/my_project")
 
 
 def start(reference: Path, folder: Path) -> None:
-    patterns = [f"*/{root}/*.py" for root in ROOTS]
+    patterns = [f"**/{root}/{folders}*.py" for root in ROOTS for folders in ("", "**/")]  # * matches no slash
     tracer = coverage.Coverage(data_file=None, include=patterns, config_file=False, messages=False)
     tracer.set_option("run:disable_warnings", ["no-data-collected", "module-not-measured", "already-imported"])
     tracer.start()

@@ -1,9 +1,10 @@
 """How long an update takes, beside that of Copier alone.
 
-    .venv/bin/python bench/updates.py [PAIRS]
+    .venv/bin/python bench/updates.py [ROUNDS]
 
-Both are whole `copier update` processes on copies of one edited project, from v0.1.0 to the newest release; they
-alternate, after one of each that doesn't count. Copier alone is the same template without its migration.
+Whole processes on copies of one edited project, from v0.1.0 to what is committed here: `copier update`, the project's
+`scripts/update.py`, and `copier update` of the same template without its migration. They alternate, after one of each
+that doesn't count; the script's clone of the template is there from the second time on.
 """
 
 import os
@@ -19,6 +20,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NOBODY = {f"GIT_{who}_{what}": "bench" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+NEXT = "v9999.0.0"
 ENV = os.environ | NOBODY | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
@@ -34,19 +36,17 @@ def save(folder: Path) -> None:
     run("git", "commit", "--quiet", "--allow-empty", "--message=-", cwd=folder)
 
 
-def prepare(folder: Path, alone: bool) -> str:
-    """A template and an edited project in a folder; the version to update to."""
+def prepare(folder: Path, alone: bool) -> None:
+    """A template and an edited project in a folder."""
     template, project = folder / "template", folder / "project"
     run("git", "clone", "--quiet", ROOT, template, cwd=ROOT)
     run("make", "--silent", "tags", cwd=template)
-    newest = run("git", "tag", "--list", "v*", "--sort=-version:refname", cwd=template).split()[0]
     if alone:
-        run("git", "checkout", "--quiet", newest, cwd=template)
         settings = yaml.safe_load((template / "copier.yml").read_text())
         del settings["_migrations"]
         (template / "copier.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
         save(template)
-        run("git", "tag", "--force", newest, cwd=template)
+    run("git", "tag", NEXT, cwd=template)
     copy = [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults", "--vcs-ref", "v0.1.0"]
     run(*copy, template, project, cwd=folder)
     run("git", "init", "--quiet", cwd=project)
@@ -54,33 +54,42 @@ def prepare(folder: Path, alone: bool) -> str:
     for name in ("README.md", "Makefile", "src/my_project/__init__.py", "src/my_project/model/cnn.py"):
         with (project / name).open("a") as file:
             file.write("\n# own\n")
+    shutil.copy(ROOT / "template" / "project" / "scripts" / "update.py", project / "scripts")
     save(project)
-    return newest
 
 
-def update(folder: Path, version: str) -> float:
+def update(folder: Path, by_script: bool = False) -> float:
     """Seconds of one update, of a copy of the project."""
-    project = folder / "copy"
+    project, fetched = folder / "copy", Path(".git", "copier-update", "template")
     shutil.rmtree(project, ignore_errors=True)
     shutil.copytree(folder / "project", project)
-    command = ["update", "--trust", "--defaults", "--quiet", "--vcs-ref", version]
+    command = ["-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", NEXT]
+    if by_script:
+        command = ["scripts/update.py", "--defaults"]
     start = time.perf_counter()
-    run(sys.executable, "-m", "copier", *command, cwd=project)
-    return time.perf_counter() - start
+    run(sys.executable, *command, cwd=project)
+    seconds = time.perf_counter() - start
+    if by_script and not (folder / "project" / fetched).exists():
+        shutil.copytree(project / fetched, folder / "project" / fetched)
+    return seconds
 
 
-def main(pairs: int) -> None:
+def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         ours, alone = Path(name, "ours"), Path(name, "alone")
         for folder in (ours, alone):
             folder.mkdir()
-            version = prepare(folder, folder == alone)
-            update(folder, version)
-        times = [(update(ours, version), update(alone, version)) for _ in range(pairs)]
-    merged, plain = (statistics.median(column) for column in zip(*times, strict=True))
-    ratio = statistics.median(a / b for a, b in times)
-    print(f"v0.1.0 to {version}, median of {pairs}: with extensions/update {merged:.2f} s, Copier alone {plain:.2f} s")
-    print(f"ratio, median of the pairs {ratio:.2f}")
+            prepare(folder, folder == alone)
+
+        def each() -> tuple[float, float, float]:
+            return update(ours), update(ours, by_script=True), update(alone)
+
+        each()
+        times = [each() for _ in range(rounds)]
+    print(f"v0.1.0 to {NEXT}, median of {rounds}, and of the ratios to Copier alone")
+    for column, what in enumerate(("copier update", "scripts/update.py", "Copier alone")):
+        seconds = statistics.median(row[column] for row in times)
+        print(f"{what:20} {seconds:5.2f} s {statistics.median(row[column] / row[2] for row in times):5.2f}")
 
 
 if __name__ == "__main__":
