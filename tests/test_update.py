@@ -263,6 +263,56 @@ def test_other_answers_later_are_no_conflict_in_an_unedited_project(
         shutil.rmtree(project)
 
 
+THERE = {
+    "data_kind": "tabular",
+    "package_name": "other",
+    "components": "folder",
+    "config_format": "ini",
+    "tracker": "mlflow",
+    "license": "Apache-2.0",
+    "extras": EXTRAS,
+    "ci": "gitlab",
+}
+FLIPPED: list[dict[str, Any]] = [  # what each project starts with, and whether its owner edits it
+    {"edited": False},
+    {"edited": True},
+    {"edited": True, "components": "folder", "config_format": "py", "extras": "export"},
+    {"edited": False, "data_kind": "text_classification", "tracker": "tensorboard", "ci": "none"},
+    {"edited": True, "data_kind": "time_series", "license": "none"},
+]
+
+
+@slow
+@pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "start", [pytest.param(start, marks=pytest.mark.exhaustive if i > 1 else ()) for i, start in enumerate(FLIPPED)]
+)
+def test_answers_flipped_there_and_back_lose_no_line_and_leave_nothing(
+    start: dict[str, Any], rounds: int, template: Path, tmp_path: Path
+) -> None:
+    """One after the other, and all at once."""
+    answers = {key: value for key, value in start.items() if key != "edited"}
+    project = made(template, tmp_path / "project", **answers)
+    recorded = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    back = {key: " ".join(value) if isinstance(value := recorded[key], list) else value for key in THERE}
+    if start["edited"]:
+        edit(project)
+    began = tree(project)
+    for number in range(rounds):
+        steps = [THERE, back] if number % 2 else [{key: a[key]} for key in THERE for a in (THERE, back)]
+        for step in steps:
+            done = update(project, ok=False, **step)
+            assert unmerged(project) == [] or start["edited"], done.stdout
+            for path in unmerged(project):  # all that the owner wrote is in there
+                git("checkout", "--ours", "--", path, cwd=project)
+            save(project, str(step))
+            if start["edited"]:
+                assert_kept(project, yaml.safe_load((project / ".copier-answers.yml").read_text())["package_name"])
+        if not start["edited"]:
+            assert {name: content for name, content in tree(project).items() if content != began.get(name)} == {}
+            assert set(began) == set(tree(project))
+
+
 @slow
 def test_extras_pass_their_tests_in_a_project_of_the_first_release(
     releases: list[str], template: Path, tmp_path: Path

@@ -40,7 +40,7 @@ def with_copier() -> list[str]:
 
 
 def python_of(program: str | None) -> str | None:
-    """The Python that a program starts with, by its first line, or by its second if that is long."""
+    """The Python that a program starts with: its first line says so, or its second."""
     head = Path(program).read_bytes()[:1000].decode(errors="replace") if program else ""
     found = re.search(r"""^(?:#!|'''exec' "?)(/[^"\n]*python[\d.]*)(?="?\s)""", head, re.MULTILINE)
     return found[1] if found and Path(found[1]).is_file() else None
