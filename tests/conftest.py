@@ -20,7 +20,7 @@ import plumbum
 import pytest
 import warm
 import yaml
-from renders import Renders, compiled, merge
+from renders import Renders, compiled, merge, script
 
 ROOT = Path(__file__).resolve().parents[1]
 NEXT = "v9999.0.0"
@@ -203,6 +203,14 @@ def copier_update(
     given = [f"--data={key}={value}" for key, value in answers.items()]
     command = ["-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", version]
     return run(sys.executable, *command, *given, cwd=project, ok=ok)
+
+
+def command(project: Path, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the template's program on a project, as scripts/update.py does, but in this process."""
+    clone = Path(yaml.safe_load((project / ".copier-answers.yml").read_text())["_src_path"])
+    done = script(RENDERS, clone, project, [str(project), *words])
+    assert not ok or done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 def unmerged(project: Path) -> list[str]:

@@ -156,15 +156,31 @@ def merge(
     """Update a project as its template's script does before and after Copier's part, of which the answers count."""
     recorded = yaml.safe_load((project / ANSWERS).read_text())
     clone, old = Path(recorded["_src_path"]), recorded["_commit"]
-    modules = scripts(clone, git("ls-tree", version, *SOURCES, cwd=clone))
     assert git("diff", "--stat", "HEAD", version, "--", *SOURCES, cwd=clone) == "", f"{clone} is at another version"
+    env = {"VERSION_FROM": old, "VERSION_TO": version}
+    env |= {"VERSION_PEP440_FROM": old.removeprefix("v"), "VERSION_PEP440_TO": version.removeprefix("v")}
+    words, done = ["copier", ANSWERS, "inline", "[]"], []
+    for stage in ("before", "after"):
+        done.append(script(renders, clone, project, words, STAGE=stage, **env))
+        if done[-1].returncode:
+            break
+        if stage == "before":
+            shutil.copy(renders.get(clone, version, {**recorded, **answers}) / ANSWERS, project / ANSWERS)
+            record(project, clone, version)
+    said, complaint = ("".join(getattr(one, stream) for one in done) for stream in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(["update"], done[-1].returncode, said, complaint)
+
+
+def script(
+    renders: Renders, clone: Path, project: Path, words: list[str], **env: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run the program `extensions/update` of a clone in a project, in this process and with renders that are kept."""
+    modules = scripts(clone, git("ls-tree", "HEAD", *SOURCES, cwd=clone))
 
     def from_renders(ref: str, given: Mapping[str, Any], root: Path) -> None:
         shutil.copytree(renders.get(clone, ref, given), root, symlinks=True, dirs_exist_ok=True)
 
-    env = {"VERSION_FROM": old, "VERSION_TO": version}
-    env |= {"VERSION_PEP440_FROM": old.removeprefix("v"), "VERSION_PEP440_TO": version.removeprefix("v")}
-    out, err, status = io.StringIO(), io.StringIO(), 0
+    out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
         contextlib.chdir(project),
@@ -174,11 +190,5 @@ def merge(
         patch.setattr(modules["update.versions"], "lay_out", from_renders)
         for key, value in env.items():
             patch.setenv(key, value)
-        for stage in ("before", "after"):
-            patch.setenv("STAGE", stage)
-            status = status or modules["update.commands"].main(["copier", ANSWERS, "inline", "[]"])
-            if stage == "before" and not status:
-                fresh = renders.get(clone, version, {**recorded, **answers})
-                shutil.copy(fresh / ANSWERS, ANSWERS)
-                record(project, clone, version)
-    return subprocess.CompletedProcess(["update"], status, out.getvalue(), err.getvalue())
+        status = modules["update.commands"].main(words)
+    return subprocess.CompletedProcess(["update", *words], status, out.getvalue(), err.getvalue())

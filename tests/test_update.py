@@ -553,6 +553,17 @@ def test_a_package_that_the_owner_renamed_by_hand_is_the_same_package(template: 
 
 
 @slow
+def test_a_module_that_is_no_python_moves_as_it_is(template: Path, tmp_path: Path) -> None:
+    project = made(template, tmp_path / "project")
+    loss = project / "src" / "my_project" / "loss.py"
+    loss.write_text(f"{loss.read_text()}from .errors import (\n")
+    save(project)
+    text = loss.read_text()
+    update(project, components="folder")
+    assert (project / "src" / "my_project" / "loss" / "focal.py").read_text() == text
+
+
+@slow
 def test_components_go_to_folders_and_back_with_what_the_owner_wrote(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     own = "\n\nfrom .errors import UserError as UserError\n\n\n"

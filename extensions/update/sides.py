@@ -73,8 +73,7 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
     came_from = {path if path in taken else place: path for path, place in places.items()}
     sides = Sides(moved(base), moved(yours), template, came_from, notes=notes)
     start = moved(start) if start else {}
-    behind = [path for path in start if is_yours(path) and is_behind(path, sides, start)]
-    for path, entries in earlier_starts(project, versions, sides.yours, sides.base, behind, by_answers).items():
+    for path, entries in earlier_starts(project, versions, sides.yours, (sides.base, start), by_answers).items():
         sides.base[path], start[path] = entries
     join(sides, start, moves)
     for path in filter(is_yours, start):
@@ -90,12 +89,6 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
         if path in sides.yours or path in template:
             sides.leave_out(path, "--exclude names it")
     return sides
-
-
-def is_behind(path: str, sides: Sides, start: Tree) -> bool:
-    """Whether changed answers reach an owner's file that is not as the old version starts it."""
-    mine, base = sides.yours.get(path), sides.base.get(path)
-    return None not in (mine, base) and mine != base and start[path] != base
 
 
 def start_again(project: Project, versions: Versions, base: Tree, notes: list[str]) -> Tree | None:

@@ -10,30 +10,38 @@ from typing import Any
 
 from .git import Entry, Tree, read_blob
 from .project import Project
-from .rules import Move, declared, follow
+from .rules import Move, declared, follow, is_yours
 from .versions import Versions, releases, rendered
 
 
 def earlier_starts(
-    project: Project, versions: Versions, yours: Tree, base: Tree, paths: list[str], by_answers: list[Move]
+    project: Project, versions: Versions, yours: Tree, trees: tuple[Tree, Tree], by_answers: list[Move]
 ) -> dict[str, tuple[Entry, Entry]]:
-    """The start that each of the paths is most like, with the old answers and the new, if not that of the old version.
+    """The start that an owner's file is most like, with the old answers and the new, if not that of the old version.
 
-    Paths, and the keys of the trees, are those of the new version.
+    Args:
+        yours: the project's files.
+        trees: those of the old version, with the old answers and the new.
+        by_answers: moves that follow from the answers.
+
+    Paths are those of the new version.
     """
-    best = {path: likeness(project, yours[path], base[path]) for path in paths}
+    base, start = trees
+    behind = [path for path in start if is_yours(path) and None not in (yours.get(path), base.get(path))]
+    behind = [path for path in behind if base[path] != start[path] and yours[path] not in (base[path], start[path])]
+    best = {path: likeness(project, yours[path], base[path], start[path]) for path in behind}
     found: dict[str, tuple[Entry, Entry]] = {}
-    for version, ref in reversed(releases().items()):
-        if version >= versions.old_version or min(best.values(), default=1) == 1:
+    for version, ref in reversed(releases().items()) if behind else ():
+        if version >= versions.old_version:
             continue
         moves = [*by_answers, *declared(version, versions.new_version)]
         old, new = (
             {follow(path, moves): entry for path, entry in render(project, ref, answers).items()}
             for answers in (versions.old, {**versions.old, **versions.new})
         )
-        for path in paths:
+        for path in behind:
             if path in old and path in new:
-                ratio = likeness(project, yours[path], old[path])
+                ratio = likeness(project, yours[path], old[path], new[path])
                 if ratio > best[path]:
                     best[path], found[path] = ratio, (old[path], new[path])
     return found
@@ -47,9 +55,8 @@ def render(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
         return {}
 
 
-def likeness(project: Project, one: Entry, other: Entry) -> float:
-    """How many lines two files share: 1 if all."""
-    if one == other:
-        return 1
-    here, there = (read_blob(project.path, entry[1]).splitlines() for entry in (one, other))
-    return min(difflib.SequenceMatcher(None, here, there, autojunk=False).ratio(), 0.999)
+def likeness(project: Project, mine: Entry, *starts: Entry) -> float:
+    """How many lines a file shares with the start that it shares most with: 1 if all."""
+    own = read_blob(project.path, mine[1]).splitlines()
+    texts = (read_blob(project.path, start[1]).splitlines() for start in starts)
+    return max(difflib.SequenceMatcher(None, own, text, autojunk=False).ratio() for text in texts)
