@@ -363,6 +363,14 @@ def test_the_script_of_a_project_fetches_the_template_and_updates(project: Path)
     assert "the template's, merged" in run(*script, "--explain", "Makefile", cwd=project).stdout
 
 
+def test_the_script_finds_a_template_by_a_path_from_the_folder_above(project: Path, later: Path) -> None:
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(str(later), os.path.relpath(later, project.parent)))
+    save(project)
+    said = run(sys.executable, "scripts/update.py", "--preview", cwd=project).stdout
+    assert f"{NEXT} → {LATER}" in said
+
+
 def test_the_script_runs_where_only_uv_or_pipx_or_copier_can_provide_copier(project: Path, tmp_path: Path) -> None:
     bare = [sys.executable, "-S", "scripts/update.py", "--explain", "Makefile"]  # -S: without installed packages
     programs = tmp_path / "bin"

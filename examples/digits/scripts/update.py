@@ -65,8 +65,9 @@ def source() -> str:
     url = re.sub(r"^git\+", "", str(recorded))
     for short, whole in SHORT.items():
         url = re.sub(f"^{short}(.+?)(\\.git)?$", rf"{whole}\1.git", url)
-    local = ROOT / Path(url).expanduser()
-    return str(local) if local.exists() else url
+    # A relative path is from where `copier copy` was run: mostly the folder above.
+    places = (place / Path(url).expanduser() for place in (ROOT.parent, ROOT, Path.cwd()))
+    return str(next((place for place in places if (place / "copier.yml").exists()), url))
 
 
 def fetch(clone: Path, wanted: str | None) -> None:
