@@ -165,5 +165,5 @@ def parse_merge_tree(text: str) -> MergeTree:
 
 
 def merge_tree(cwd: Path, ours: str, theirs: str) -> MergeTree:
-    """Merge two commits, without a word to index or work tree."""
+    """Merge two commits; neither index nor work tree changes."""
     return parse_merge_tree(git(*RENAMES, "merge-tree", "--write-tree", "-z", ours, theirs, cwd=cwd, ok=(0, 1)))
