@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -254,6 +255,23 @@ def test_undo_leads_back_after_a_kill_and_a_clean_up(seed: int, project: Path) -
         git("reset", "--hard", "--quiet", cwd=project)
         git("clean", "--force", "-d", "--quiet", cwd=project)
     assert "undone" in command(project, "--undo").stdout
+    assert state(project) == before
+
+
+def test_undo_leads_back_after_a_kill_of_the_command_while_it_writes(project: Path, tmp_path: Path) -> None:
+    conflicting(project)
+    before = state(project)
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    real = shutil.which("git")
+    fake.write_text(f'#!/bin/sh\n{real} "$@" || exit\ncase " $* " in *" restore "*) kill -9 $PPID;; esac\n')
+    fake.chmod(0o755)
+    program = [sys.executable, str(clone_of(project) / "extensions" / "update"), str(project), "--defaults"]
+    path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
+    killed = subprocess.run(program, cwd=project, env=os.environ | {"PATH": path}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert (project / "NEW.md").is_file()
+    assert "is undone" in command(project, "--undo").stdout
     assert state(project) == before
 
 
