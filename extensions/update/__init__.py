@@ -10,7 +10,8 @@ The modules, in the order in which an update calls them:
     merge      the merge itself, by `git merge-tree`
     plan       for each path: whose it is, what happens to it, and why
     report     the plan in words: report, preview, explanation
+    migrations what a version can do in the owner's files if they say so, and its words
     git, rules git commands and trees; the template's lists of owners and moves
 
-Nothing here knows the template. What it has to say stands beside this folder: `ownership.yml` and `moves.yml`.
+Nothing here knows the template. What it has to say stands beside this folder: `ownership.yml`, `moves.yml` and `migrations/`.
 """

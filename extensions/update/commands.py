@@ -1,6 +1,7 @@
 """The same update without Copier's own pass over the files; what can be asked of it; and how to undo it.
 
 python extensions/update [PROJECT] [--to VERSION | --step] [--preview]
+python extensions/update [PROJECT] --migrate [--preview]
 python extensions/update [PROJECT] --explain FILE
 python extensions/update [PROJECT] --undo
 """
@@ -17,6 +18,7 @@ import yaml
 
 from . import snapshot, stages
 from .git import Refusal, attempt, git
+from .migrations import migrate
 from .plan import Plan, compute
 from .project import Project, check, read_answers
 from .report import explain, preview, report
@@ -123,10 +125,11 @@ def update(project: Project, options: argparse.Namespace) -> int:
     return stages.status(project, plan)
 
 
-def read_recorded(project: Project) -> dict[str, Any]:
-    """What Copier noted of the project: its template, its version, the answers."""
+def read_recorded(project: Project, revision: str = "HEAD") -> dict[str, Any]:
+    """What Copier noted of the project: its template, its version, the answers; `""` for the revision is the index."""
     try:
-        recorded: dict[str, Any] = yaml.safe_load(git("show", f"HEAD:./{project.answers_file}", cwd=project.path))
+        text = git("show", f"{revision}:./{project.answers_file}", cwd=project.path)
+        recorded: dict[str, Any] = yaml.safe_load(text)
         recorded["_commit"], recorded["_src_path"]
     except (KeyError, TypeError, yaml.YAMLError):
         raise Refusal(f"{project.answers_file} names no version of a template (_commit, _src_path)") from None
@@ -186,16 +189,23 @@ def command(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="update", description="Bring the changes of the template to a project.")
     parser.add_argument("project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: this one)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--preview", action="store_true", help="say what an update would do, ask and write nothing")
+    what.add_argument("--migrate", action="store_true", help="change files of yours as the versions up to yours offer")
     what.add_argument("--undo", action="store_true", help="make the project what it was before the last update")
     what.add_argument("--explain", metavar="FILE", help="whose a file is, and what an update would do with it")
+    parser.add_argument("--preview", action="store_true", help="say what would be done, ask and write nothing")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--to", metavar="VERSION", help="this version (default: the newest release)")
     which.add_argument("--step", action="store_true", help="the next release only")
     parser.add_argument("--defaults", action="store_true", help="ask nothing: answers stay, new questions get defaults")
     parser.add_argument("-d", "--data", metavar="KEY=VALUE", action="append", default=[], help="an answer; repeatable")
     options = parser.parse_args(words)
+    if options.preview and (options.undo or options.explain):
+        parser.error("--preview is for an update and for --migrate")
     project = Project(Path(options.project).resolve(), ANSWERS)
+    if options.migrate:
+        recorded = read_recorded(project, "")
+        print(migrate(project, str(recorded["_commit"]), project.answers(""), options.preview))
+        return 0
     if options.undo:
         print(snapshot.undo(project))
         return 0

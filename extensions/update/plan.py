@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from .git import Entry, Tree, write_blob
+from .git import Entry, Tree, read_blob, write_blob
 from .merge import Merged, correct_imports, merge, old_names
+from .migrations import Changes, changes, folders
 from .project import Project
 from .rules import is_yours
 from .sides import KEPT, Sides, prepare
@@ -46,13 +47,17 @@ class File:
 
 @dataclass
 class Plan:
-    """The files, by path; the tree to write, with the index entries of its conflicts; what else the report says."""
+    """The files, by path; the tree to write, with the index entries of its conflicts; what else the report says.
+
+    `offers` is what the new versions could change in files of the owner's, and their words.
+    """
 
     versions: Versions
     files: dict[str, File]
     tree: Tree
     stages: list[tuple[Entry, str, str]]
     notes: list[str]
+    offers: Changes
 
     def of(self, outcome: str) -> list[File]:
         return [file for _, file in sorted(self.files.items()) if file.outcome == outcome]
@@ -70,7 +75,11 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
     files = {path: file for path, file in files.items() if file.outcome != "moved away" or path not in went}
     mode = project.head[project.answers_file][0]
     tree = {**merged.tree, project.answers_file: (mode, write_blob(project.path, answers))}
-    return Plan(versions, files, tree, merged.stages, sides.notes)
+    own = [path for path, file in files.items() if file.yours and path in tree and path not in merged.conflicts]
+    own = [path for path in own if tree[path][0].startswith("100")]  # neither a link nor a submodule
+    chosen = folders(versions.old_version, versions.new_version)
+    offers = changes(chosen, own, lambda path: read_blob(project.path, tree[path][1]), versions.new)
+    return Plan(versions, files, tree, merged.stages, sides.notes, offers)
 
 
 def classify(path: str, project: Project, sides: Sides, merged: Merged) -> File:

@@ -32,6 +32,11 @@ def head(plan: Plan) -> list[str]:
             lines += [f"        {moved(file)}" for file in files[:SHOWN]]
             lines += [f"        and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
     lines += [line for note in plan.notes for line in ("", *note.split("\n"))]
+    for version, paths in plan.offers.paths.items():
+        lines += ["", f"{version} can change files of yours, if you say so, by make update ARGS=--migrate:"]
+        lines += [f"        {path}" for path in paths]
+    for version, words in plan.offers.words.items():
+        lines += ["", f"{version}, what is left to you:", *(f"    {line}" for line in words.split("\n"))]
     conflicts = plan.of("in conflict")
     lines += ["", f"{len(conflicts)} in conflict:"] if conflicts else []
     for file in conflicts:

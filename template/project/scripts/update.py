@@ -7,6 +7,7 @@
     python3 scripts/update.py                  # to the newest version
     python3 scripts/update.py --preview        # only show what would change
     python3 scripts/update.py --undo           # take the last update back
+    python3 scripts/update.py --migrate        # change files of yours as the report offered
     python3 scripts/update.py --help           # the other options
 
 The work is done by the template's own program, which is fetched into .git/copier-update. It needs

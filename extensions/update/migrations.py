@@ -1,0 +1,101 @@
+"""What a version can do in the owner's files if they say so, and what is left to them: a folder for each version.
+
+    migrations/vX.Y.Z/migrate.py    what can be done: `FILES`, patterns as in ownership.yml, and
+                                    `migrate(files, answers)`: the new texts, by path, of texts by path
+    migrations/vX.Y.Z/words.md      what can't be: the report shows it
+
+An update edits no file of the owner's. It only says which ones a script would change; `--migrate` lets it.
+"""
+
+import difflib
+import re
+import runpy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from .git import Refusal, git, listed
+from .project import Project
+from .rules import LISTS, is_yours, regex
+from .versions import as_version, rendered
+
+FOLDER = LISTS / "migrations"
+
+
+@dataclass
+class Changes:
+    """What scripts make of files: old and new texts by path, and which version changes which; words by version."""
+
+    old: dict[str, str] = field(default_factory=dict)
+    new: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, list[str]] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
+
+    def diff(self) -> str:
+        lines: list[str] = []
+        for path in sorted(self.new):
+            old, new = (text[path].splitlines(keepends=True) for text in (self.old, self.new))
+            lines += difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+        return "".join(lines)
+
+
+def folders(old: Version | None, new: Version) -> list[Path]:
+    """Those of the versions after `old` (None: of all), up to `new`; oldest first."""
+    found = {Version(folder.name): folder for folder in FOLDER.glob("v*")}
+    return [found[version] for version in sorted(found) if (old is None or old < version) and version <= new]
+
+
+def changes(
+    chosen: Iterable[Path], paths: Iterable[str], read: Callable[[str], bytes], answers: Mapping[str, Any]
+) -> Changes:
+    """What the versions of these folders say of the owner's files, which `read` gives; nothing is written."""
+    made, paths = Changes(), list(paths)
+    for folder in chosen:
+        page, script = folder / "words.md", folder / "migrate.py"
+        if page.exists():
+            made.words[folder.name] = page.read_text(encoding="utf-8").strip()
+        if not script.exists():
+            continue
+        given = runpy.run_path(str(script))
+        wanted = re.compile("|".join(regex(pattern) for pattern in given["FILES"]))
+        texts = {}
+        for path in filter(wanted.fullmatch, paths):
+            try:
+                texts[path] = made.new[path] if path in made.new else read(path).decode()
+            except (UnicodeDecodeError, OSError):  # no text, or no file
+                continue
+        try:
+            new = {path: text for path, text in given["migrate"](texts, answers).items() if text != texts[path]}
+        except Exception as error:  # whatever it stumbles over: an update does not depend on it
+            made.words[f"{folder.name} (its script)"] = f"It can't read your files: {error!r}"
+            continue
+        if new:
+            made.old |= {path: texts[path] for path in new if path not in made.old}
+            made.new |= new
+            made.paths[folder.name] = sorted(new)
+    return made
+
+
+def migrate(project: Project, version: str, answers: Mapping[str, Any], preview: bool) -> str:
+    """Let the scripts of all versions up to the project's change the owner's files on disk; what was done, in words."""
+    if git("ls-files", "--unmerged", "--", ".", cwd=project.path):
+        raise Refusal("the project has conflicts that are not resolved: see `git status`")
+    template = rendered(project, version, answers)
+    tracked = listed(git("ls-files", "-z", "--", ".", cwd=project.path))
+    own = [path for path in tracked if is_yours(path) or path not in template]
+    own = [path for path in own if not (project.path / path).is_symlink()]
+    made = changes(folders(None, as_version(version)), own, lambda path: (project.path / path).read_bytes(), answers)
+    unsaved = listed(git("diff", "--name-only", "-z", "--relative", cwd=project.path))
+    if mixed := sorted(set(unsaved) & set(made.new)):
+        raise Refusal(f"{mixed[0]} has changes that are not in the index, and would get more: git add it first")
+    if not made.new:
+        return f"No version up to {version} has anything to change in your files."
+    if preview:
+        return f"{made.diff()}\nNothing is written: this is a preview."
+    for path, new in made.new.items():
+        (project.path / path).write_bytes(new.encode())
+    lines = [f"{name}: {', '.join(paths)}" for name, paths in made.paths.items()]
+    return "\n".join([*lines, "", "See git diff. What you don't want: git restore FILE"])

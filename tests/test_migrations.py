@@ -1,0 +1,152 @@
+"""What a version can do in the owner's files, and its words: said by an update, done only when the owner says so."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, command, copy, extension, git, in_project, run, save, tree
+from packaging.version import Version
+
+pytestmark = pytest.mark.slow
+
+FOLDERS = sorted((ROOT / "extensions" / "migrations").iterdir())
+OWN = "# mine\nfrom my_project.__main__ import main\n\nassert main\n"
+TESTS = ["test/test_mine.py", "test/test_test.py", "test/test_train.py"]
+TRAINING = ["src/my_project/data/dataloader.py", "src/my_project/task.py"]
+
+
+@pytest.fixture(scope="module")
+def old(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of the first version, with a test of the owner's that uses what has moved: look, or copy it."""
+    project = tmp_path_factory.mktemp("old") / "project"
+    copy(template, project, "v0.1.0")
+    (project / "test" / "test_mine.py").write_text(OWN)
+    save(project, "mine")
+    return project
+
+
+@pytest.fixture
+def project(old: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(old, tmp_path / "project"))
+
+
+def updated(project: Path) -> str:
+    said = command(project, "--defaults").stdout
+    git("commit", "--quiet", "--message=update", cwd=project)
+    return said
+
+
+def migrate(project: Path, *words: str, ok: bool = True) -> str:
+    done = command(project, "--migrate", *words, ok=ok)
+    assert (done.returncode == 0) == ok
+    return done.stdout + done.stderr
+
+
+def changed(project: Path) -> list[str]:
+    return git("diff", "--name-only", cwd=project).split()
+
+
+def test_an_update_says_what_its_versions_can_do_in_files_of_the_owner_and_leaves_them(project: Path) -> None:
+    before = tree(project)
+    said = updated(project)
+    for version, paths in (("v0.2.0", TESTS), ("v0.4.0", TRAINING)):
+        _, _, rest = said.partition(f"{version} can change files of yours")
+        assert rest.split("\n\n")[0].split(":\n")[1].split() == paths
+    words = (ROOT / "extensions" / "migrations" / "v0.4.0" / "words.md").read_text().split("\n")[0]
+    assert f"v0.4.0, what is left to you:\n    {words}" in said
+    after = tree(project)
+    assert all(after[path] == before[path] for path in [*TESTS, *TRAINING])
+
+
+def test_the_owner_lets_the_scripts_change_files_and_can_take_it_back(project: Path) -> None:
+    updated(project)
+    before = tree(project)
+    preview = migrate(project, "--preview")
+    assert "+from my_project.cli import main" in preview
+    assert tree(project) == before
+    said = migrate(project)
+    assert f"v0.2.0: {', '.join(TESTS)}\nv0.4.0: {', '.join(TRAINING)}" in said
+    assert changed(project) == sorted([*TESTS, *TRAINING])
+    assert (project / "test" / "test_mine.py").read_text() == OWN.replace("__main__", "cli")
+    assert migrate(project).startswith("No version up to ")
+    git("restore", ".", cwd=project)
+    assert tree(project) == before
+
+
+def test_with_the_engines_samplers_an_old_project_trains_and_passes_its_tests(project: Path) -> None:
+    updated(project)
+    migrate(project)
+    in_project(project, "-m", "ruff", "check", ".")
+    in_project(project, "-m", "mypy")
+    in_project(project, "-m", "pytest", "--quiet")
+    loaders = """
+import torch
+from my_project.config import load
+from my_project.options import Config
+from my_project.task import Task
+task = Task(load(Config, ["configs/train.yaml"]), torch.device("cpu"))
+print(type(task.train_loader().sampler).__module__, type(task.eval_loader("valid").sampler).__name__)
+"""
+    assert in_project(project, "-c", loaders).stdout.split() == ["my_project.engine.sampler", "Share"]
+
+
+@pytest.mark.parametrize(("file", "line"), [(TRAINING[0], "sampler: EpochSampler"), (TRAINING[1], "self.data.workers")])
+def test_a_script_that_finds_other_lines_than_it_knows_changes_neither_file(
+    file: str, line: str, project: Path
+) -> None:
+    path = project / file
+    path.write_text(path.read_text().replace(line, line.replace("sampler:", "order:").replace("self.data", "self.own")))
+    save(project, "another loader")
+    updated(project)
+    migrate(project)
+    assert changed(project) == TESTS
+
+
+def test_changes_that_are_in_no_index_refuse_and_so_do_conflicts(project: Path) -> None:
+    updated(project)
+    (project / TESTS[0]).write_text(OWN * 2)
+    before = tree(project)
+    assert f"{TESTS[0]} has changes that are not in the index" in migrate(project, ok=False)
+    assert tree(project) == before
+    git("add", TESTS[0], cwd=project)
+    migrate(project)
+    assert (project / TESTS[0]).read_text().count("my_project.cli") == 2
+    save(project, "two")
+    for branch, text in (("theirs", "a\n"), ("mine", "b\n")):
+        git("checkout", "--quiet", "-B", branch, "main~0" if branch == "theirs" else "theirs~1", cwd=project)
+        (project / "README.md").write_text(text)
+        save(project, branch)
+    run("git", "merge", "theirs", cwd=project, ok=False)
+    assert "conflicts that are not resolved" in migrate(project, ok=False)
+
+
+def test_what_is_no_text_or_a_link_is_left_out(project: Path) -> None:
+    (project / "test" / "test_bytes.py").write_bytes(OWN.encode() + b"\xff")
+    (project / "test" / "test_link.py").symlink_to("test_mine.py")
+    save(project, "no text, a link")
+    updated(project)
+    assert "test_link" not in migrate(project)
+    assert (project / "test" / "test_link.py").is_symlink()
+    assert changed(project) == sorted([*TESTS, *TRAINING])
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_is_named_by_a_release_and_its_script_has_nothing_to_do_in_a_new_project(
+    folder: Path, releases: list[str], render: Callable[..., Path]
+) -> None:
+    assert folder.name in releases or Version(folder.name) > Version(releases[-1])
+    found = extension("update.migrations")
+    project = render()
+    paths = [path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()]
+    answers = extension("yaml").safe_load((project / ".copier-answers.yml").read_text())
+    made = found.changes([folder], paths, lambda path: (project / path).read_bytes(), answers)
+    assert made.new == {}
+    assert all("its script" not in name for name in made.words)
+
+
+def test_a_script_that_fails_stops_no_update(tmp_path: Path) -> None:
+    (tmp_path / "migrate.py").write_text("FILES = ['**']\ndef migrate(files, answers):\n    return 1 / 0\n")
+    made = extension("update.migrations").changes([tmp_path], ["a.txt"], lambda path: b"text", {})
+    assert "division by zero" in made.words[f"{tmp_path.name} (its script)"]
+    assert made.new == {}
