@@ -142,7 +142,8 @@ def reason(status: int, output: bytes) -> str:
     if status < 0:
         return f"killed by {signal.Signals(-status).name}"
     lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
-    lines = [line for line in lines if not re.match(r"hint:|Task .* returned non-zero exit status", line)]
+    about = re.compile(r"hint:|\(Below, Copier says|Task .* returned non-zero exit status")
+    lines = [line for line in lines if not about.match(line)]
     told = re.findall(r"\b(?:fatal|error): (.+)", "\n".join(lines))
     return str((told or lines or [f"exit status {status}, and not a word"])[-1])
 

@@ -79,6 +79,17 @@ def test_answers_change_and_several_need_no_brackets(project: Path) -> None:
     assert (project / "src/my_project/engine/tracking/tensorboard.py").is_file()
 
 
+def test_a_module_of_the_owner_beside_a_new_package_of_its_name_is_named(project: Path) -> None:
+    module = project / "src" / "my_project" / "commands.py"
+    module.write_text("MINE = 1\n")
+    save(project, "a module")
+    said = command(project, "--defaults", "-d", "extras=sweep").stdout
+    assert "src/my_project/commands.py is out of use: Python takes src/my_project/commands/" in said
+    assert module.read_text() == "MINE = 1\n"
+    save(project, "updated")
+    assert "out of use" not in command(project, "--defaults", "-d", "extras=sweep,docker").stdout, "it is known"
+
+
 MISTAKES = {
     "no such version": (["--to", "v8"], "the template has no version v8; it has "),
     "an older version": (["--to", "v0.1.0"], f"v0.1.0 is older than {NEXT}"),

@@ -752,6 +752,7 @@ def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Pat
     text = (project / "setup.py").read_text()
     assert re.search(rf"^<<<<<<< yours\n.*  # own\n=======\n.*  # template\n>>>>>>> {LATER}\n", text, re.MULTILINE)
     assert "2 in conflict:" in done.stdout
+    assert done.stdout.rstrip().endswith("The update is complete.)"), "or Copier's own last line looks like a crash"
     assert "git add setup.py" in done.stdout
     assert "git rm scripts/run.sh" in done.stdout
     [back] = re.findall(r"Go back: (.*)", done.stdout)

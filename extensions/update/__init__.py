@@ -13,5 +13,5 @@ The modules, in the order in which an update calls them:
     migrations what a version can do in the owner's files if they say so, and its words
     git, rules git commands and trees; the template's lists of owners and moves
 
-Nothing here knows the template. What it has to say stands beside this folder: `ownership.yml`, `moves.yml` and `migrations/`.
+Nothing here knows the template. What it has to say is beside this folder: `ownership.yml`, `moves.yml`, `migrations/`.
 """

@@ -95,6 +95,15 @@ def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged
             sides.notes.append(f"{name} is {new_name} now; these still name it: {', '.join(paths)}")
 
 
+def hidden_modules(sides: Sides, merged: Merged) -> None:
+    """Note modules that a package of their name hides from Python, where this update brought one of both."""
+    for package in [path for path in merged.tree if path.endswith("/__init__.py")]:
+        module = package.removesuffix("/__init__.py") + ".py"
+        if module in merged.tree and not {package, module} <= set(sides.yours):
+            folder = package.removesuffix("__init__.py")
+            sides.notes.append(f"{module} is out of use: Python takes {folder}, of the same name. Rename one.")
+
+
 def moved_folders(versions: Versions) -> list[tuple[str, str]]:
     """Answers that are the name of a folder, and have changed: a package's."""
     questions = [question for question, rule in answer_rules().items() if "moves" in rule]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .git import Entry, Tree, read_blob, write_blob
-from .merge import Merged, correct_imports, merge, old_names
+from .merge import Merged, correct_imports, hidden_modules, merge, old_names
 from .migrations import Changes, changes, folders
 from .project import Project
 from .rules import is_yours
@@ -69,6 +69,7 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
     merged = merge(project, sides, ("yours", versions.new_ref))
     correct_imports(project, sides, merged)
     old_names(project, versions, sides, merged)
+    hidden_modules(sides, merged)
     paths = {*sides.base, *sides.yours, *sides.template, *merged.tree, *merged.conflicts, *sides.why}
     files = {path: classify(path, project, sides, merged) for path in paths}
     went = {file.was for file in files.values() if file.outcome == "moved"}

@@ -65,7 +65,10 @@ def after(
         raise
     taken.end(project)
     print(report(project, plan, changed))
-    return status(project, plan)
+    code = status(project, plan)
+    if code:
+        print("(Below, Copier says that a task returned 1: it means these conflicts. The update is complete.)")
+    return code
 
 
 def lay(project: Project, taken: Snapshot, plan: Plan, changed: list[str]) -> None:
