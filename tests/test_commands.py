@@ -354,7 +354,7 @@ def test_a_bot_gets_new_files_unstaged_and_no_failure_for_a_conflict(
 
 
 def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """git calls a move a rename only while the two are alike, and the old path is gone: else it is one more new file."""
+    """git calls a move a rename only while both are alike and the old path is gone: else it is one more new file."""
     monkeypatch.setenv("UPDATE_BY_BOT", "1")
     assert copier_update(project, LATER).returncode == 0
     listed = git("status", "--porcelain", "--untracked-files", cwd=project).splitlines()
