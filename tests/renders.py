@@ -56,7 +56,7 @@ class Renders:
         known = questions(template, sources, version)
         given = {key: value for key, value in answers.items() if key in known}
         if isinstance(given.get("extras"), str):  # as words, so that they can be keys
-            given["extras"] = given["extras"].split()
+            given["extras"] = [extra for extra in given["extras"].split() if extra in known["extras"]]
         made = self.place(sources, given)
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.folder.parent) as temporary:
@@ -80,9 +80,11 @@ class Renders:
 
 
 @cache
-def questions(template: Path, sources: str, version: str) -> set[str]:
+def questions(template: Path, sources: str, version: str) -> dict[str, list[str]]:
+    """The questions of a version, each with the answers to choose from."""
     settings = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
-    return {key for key in settings if not key.startswith("_")}
+    choices = {key: about.get("choices", []) for key, about in settings.items() if not key.startswith("_")}
+    return {key: list(of.values() if isinstance(of, dict) else of) for key, of in choices.items()}
 
 
 def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:

@@ -364,6 +364,15 @@ def test_a_bot_gets_new_files_unstaged_and_no_failure_for_a_conflict(
     assert unmerged(project) == ["bin/train.sh"]
 
 
+def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git calls a move a rename only while both are alike and the old path is gone: else it is one more new file."""
+    monkeypatch.setenv("UPDATE_BY_BOT", "1")
+    assert copier_update(project, LATER).returncode == 0
+    listed = git("status", "--porcelain", "--untracked-files", cwd=project).splitlines()
+    expected = ["?? NEW.md", "?? bin/new.sh", "?? bin/train.sh", "D  scripts/train.sh", "D  setup.py"]
+    assert sorted(listed) == sorted([*expected, "M  .copier-answers.yml", "M  Makefile"])
+
+
 def test_the_first_stage_is_quiet_where_there_is_no_repository(later: Path, tmp_path: Path) -> None:
     """A Copier that is proposed runs it in a render of the old version."""
     env: dict[str, Any] = {"STAGE": "before", "VERSION_FROM": NEXT, "VERSION_TO": LATER}

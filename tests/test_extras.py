@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from conftest import EXTRAS, Render, git, run, save, tree
+from conftest import EXTRAS, Render, extension, git, run, save, tree
 from test_configs import KINDS
 
 PYTHON = Path(sys.executable)
@@ -33,6 +33,7 @@ WORDS = {  # what an extra brings is called; each word stands in a project that 
     "submitit": ["submitit"],
     "sweep": ["optuna"],
     "weekly": ["newest.yml", "upgrade-strategy"],
+    "renovate": ["renovatebot", "allowedenv"],
 }
 BRINGS = {"serve": ["export"], "submitit": ["sweep"]}  # of another extra's words
 
@@ -61,7 +62,9 @@ def test_an_extra_brings_its_own_and_nothing_of_the_others(render: Render, extra
     project, without = render(extras=extra), render()
     expected = {word for name in [extra, *BRINGS.get(extra, [])] for word in WORDS[name]}
     assert words(project) == expected
-    assert set(tree(without)) < set(tree(project)), "it adds files, and takes none away"
+    replaced = {".github/workflows/update.yml"} if extra == "renovate" else set()
+    assert set(tree(without)) - replaced < set(tree(project)), "it adds files, and takes none away"
+    assert not replaced & set(tree(project)), "two would look for updates"
 
 
 @pytest.mark.parametrize("extra", WORDS)
@@ -359,6 +362,16 @@ def test_gitlab_runs_only_the_newest_packages_in_a_schedule(render: Render) -> N
     assert whole["test"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE != "schedule"'}]
     commands = [step["run"] for step in workflow(render)["jobs"]["test"]["steps"] if "run" in step]
     assert whole["newest"]["script"] == commands, "the same as on GitHub"
+
+
+def test_renovate_gets_the_switch_for_bots_and_may_trust_only_copier(render: Render) -> None:
+    project = render(extras="renovate")
+    settings = json.loads((project / "renovate.json").read_text())
+    assert settings["env"] == {extension("update.stages").BOTS: "1"}
+    assert settings["copier"] == {"ignoreScripts": False}, "or it leaves out --trust"
+    assert "ignoreScripts" not in settings
+    [allowed] = re.findall(r"```json\n(.*)\n```", (project / "docs" / "updating.md").read_text())
+    assert json.loads(allowed) == {"allowScripts": True, "allowedEnv": list(settings["env"])}
 
 
 # --- the site ---

@@ -93,7 +93,8 @@ def status(project: Project, plan: Plan) -> int:
     """The exit status: 1 if there are conflicts. A bot commits what git sees as changed, and stops at a status."""
     if os.environ.get(BOTS) != "1":
         return 1 if plan.stages else 0
-    new = [file.path for file in plan.of("added")]
+    in_conflict = {path for _, _, path in plan.stages}
+    new = [path for path in plan.tree if path not in project.head and path not in in_conflict]
     if given := "".join(f"{path}\0" for path in new):
         chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
         git("--literal-pathspecs", "reset", "--quiet", *chosen, cwd=project.path, given=given)
