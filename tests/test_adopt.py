@@ -1,14 +1,14 @@
 """A project that was not made from the template joins it, and its owner loses nothing."""
 
 import contextlib
-import importlib.util
+import importlib
 import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import copier
 import pytest
 import yaml
-from conftest import NEXT, ROOT, git, in_terminal, run, save, tree
+from conftest import NEXT, ROOT, command, git, in_terminal, run, save, tree
 
 pytestmark = pytest.mark.slow
 
@@ -47,22 +47,42 @@ Adopt = Callable[..., Outcome]
 GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # few projects here are large enough to tell their kind
 
 
-def load(clone: Path) -> ModuleType:
-    """The command, as it lies in a clone of the template."""
-    spec = importlib.util.spec_from_file_location("adopt", clone / "extensions" / "adopt.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(clone / "extensions")
-        spec.loader.exec_module(module)
-    return module
+@contextlib.contextmanager
+def imported(clone: Path) -> Iterator[None]:
+    """The modules of the command are those of a clone of the template, which they take for theirs."""
+
+    def taken() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] in ("adopt", "adopting", "update")]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = taken()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(clone / "extensions")
+            yield
+    finally:
+        taken()
+        sys.modules.update(before)
 
 
-def call(clone: Path, *arguments: str | Path) -> Outcome:
+def load(clone: Path, name: str = "adopting.command") -> ModuleType:
+    """A module of the command."""
+    with imported(clone):
+        return importlib.import_module(name)
+
+
+def call(clone: Path, *arguments: str | Path, part: str = "", **replaced: Any) -> Outcome:
+    """Adopt, with some names of a module of the command replaced."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = load(clone).main([str(argument) for argument in arguments])
+    with (
+        imported(clone),
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        for name, value in replaced.items():
+            patch.setattr(importlib.import_module(f"adopting.{part}"), name, value)
+        status = importlib.import_module("adopt").main([str(argument) for argument in arguments])
     return Outcome(status, out.getvalue(), err.getvalue())
 
 
@@ -271,7 +291,7 @@ def test_a_guess_that_the_template_refuses_is_said_and_not_taken(adopt: Adopt, m
     project = make({"pyproject.toml": pyproject, "src/BigNet/__init__.py": ""})
     outcome = adopt(project, "-d", "user_email=kim@example.com", "--data", "license=MIT")
     assert (
-        "\n  package_name: the template's default (folder src/BigNet is 'BigNet', but use lower-case letters"
+        "\n  package_name: big_net (the template's default; folder src/BigNet is 'BigNet', but use lower-case letters"
         in outcome.out
     )
     assert "\n  user_email: kim@example.com (given)\n" in outcome.out
@@ -292,7 +312,7 @@ def test_the_newest_release_is_that_of_the_highest_number(template: Path, tmp_pa
     save(tmp_path)
     for tag in ("v0.9.0", "v0.10.0", "v0.2.0", "v1.0.0-rc1", "vintage"):
         git("tag", tag, cwd=tmp_path)
-    assert load(template).find_version(tmp_path.resolve(), None).name == "v0.10.0"
+    assert load(template, "adopting.template").find_version(tmp_path.resolve(), None).name == "v0.10.0"
 
 
 # --- what is adopted ---
@@ -353,16 +373,18 @@ def test_history_is_kept_and_only_files_of_both_are_in_conflict(adopt: Adopt, pr
     assert len(log.splitlines()) == 50
     outcome = adopt(project)
     assert outcome.status == 1
-    both, merged = {"Makefile", "README.md"}, {".gitignore", "setup.py"}
+    both, merged = {"Makefile"}, {".gitignore", "setup.py"}
+    assert "\nKept as yours: README.md. " in outcome.out
     assert "\nChanged without a conflict: .gitignore, setup.py\n" in outcome.out
     assert unmerged(project) == both
     assert all(f"\n    {path}\n" in outcome.out for path in both)
     assert git("log", "--format=%H %s", "main", cwd=project) == log
     assert git("diff", "--name-only", "--diff-filter=MD", "main", cwd=project).split() == sorted(both | merged)
     assert {path for path, content in before.items() if tree(project)[path] != content} == both | merged
-    readme = (project / "README.md").read_text()
-    assert "\n>>>>>>> copier-torch/" in readme
-    assert "My own words." in readme
+    makefile = (project / "Makefile").read_text()
+    assert "\n>>>>>>> copier-torch/" in makefile
+    assert "all:\n\ttrue\n" in makefile
+    assert (project / "README.md").read_text() == FLAT["README.md"]
     assert "Your package stays in tiny/, the template's is src/tiny/" in outcome.out
 
     git("checkout", "--ours", "--", *both, cwd=project)
@@ -412,7 +434,6 @@ def test_later_updates_reach_an_adopted_project_and_keep_own_work(
     git("config", "remote.origin.url", os.path.relpath(published, tmp_path / "clone"), cwd=tmp_path / "clone")
     outcome = call(tmp_path / "clone", *GIVEN, project)
     assert outcome.status == 1
-    assert outcome.out.rstrip().endswith("with git mv.")
     assert f" new versions there, from {published}.\n" in outcome.out
     assert answers(project)["_src_path"] == str(published)
     assert answers(project)["_commit"] == NEXT
@@ -431,6 +452,7 @@ def test_a_folder_of_a_larger_repository_is_adopted_and_updated(published: Path,
     mine = {
         "README.md": "# All\n",
         "a b/나의/README.md": "# Mine\n",
+        "a b/나의/Makefile": "all:\n",
         "a b/나의/tiny/__init__.py": "",
         "other/x.py": "x\n",
     }
@@ -438,12 +460,13 @@ def test_a_folder_of_a_larger_repository_is_adopted_and_updated(published: Path,
     project = top / "a b" / "나의"
     outcome = call(published, *GIVEN, project)
     assert outcome.status == 1, outcome
-    assert unmerged(top) == {'"a b/\\353\\202\\230\\354\\235\\230/README.md"'}
-    assert "\n    README.md\n" in outcome.out
+    assert unmerged(top) == {'"a b/\\353\\202\\230\\354\\235\\230/Makefile"'}
+    assert "\n    Makefile\n" in outcome.out
+    assert "\nKept as yours: README.md. " in outcome.out
     assert answers(project)["package_name"] == "tiny"
     outside = {path for path in tree(top) if not path.startswith("a b/나의/")}
     assert outside == {"README.md", "other/x.py"}
-    git("checkout", "--ours", "--", "README.md", cwd=project)
+    git("checkout", "--theirs", "--", "Makefile", cwd=project)
     save(top, "adopted")
 
     next_version(published)
@@ -451,6 +474,123 @@ def test_a_folder_of_a_larger_repository_is_adopted_and_updated(published: Path,
     assert (project / "Makefile").read_text().endswith("\n# from the next version\n")
     assert (project / "README.md").read_text() == "# Mine\n"
     assert {path for path in tree(top) if not path.startswith("a b/나의/")} == outside
+
+
+# --- a trial update, and a step of training ---
+
+
+def overlooked(project: Path) -> None:
+    git("update-index", "--skip-worktree", "main.py", cwd=project)
+
+
+def folder_for_a_file(project: Path) -> None:
+    (project / "Dockerfile").mkdir()
+    (project / "Dockerfile" / "cpu").write_text("FROM scratch\n")
+    save(project)
+
+
+def name_in_latin_1(project: Path) -> None:
+    (project / os.fsdecode(b"caf\xe9.py")).write_text("")
+    save(project)
+
+
+WOULD_BE_REFUSED = [
+    (overlooked, "git is told to overlook main.py", "git update-index --no-skip-worktree main.py"),
+    (folder_for_a_file, "Dockerfile is a folder here, and a file in the template: rename it", "git mv Dockerfile old"),
+    (name_in_latin_1, "is no UTF-8, which Copier needs: git mv it", "git mv caf*.py cafe.py"),
+]
+
+
+@pytest.mark.parametrize("files", [{}, {"Makefile": "all:\n"}], ids=["merged", "in conflict"])
+@pytest.mark.parametrize(("prepare", "words", "way_out"), WOULD_BE_REFUSED)
+def test_what_would_refuse_a_later_update_is_told_at_once(
+    prepare: Callable[[Path], None],
+    words: str,
+    way_out: str,
+    files: dict[str, str],
+    published: Path,
+    make: Callable[..., Path],
+) -> None:
+    project = make({"main.py": "", **files})
+    prepare(project)
+    outcome = call(published, *GIVEN, project)
+    assert outcome.status == 1, outcome
+    assert "\nA later update would be refused: " in outcome.out
+    assert words in outcome.out
+    for path in unmerged(project):
+        git("checkout", "--theirs", "--", path, cwd=project)
+    save(project, "adopted")
+    refused = command(project, "--preview", ok=False)
+    assert words in refused.stderr
+    run("sh", "-ec", way_out, cwd=project)
+    save(project, "the way out")
+    assert "up to date" in command(project, "--preview").stdout
+
+
+def test_own_files_in_src_refuse_no_update(published: Path, make: Callable[..., Path]) -> None:
+    project = make({"src/__init__.py": "", "src/train.py": "import torch\n", "src/data.csv": "1\n"}, "my first net")
+    outcome = call(published, *GIVEN, project)
+    assert outcome.status == 0, outcome
+    assert "\nTrial update: nothing would be refused.\n" in outcome.out
+    next_version(published)
+    update(project)
+    assert (project / "Makefile").read_text().endswith("\n# from the next version\n")
+    assert (project / "src" / "train.py").read_text() == "import torch\n"
+
+
+@pytest.mark.parametrize("folder", ["it's 나의", "of all/a part"])
+def test_the_adopted_project_trains_a_step(folder: str, template: Path, make: Callable[..., Path]) -> None:
+    top = make({f"{folder}/src/__init__.py": "", f"{folder}/model.py": "import torch\n"}, "top")
+    outcome = call(template, *GIVEN, "--smoke", top / folder)
+    assert outcome.status == 0, outcome
+    assert re.search(r"\nSmoke run: a step of training and of validation, and a checkpoint: \S+ s\n$", outcome.out)
+    assert git("status", "--porcelain", cwd=top) == ""
+
+
+def test_a_step_that_fails_is_shown_and_the_merge_stays(template: Path, make: Callable[..., Path]) -> None:
+    project = make({f"data/{split}/cat/1.png": "not a picture" for split in ("train", "valid", "test")})
+    outcome = call(template, *GIVEN, "--smoke", project)
+    assert outcome.status == 1, outcome
+    assert "\nSmoke run: failed with exit status 2; the merge stays." in outcome.out
+    assert "data/train/cat/1.png: not an image" in outcome.out
+    assert git("log", "-1", "--format=%s", cwd=project) == f"Adopt copier-torch/{NEXT}"
+    assert git("status", "--porcelain", cwd=project) == ""
+    again = outcome.out.rstrip().rpartition(": ")[2]
+    assert "not an image" in run("sh", "-c", again, cwd=project, ok=False).stderr
+
+
+def test_without_torch_the_step_is_named_for_later(template: Path, make: Callable[..., Path], tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare", cwd=tmp_path)
+    bare = str(tmp_path / "bare" / "bin" / "python")
+    outcome = call(template, *GIVEN, "--smoke", make({"main.py": ""}), part="proof", pythons=lambda folder: [bare])
+    assert outcome.status == 1, outcome
+    assert "Smoke run: not possible, no Python here has torch." in outcome.out
+    assert "    make install\n    .venv/bin/python -P -m theirs train --smoke\n" in outcome.out
+
+
+def test_after_conflicts_two_commands_show_that_it_works(template: Path, make: Callable[..., Path]) -> None:
+    project = make({"Makefile": "all:\n", "LICENSE": "All mine.\n"})
+    outcome = call(template, *GIVEN, "--smoke", project)
+    assert outcome.status == 1, outcome
+    assert "\nKept as yours: LICENSE. " in outcome.out
+    assert "Smoke run" not in outcome.out
+    git("checkout", "--theirs", "--", "Makefile", cwd=project)
+    save(project, "adopted")
+    train, preview = re.findall(r"^    (?:PYTHONPATH|python3).*", outcome.out, re.MULTILINE)
+    assert "and a checkpoint: " in run("sh", "-ec", train, cwd=project).stdout
+    assert preview == "    python3 scripts/update.py --preview"
+    assert (project / "LICENSE").read_text() == "All mine.\n"
+
+
+def test_ctrl_c_after_the_merge_keeps_it(template: Path, make: Callable[..., Path]) -> None:
+    def stop(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    project = make({"main.py": ""})
+    outcome = call(template, *GIVEN, project, part="proof", refused=stop)
+    assert outcome.status == 1, outcome
+    assert outcome.out.endswith("\nStopped; the merge stays.\n")
+    assert git("log", "-1", "--format=%s", cwd=project) == f"Adopt copier-torch/{NEXT}"
 
 
 # --- where updates come from ---
@@ -635,15 +775,15 @@ def branch_below(project: Path) -> None:
 
 
 def in_the_way(project: Path) -> None:
-    for name, text in (("README.md", "mine"), ("scripts", "a file"), ("LICENSE/MIT", "in a folder")):
+    for name, text in (("pyproject.toml", ""), ("scripts", "a file"), ("LICENSE/MIT", "in a folder")):
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text(text)
     (project / "docs").symlink_to("..")
     (project / "notebooks").mkdir()
     save(project / "notebooks")  # as a repository in the repository
     save(project)
-    git("update-index", "--skip-worktree", "README.md", cwd=project)
-    (project / "README.md").write_text("local")
+    git("update-index", "--skip-worktree", "pyproject.toml", cwd=project)
+    (project / "pyproject.toml").write_text("local")
     (project / ".git" / "info" / "exclude").write_text("data/\nMakefile\nimages\n")
     (project / "data").mkdir()
     for name in ("data/README.md", "Makefile"):
@@ -654,11 +794,11 @@ def in_the_way(project: Path) -> None:
 IN_THE_WAY = [
     "LICENSE (a folder)",
     "Makefile (git ignores it)",
-    "README.md (git update-index hides changes in it)",
     "data/README.md (git ignores it)",
     "docs (no plain folder)",
     "images (no plain folder)",
     "notebooks (no plain folder)",
+    "pyproject.toml (git update-index hides changes in it)",
     "scripts (no plain folder)",
 ]
 
@@ -736,11 +876,9 @@ def test_a_merge_that_breaks_off_is_undone(adopt: Adopt, make: Callable[..., Pat
     assert state(project) == before
 
 
-def test_a_merge_that_is_stopped_is_undone(
-    template: Path, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project, adopt = make(FLAT), load(template)
-    before, attempt = state(project), adopt.attempt
+def test_a_merge_that_is_stopped_is_undone(template: Path, make: Callable[..., Path]) -> None:
+    project, attempt = make(FLAT), load(template, "adopting.merge").attempt
+    before = state(project)
 
     def stop(*arguments: str, **options: Any) -> Any:
         done = attempt(*arguments, **options)
@@ -748,10 +886,9 @@ def test_a_merge_that_is_stopped_is_undone(
             raise KeyboardInterrupt
         return done
 
-    monkeypatch.setattr(adopt, "attempt", stop)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
-        assert adopt.main([*GIVEN, str(project)]) == 2
-    assert "Back as it was" in err.getvalue()
+    outcome = call(template, *GIVEN, project, part="merge", attempt=stop)
+    assert outcome.status == 2
+    assert "Back as it was" in outcome.err
     assert state(project) == before
 
 
@@ -774,6 +911,13 @@ def test_the_kind_of_data_is_guessed(kind: str, template: Path, make: Callable[.
     assert answers(project)["data_kind"] == kind, outcome
 
 
+def test_the_name_of_the_folder_tells_the_kind_of_data_too(template: Path, make: Callable[..., Path]) -> None:
+    project = make({"main.py": "import torch\n"}, "word_language_model")
+    outcome = call(template, "--defaults", project)
+    assert "data_kind: language_modeling (name of the folder)\n" in outcome.out
+    assert answers(project)["data_kind"] == "language_modeling"
+
+
 def test_a_kind_of_data_that_nothing_tells_must_be_given(template: Path, make: Callable[..., Path]) -> None:
     assert_refused(
         call(template, "--defaults", make({"main.py": "import torch\n"})), "add -d data_kind=KIND", "tabular"
@@ -787,7 +931,7 @@ def test_gitignore_has_the_lines_of_both_and_what_it_hides_is_said(make: Callabl
     lines = (project / ".gitignore").read_text().splitlines()
     assert {"# mine", "data/", "*.ckpt"} <= set(lines)
     assert "/.venv/" in lines
-    assert re.search(r"\.gitignore, line \d+: data/ ignores \S+, too\.", outcome.out)
+    assert re.search(r"\.gitignore, line \d+: data/ ignores src/theirs/data/\S+, too, and new files", outcome.out)
 
 
 def adopt_in_terminal(clone: Path, project: Path, key: str) -> tuple[int, str]:

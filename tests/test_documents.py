@@ -2,12 +2,14 @@
 docs/extras.md counts right.
 
 A command is a line of a block without a language, or of `sh` or `console`, or a line that is nothing but a command in
-backticks. Python above it whose first line names a file is written there first: `# src/…` is a whole file, and
-`# into src/…` or `# src/…, its end` more of one. A page is played from
-top to bottom in a project of its own, which is committed, has data and has trained a little. There, configs/train.*
-says 2 epochs of 2 batches, so that the commands themselves stay as they are; `own/` holds what is no part of a project.
+backticks. Python above it whose first line names a file is written there first: `# src/…` is a whole file,
+`# into src/…` or `# src/…, its end` more of one, and `# …, in place of NAME` what a class or function becomes. A page
+is played from top to bottom in a project of its own, which is committed, has data and has trained a little. There,
+configs/train.* says 2 epochs of 2 batches, so that the commands themselves stay as they are; `own/` holds what is no
+part of a project.
 """
 
+import ast
 import contextlib
 import importlib.util
 import os
@@ -33,7 +35,7 @@ EVERYTHING = {"extras": EXTRAS, "tracker": "tensorboard"}
 KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if path.name != "image_classification")
 
 PROGRAMS = (
-    r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3?|pip|uv|git|grep|echo|mkdir|curl|copier|sbatch|docker) )"
+    r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3?|pip|uv|git|grep|echo|mkdir|rm|curl|copier|sbatch|docker) )"
 )
 SHOWN = [  # how a block without commands begins: what a program printed, a tree, a file
     r"(configs|checkpoints|data|images)/",
@@ -109,6 +111,7 @@ class Step(NamedTuple):
     path: str = ""
     code: str = ""
     whole: bool = False  # the code takes the place of the file
+    place: str = ""  # or of a class or function in it
 
 
 def steps(page: str) -> Iterator[Step]:
@@ -120,8 +123,9 @@ def steps(page: str) -> Iterator[Step]:
             if re.match(PROGRAMS, line):
                 yield Step(line)
         elif found["language"] == "python":
-            if file := re.match(r"# (into )?(\S+\.py)(, its end)?\n", block):
-                yield Step("", path=file[2], code=block, whole=not (file[1] or file[3]))
+            if file := re.match(r"# (into )?(\S+\.py)(, its end)?(?:, in place of (\w+))?\n", block):
+                whole = not (file[1] or file[3] or file[4])
+                yield Step("", path=file[2], code=block, whole=whole, place=file[4] or "")
         elif found["language"] in ("", "sh", "console", "bash"):
             yield from commands(block)
 
@@ -294,10 +298,14 @@ class Reader:
             self.leaves()
 
     def goes_through(self, page: list[Step]) -> None:
-        (sample, *_) = sorted(path for path in (self.project / "images" / "sample").iterdir() if path.suffix != ".md")
+        samples = (self.project / "images" / "sample").glob("*")
+        sample = min((path for path in samples if path.suffix != ".md"), default=self.project)
         for step in page:
             if step.code:
                 (self.project / step.path).parent.mkdir(exist_ok=True)
+                if step.place:
+                    replace(self.project / step.path, step.place, step.code.partition("\n")[2])
+                    continue
                 with (self.project / step.path).open("w" if step.whole else "a") as file:
                     file.write(step.code if step.whole else f"\n\n{step.code}")
             elif known := next((row for row in ELSEWHERE if re.search(row.pattern, step.command)), None):
@@ -313,6 +321,14 @@ class Reader:
                     self.starts(command, int(named[1]) if named else port)
                 else:
                     self.does(command, step.shown, **by_hand)
+
+
+def replace(file: Path, name: str, code: str) -> None:
+    """Put code in the place of a class or function of a file."""
+    text = file.read_text()
+    (node,) = (node for node in ast.parse(text).body if getattr(node, "name", "") == name)
+    lines = text.splitlines(keepends=True)
+    file.write_text("".join([*lines[: node.lineno - 1], code, *lines[node.end_lineno :]]))
 
 
 def ranks(text: str) -> str:
@@ -484,6 +500,27 @@ def test_docs_extras_counts_right_and_what_is_not_chosen_leaves_nothing(render: 
         assert not row.idle.files, row
         assert not row.idle.packages, row
         assert row.added.files, f"{row.option} adds nothing"
+
+
+@pytest.mark.slow
+def test_the_walk_of_docs_adopting_ends_in_a_project_that_trains(template: Path, tmp_path: Path) -> None:
+    clone, project = tmp_path / "copier-torch", tmp_path / "waves"
+    git("clone", "--quiet", template, clone, cwd=tmp_path)
+    git("remote", "remove", "origin", cwd=clone)
+    project.mkdir()
+    reader = Reader(project, tmp_path / "desk")
+    walk = (ROOT / "docs" / "adopting.md").read_text().partition("## From a training script")[2]
+    played = list(steps(walk))
+    assert len([step for step in played if step.command]) > 20
+    for step in played:
+        if step.command == "make install":
+            reader.install()
+        else:
+            reader.goes_through([step])
+    assert not (project / "train.py").exists()
+    assert not git("status", "--porcelain", cwd=project)
+    (best,) = project.glob("checkpoints/net-*/net-*-acc*.pt")
+    assert float(best.stem.rpartition("acc")[2]) > 0.9
 
 
 def test_links_between_the_templates_pages_lead_somewhere() -> None:

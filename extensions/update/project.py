@@ -100,10 +100,6 @@ def read_answers(text: str) -> dict[str, Any]:
 def check(project: Project, template_paths: set[str]) -> None:
     """Refusal for what would fail later, while nothing has changed."""
     check_git(project.path)
-    if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
-        raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
-    if strange := [path for path in project.head if re.search("[\udc80-\udcff]", path)]:
-        raise Refusal(f"the name {strange[0]} is no UTF-8, which Copier needs: git mv it, and commit")
     if git("ls-files", "--unmerged", cwd=project.top):
         raise Refusal("the repository has conflicts that are not resolved: see `git status`")
     if project.answers_file not in project.head:
@@ -115,6 +111,15 @@ def check(project: Project, template_paths: set[str]) -> None:
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))
     if untracked:
         raise Refusal(f"{untracked[0]} is not committed: commit it, or add it to .gitignore")
+    check_files(project, template_paths)
+
+
+def check_files(project: Project, template_paths: set[str]) -> None:
+    """Refusal for files that no update could work with, whatever else changes."""
+    if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
+        raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
+    if strange := [path for path in project.head if re.search("[\udc80-\udcff]", path)]:
+        raise Refusal(f"the name {strange[0]} is no UTF-8, which Copier needs: git mv it, and commit")
     hidden = [item[2:] for item in listed(git("ls-files", "-z", "-v", cwd=project.path)) if item[0] in "Shs"]
     if hidden:
         raise Refusal(f"git is told to overlook {hidden[0]} (skip-worktree or assume-unchanged): undo that first")

@@ -1,0 +1,117 @@
+"""What shows that an adopted project works: a trial update, and a step of training."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from update.commands import ask, plan_for, target
+from update.git import Refusal, git
+from update.project import Project, check, check_files
+from update.versions import template_paths
+
+from .project import ANSWERS, Found
+
+SHOWN = 20  # lines of a run that failed
+
+
+def prove(project: Found, answers: dict[str, Any], done: bool, smoke: bool) -> bool:
+    """Try a later update, and a step of training if that is asked for. Says what came of it; false if a part failed.
+
+    Args:
+        answers: those of the project, with the version that it has.
+        done: whether the merge is committed. If not, what can't be tried yet is named for later.
+    """
+    works = True
+    if why := refused(project.folder, answers, done):
+        works = False
+        print(f"\nA later update would be refused: {why}")
+    elif done:
+        print("\nTrial update: nothing would be refused.")
+    name = str(answers["package_name"])
+    if not done:
+        later(project.folder, name)
+    elif smoke:
+        works &= train(project.folder, name)
+    return works
+
+
+def refused(folder: Path, answers: dict[str, Any], done: bool) -> str:
+    """Why a later update would be refused, and what to do; "" if it would not be. Only objects of git are written."""
+    project = Project(folder, ANSWERS)
+    newest = target(project, answers, None, step=False)
+    paths = template_paths(str(answers["_commit"]), answers) | template_paths(newest, answers)
+    try:
+        if not done:
+            check_files(project, paths)
+            return ""
+        check(project, paths)
+        same = newest == answers["_commit"]
+        text = git("show", f"HEAD:./{ANSWERS}", cwd=folder) if same else ask(newest, answers, {}, defaults=True)
+        plan_for(project, answers, newest, text)
+    except Refusal as why:
+        return str(why)
+    except Exception as error:  # of Copier, which has several classes
+        return f"the template can't be rendered with the project's answers: {error}"
+    return ""
+
+
+def later(folder: Path, package: str) -> None:
+    """Name the commands that show whether the project works, once the merge is committed."""
+    python = shlex.quote(python_with_torch(folder) or "python3")
+    print(f"\nAfter the commit, in {shlex.quote(str(folder))}, two commands show that it trains and can be updated:\n")
+    print(f"    PYTHONPATH=src {python} -P -m {package} train --smoke\n    python3 scripts/update.py --preview")
+
+
+def train(folder: Path, package: str) -> bool:
+    """Run a step of training and say what came of it; whether it worked."""
+    python = python_with_torch(folder)
+    command = ["-P", "-m", package, "train", "--smoke"]
+    if python is None:
+        print(f"Smoke run: not possible, no Python here has torch. In {shlex.quote(str(folder))}:\n")
+        print(f"    make install\n    .venv/bin/python {shlex.join(command)}")
+        return False
+    path = os.pathsep.join([str(folder / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [python, *command],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    said = done.stdout.rstrip().splitlines() or ["(it printed nothing)"]
+    if done.returncode == 0:
+        print(f"Smoke run: {said[-1]}")
+        return True
+    print(f"Smoke run: failed with exit status {done.returncode}; the merge stays. The end of what it printed:\n")
+    print(*(f"    {line}" for line in said[-SHOWN:]), sep="\n")
+    print(f"\nAgain, in {shlex.quote(str(folder))}: PYTHONPATH=src {shlex.join([python, *command])}")
+    return False
+
+
+def python_with_torch(folder: Path) -> str | None:
+    """The first Python at hand that has torch: the project's, this one, or the one of the command line."""
+    code = "import sys, importlib.util as util; sys.exit(util.find_spec('torch') is None)"
+    for python in pythons(folder):
+        done = subprocess.run([python, "-P", "-c", code], cwd=folder, capture_output=True, check=False)
+        if done.returncode == 0:
+            return python
+    return None
+
+
+def pythons(folder: Path) -> Iterator[str]:
+    """The Pythons at hand."""
+    for path in (folder / ".venv" / "bin" / "python", folder / ".venv" / "Scripts" / "python.exe"):
+        if path.exists():
+            yield str(path)
+    yield sys.executable
+    if found := shutil.which("python3"):
+        yield found

@@ -1,0 +1,66 @@
+"""The answers, and what the template makes with them: a commit without parents."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import yaml
+from update import versions
+from update.git import AUTHOR, Refusal, git
+
+from .guesses import Guess
+from .project import ANSWERS, Found
+from .template import Release, copy
+
+
+def given(texts: list[str], questions: list[str]) -> dict[str, str]:
+    """The answers of the command line. Refusal for one without a question."""
+    for text in texts:
+        if "=" not in text or text.partition("=")[0] not in questions:
+            raise Refusal(f"--data {text}: write KEY=VALUE, where KEY is one of {', '.join(questions)}")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def accept(version: Release, questions: list[str], data: dict[str, str], guesses: dict[str, Guess]) -> dict[str, str]:
+    """The guesses that the template's own checks let pass. Each answer is printed, with where it comes from."""
+    left = {key: guesses.get(key, (None, "")) for key in questions if key not in data}
+    while True:
+        answers = {key: value for key, (value, _) in left.items() if value is not None}
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                only = ["*", f"!/{ANSWERS}"]
+                copy(version, Path(folder), data=data, user_defaults=answers, defaults=True, exclude=only)
+                taken = yaml.safe_load(Path(folder, ANSWERS).read_text(encoding="utf-8"))
+            break
+        except Refusal as error:
+            refused = re.search(r"'(\w+)': (.*)", str(error))
+            if not refused or refused[1] not in answers:
+                raise
+            value, where = left[refused[1]]
+            left[refused[1]] = None, f"{where} is {value!r}, but {refused[2]}"
+    for key in questions:
+        value, where = (data[key], "given") if key in data else left[key]
+        if value is None:
+            value, where = taken.get(key, "-"), "; ".join(filter(None, ["the template's default", where]))
+        print(f"  {key}: {value} ({where})")
+    return answers
+
+
+def record(answers: Path, source: str, version: Release) -> dict[str, str]:
+    """Write into the answers where updates come from; the answers."""
+    text = answers.read_text(encoding="utf-8")
+    text = versions.record(text, version.name if version.is_tag else yaml.safe_load(text)["_commit"], source)
+    answers.write_text(text, encoding="utf-8")
+    recorded: dict[str, str] = yaml.safe_load(text)
+    return recorded
+
+
+def commit_render(project: Found, files: dict[str, Path], message: str, index: Path) -> str:
+    """A commit without parents that holds the rendered files by path, as the project's own attributes store them."""
+    entries, where = "", {"GIT_INDEX_FILE": str(index)}
+    for path, file in files.items():
+        blob = git("hash-object", "-w", f"--path={path}", "--", str(file), cwd=project.top).strip()
+        entries += f"{'100755' if file.stat().st_mode & 0o100 else '100644'} {blob}\t{path}\0"
+    git("update-index", "-z", "--index-info", cwd=project.top, given=entries, env=where)
+    tree = git("write-tree", cwd=project.top, env=where).strip()
+    return git("commit-tree", "-m", message, tree, cwd=project.top, env=AUTHOR).strip()

@@ -1,0 +1,69 @@
+"""The clone of the template that is adopted from: its versions, and where later ones come from."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from update.git import Refusal, attempt, git
+
+
+@dataclass(frozen=True)
+class Release:
+    """A version of the template: its clone, the version's name and commit, and whether the name is a tag."""
+
+    clone: Path
+    name: str
+    commit: str
+    is_tag: bool
+
+
+def find_version(clone: Path, name: str | None) -> Release:
+    """A version, by default the newest release. Refusal if there is none."""
+    status, top, _ = attempt("rev-parse", "--show-toplevel", cwd=clone)
+    if status or Path(top.removesuffix("\n")).resolve() != clone:
+        raise Refusal(f"{clone} is not a clone of the template: git clone it, and run this from there")
+    if name is None:
+        releases = [tag for tag in git("tag", "--list", cwd=clone).split() if re.fullmatch(r"v\d+\.\d+\.\d+", tag)]
+        if not releases:
+            raise Refusal(
+                f"no release is tagged in {clone}: run `make tags` there (git fetch --unshallow first, if shallow)"
+            )
+        name = max(releases, key=lambda tag: [int(part) for part in tag[1:].split(".")])
+    for ref in (f"refs/tags/{name}", name):
+        status, commit, _ = attempt("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", cwd=clone)
+        if not status:
+            return Release(clone, name, commit.strip(), ref != name)
+    raise Refusal(f"{clone} has no version {name}: `git tag` lists them there")
+
+
+def source_of(clone: Path) -> str:
+    """Where later updates come from, as Copier understands it: the clone's origin, or else the clone."""
+    url = attempt("config", "--get", "remote.origin.url", cwd=clone)[1].removesuffix("\n") or str(clone)
+    local = clone / Path(url).expanduser()
+    if local.exists():
+        url = str(local.resolve())
+        if local.is_file() or "false" in attempt("rev-parse", "--is-bare-repository", cwd=local)[1]:
+            return url
+    url = re.sub(r"^(https?://)[^/@]*@", r"\1", url)  # a password must not get into the project's history
+    known = ("git@", "git://", "git+", "gh:", "gl:", "https://github.com/", "https://gitlab.com/")
+    return url if url.endswith(".git") or url.startswith(known) else f"git+{url}"
+
+
+def copy(version: Release, folder: Path, **options: Any) -> None:
+    """Have Copier ask and render. Refusal, in its words, if an answer can't be, or anything else goes wrong."""
+    import copier  # here, so that --help and what is refused come at once
+
+    try:
+        copier.run_copy(str(version.clone), folder, vcs_ref=version.commit, quiet=True, **options)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        raise Refusal(str(error)) from error
+
+
+def lacks(source: str, version: Release) -> bool:
+    """Whether the place that updates come from is known to lack the version that they start from."""
+    words = ["ls-remote", "--exit-code", source.removeprefix("git+"), f"refs/tags/{version.name}"]
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=5"}
+    return version.is_tag and attempt(*words, cwd=version.clone, env=quiet)[0] == 2
