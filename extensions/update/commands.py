@@ -20,10 +20,19 @@ from .git import Refusal, attempt, git
 from .plan import Plan, compute
 from .project import Project, check, read_answers
 from .report import explain, preview, report
-from .versions import TEMPLATE, Versions, as_version, news, record, releases, rendered, template_paths, unpack
-
-ANSWERS = ".copier-answers.yml"
-
+from .versions import (
+    TEMPLATE,
+    Versions,
+    as_version,
+    copy,
+    news,
+    record,
+    releases,
+    rendered,
+    settings,
+    template_paths,
+    unpack,
+)
 
 # --- which version, which answers ---
 
@@ -41,21 +50,20 @@ def target(project: Project, recorded: dict[str, Any], to: str | None, step: boo
     return newer[0 if step else -1] if newer else str(recorded["_commit"])
 
 
-def ask(ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
+def ask(name: str, ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
     """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file."""
-    import copier
-
     answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
         source, root = unpack(ref, Path(folder)), Path(folder, "project")
-        options: dict[str, Any] = {"data": given, "user_defaults": answers, "defaults": defaults, "quiet": True}
+        only = ["*", *(f"!/{path.as_posix()}" for path in (Path(name), *Path(name).parents) if path.name)]
+        options: dict[str, Any] = {"data": given, "user_defaults": answers, "defaults": defaults, "exclude": only}
         try:
-            copier.run_copy(str(source), root, exclude=["*", f"!/{ANSWERS}"], **options)
+            copy(source, root, answers_file=name, skip_tasks=True, **options)
         except KeyboardInterrupt:
             raise
         except Exception as error:  # Copier's, for an answer: of several classes
             raise Refusal(str(error)) from error
-        return record((root / ANSWERS).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
+        return record((root / name).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
 
 
 def described(ref: str) -> str:
@@ -65,7 +73,7 @@ def described(ref: str) -> str:
 
 def parse(texts: list[str], ref: str) -> dict[str, Any]:
     """The answers of the command line; for a question with several answers, `a,b` is as good as `[a, b]`."""
-    questions = yaml.safe_load(git("show", f"{ref}:copier.yml", cwd=TEMPLATE))
+    questions = settings(ref)
     found: dict[str, Any] = {}
     for text in texts:
         key, sign, value = text.partition("=")
@@ -105,7 +113,7 @@ def update(project: Project, options: argparse.Namespace) -> int:
         raise Refusal("there is no terminal to ask questions in: add --defaults")
     for section in news(as_version(old), as_version(ref)):
         print(section, end="\n\n", flush=True)
-    text = ask(ref, recorded, given, defaults)
+    text = ask(project.answers_file, ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
     if options.preview:
         print(preview(project, plan))
@@ -143,7 +151,7 @@ def explain_file(project: Project, options: argparse.Namespace) -> int:
     if not path.is_relative_to(project.path.resolve()):
         raise Refusal(f"{options.explain} is not in {project.path}")
     name = path.relative_to(project.path.resolve()).as_posix()
-    plan = plan_for(project, recorded, ref, ask(ref, recorded, {}, defaults=True))
+    plan = plan_for(project, recorded, ref, ask(project.answers_file, ref, recorded, {}, defaults=True))
     print(explain(project, plan, name, last_change(project, recorded, name)))
     return 0
 
@@ -171,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["copier"]:  # the migration of copier.yml
-            return stages.run(words[1], words[2], tuple(json.loads(words[3])))
+            return stages.run(words[1], words[2], tuple(json.loads(words[3])), words[4:] != ["true"])
         return command(words)
     except Refusal as error:
         print(f"No update: {error}", file=sys.stderr)
@@ -194,8 +202,10 @@ def command(words: list[str]) -> int:
     which.add_argument("--step", action="store_true", help="the next release only")
     parser.add_argument("--defaults", action="store_true", help="ask nothing: answers stay, new questions get defaults")
     parser.add_argument("-d", "--data", metavar="KEY=VALUE", action="append", default=[], help="an answer; repeatable")
+    parser.add_argument("-a", "--answers-file", metavar="FILE", help="of the project, if not the template's own")
     options = parser.parse_args(words)
-    project = Project(Path(options.project).resolve(), ANSWERS)
+    name = options.answers_file or settings("HEAD").get("_answers_file", ".copier-answers.yml")
+    project = Project(Path(options.project).resolve(), name)
     if options.undo:
         print(snapshot.undo(project))
         return 0

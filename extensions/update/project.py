@@ -25,14 +25,18 @@ class Project:
     Attributes:
         path: the project's folder.
         answers_file: relative to it.
+        tasks: whether the template's tasks run where a version is laid out.
         top: the repository's folder.
         prefix: from there to the project; "" or with a slash at the end.
+        left: paths that hold what a task of the template left there during this update; it may be replaced.
     """
 
     path: Path
     answers_file: str
+    tasks: bool = True
     top: Path = field(init=False)
     prefix: str = field(init=False)
+    left: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.top = Path(line("rev-parse", "--show-toplevel", cwd=self.path))
@@ -61,11 +65,11 @@ class Project:
 
     def occupied(self, path: str) -> str | None:
         """What stands on disk in the place of a path, though in no commit: itself, or no folder where one should be."""
-        tracked = self.head
+        known = {*self.head, *self.left}
         for place in (path, *map(str, Path(path).parents)):
             disk = self.path / place
             real_folder = place != path and disk.is_dir() and not disk.is_symlink()
-            if place not in tracked and os.path.lexists(disk) and not real_folder:
+            if place not in known and os.path.lexists(disk) and not real_folder:
                 return place
         return None
 

@@ -15,8 +15,7 @@ LISTS = Path(__file__).resolve().parents[1]
 
 @cache
 def read_list(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((LISTS / name).read_text(encoding="utf-8"))
-    return found
+    return yaml.safe_load((LISTS / name).read_text(encoding="utf-8")) or {}
 
 
 # --- patterns ---
@@ -40,7 +39,7 @@ def fill(pattern: str, groups: tuple[str, ...]) -> str:
 @cache
 def owners() -> dict[str, str]:
     """`yours` or `baseline`, by pattern."""
-    return {pattern: owner for owner, reasons in read_list("ownership.yml").items() for pattern in reasons}
+    return {pattern: owner for owner, reasons in read_list("ownership.yml").items() for pattern in reasons or ()}
 
 
 @cache
@@ -85,7 +84,7 @@ def declared(old: Version, new: Version) -> list[Move]:
     """What moves.yml says of the versions after `old`, up to `new`; oldest first."""
     by_version = {Version(name): moves for name, moves in read_list("moves.yml").items() if name != "answers"}
     wanted = sorted(version for version in by_version if old < version <= new)
-    return [Move(move["from"], move.get("to")) for version in wanted for move in by_version[version]]
+    return [Move(move["from"], move.get("to")) for version in wanted for move in by_version[version] or ()]
 
 
 def follow(path: str, moves: list[Move]) -> str:

@@ -48,9 +48,12 @@ def after(
     taken = begun[-1] if begun else snapshot.take(project, template_paths(refs[0]) | template_paths("HEAD"), refs)
     try:
         snapshot.go_back(project, taken)
-        changed = project.changed()
+        project.left = project.changed()
         both = Versions(*refs, *versions, project.answers(), read_answers(answers.decode()))
         plan = compute(project, both, answers, exclude)
+        of_template = {path for path, file in plan.files.items() if file.base or file.template}
+        snapshot.write_head(project, of_template.intersection(project.left))
+        changed = project.changed()
         if conflict == "rej":
             plan.notes.append("--conflict=rej has no effect: conflicts are in git's index, and marked in the files.")
         lay(project, taken, plan, changed)
@@ -97,14 +100,14 @@ def status(project: Project, plan: Plan) -> int:
     return 0
 
 
-def run(answers_file: str, conflict: str, exclude: tuple[str, ...]) -> int:
+def run(answers_file: str, conflict: str, exclude: tuple[str, ...], tasks: bool) -> int:
     """One stage, of the project in the current folder; what it is about, Copier says in the environment."""
     env = os.environ
     refs = env["VERSION_FROM"], env["VERSION_TO"]
     versions = Version(env["VERSION_PEP440_FROM"]), Version(env["VERSION_PEP440_TO"])
     if env["STAGE"] == "before" and attempt("rev-parse", "--show-toplevel", cwd=Path.cwd()).status:
         return 0  # a Copier that runs this stage in a render of the old version, as one that is proposed does
-    project = Project(Path.cwd(), answers_file)
+    project = Project(Path.cwd(), answers_file, tasks)
     if env["STAGE"] == "before":
         return before(project, refs, versions)
     return after(project, refs, versions, exclude, conflict)
