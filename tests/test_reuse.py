@@ -291,6 +291,33 @@ def test_secret_hidden_and_conditional_questions_are_no_hindrance(template: Path
     assert (project / "FISH.txt").read_text() == "hush FISH fish\n"
 
 
+def test_an_answer_that_the_new_version_takes_no_longer_gives_way_to_its_default(template: Path, project: Path) -> None:
+    for version, module, text, kinds in (("v1.0.0", "first", OLD, "ab"), ("v2.0.0", "inner/second", NEW, "cd")):
+        files = {f"inside/src/{{{{ package }}}}/{module}.py": text, f"inside/{ANSWERS}.jinja": PLACE}
+        release(template, version, files, kind={"type": "str", "choices": list(kinds), "default": kinds[0]})
+    both_ways(template, begun(template, project, data={"kind": "b"}))
+    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["kind"] == "c"
+
+
+def test_files_move_with_a_name_that_is_computed_and_recorded_nowhere(template: Path, project: Path) -> None:
+    for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
+        files = {f"inside/src/{{{{ slug }}}}/{module}.py.jinja": text, f"inside/{ANSWERS}.jinja": PLACE}
+        moves = {**MOVES, "answers": {"slug": {"moves": "src/{slug}/**"}}}
+        slug = {"default": "{{ package | lower }}", "when": False}
+        release(template, version, files, moves=moves, slug=slug)
+    begun(template, project)
+    write(project, {"src/fish/own.py": "own = 1\n"})
+    save(project, "own")
+    program(template, project, "--defaults", "--data", "package=Bird")
+    assert not (project / "src" / "fish").exists()
+    assert (project / "src" / "bird" / "inner" / "second.py").read_text() == f"# own\n{NEW}"
+    assert (project / "src" / "bird" / "own.py").exists()
+    program(template, project, "--undo")
+    update(project, data={"package": "Bird"})
+    assert (project / "src" / "bird" / "inner" / "second.py").read_text() == f"# own\n{NEW}"
+    assert "slug" not in (project / ".copier-answers.yml").read_text()
+
+
 def test_a_migration_of_the_templates_own_runs_as_well(template: Path, project: Path) -> None:
     before = "import os; os.path.exists('src/fish/first.py') and os.remove('src/fish/first.py')"
     after = "open('notes.txt', 'a').write('migrated\\n')"

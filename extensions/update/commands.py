@@ -25,6 +25,7 @@ from .versions import (
     Versions,
     as_version,
     copy,
+    hidden,
     news,
     record,
     releases,
@@ -32,6 +33,7 @@ from .versions import (
     settings,
     template_paths,
     unpack,
+    with_hidden,
 )
 
 # --- which version, which answers ---
@@ -51,12 +53,17 @@ def target(project: Project, recorded: dict[str, Any], to: str | None, step: boo
 
 
 def ask(name: str, ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
-    """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file."""
+    """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file.
+
+    They lie in the folder as those of an earlier copy, so that Copier drops one which the version takes no longer.
+    """
     answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
         source, root = unpack(ref, Path(folder)), Path(folder, "project")
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(yaml.safe_dump(answers), encoding="utf-8")
         only = ["*", *(f"!/{path.as_posix()}" for path in (Path(name), *Path(name).parents) if path.name)]
-        options: dict[str, Any] = {"data": given, "user_defaults": answers, "defaults": defaults, "exclude": only}
+        options: dict[str, Any] = {"data": given, "overwrite": True, "defaults": defaults, "exclude": only}
         try:
             copy(source, root, answers_file=name, skip_tasks=True, **options)
         except KeyboardInterrupt:
@@ -92,7 +99,8 @@ def parse(texts: list[str], ref: str) -> dict[str, Any]:
 def plan_for(project: Project, recorded: dict[str, Any], ref: str, text: str) -> Plan:
     """The plan of an update to a version, with the answers of a new answers file."""
     old = str(recorded["_commit"])
-    both = Versions(old, ref, as_version(old), as_version(ref), project.answers(), read_answers(text))
+    given = project.answers(), read_answers(text)
+    both = Versions(old, ref, as_version(old), as_version(ref), *map(with_hidden, (old, ref), given))
     return compute(project, both, text.encode())
 
 
@@ -101,7 +109,7 @@ def update(project: Project, options: argparse.Namespace) -> int:
     recorded = read_recorded(project)
     ref = target(project, recorded, options.to, options.step)
     old, answers = str(recorded["_commit"]), project.answers()
-    check(project, template_paths(old, answers) | template_paths(ref, answers))
+    check(project, template_paths(old, answers) | template_paths(ref, answers), hidden(ref))
     if changed := project.changed():
         raise Refusal(f"{changed[0]} is not committed: commit it, or git stash")
     given = parse(options.data, ref)

@@ -101,8 +101,8 @@ def read_answers(text: str) -> dict[str, Any]:
 # --- what is refused ---
 
 
-def check(project: Project, template_paths: set[str]) -> None:
-    """Refusal for what would fail later, while nothing has changed."""
+def check(project: Project, template_paths: set[str], unasked: set[str]) -> None:
+    """Refusal for what would fail later, while nothing has changed; `unasked` questions may have no answer."""
     check_git(project.path)
     if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
         raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
@@ -113,7 +113,7 @@ def check(project: Project, template_paths: set[str]) -> None:
     if project.answers_file not in project.head:
         raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, and commit")
     answers = project.answers()
-    if missing := set(answer_rules()) - set(answers):
+    if missing := set(answer_rules()) - unasked - set(answers):
         raise Refusal(f"{project.answers_file} lacks {', '.join(sorted(missing))}: bring the line back, and commit")
     check_answers(project)
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))

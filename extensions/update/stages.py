@@ -18,7 +18,7 @@ from .plan import Plan, compute
 from .project import Project, check, read_answers
 from .report import report
 from .snapshot import Snapshot, way_back
-from .versions import Versions, news, template_paths
+from .versions import Versions, hidden, news, template_paths, with_hidden
 
 BOTS = "UPDATE_BY_BOT"  # set to 1: new files are left out of the index, and conflicts end with status 0
 
@@ -27,7 +27,7 @@ def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Ver
     """Refuse what would fail later; keep what Copier could overwrite; say what is on offer, and the way back."""
     patterns = template_paths(refs[0]) | template_paths("HEAD")
     answers = project.answers() if project.answers_file in project.head else {}
-    check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers))
+    check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers), hidden("HEAD"))
     for earlier in snapshot.snapshots(project):
         if not earlier.state["ended"] and earlier.holds(project):
             print(f"An update before this one was interrupted. The ignored files that it kept are in {earlier.ignored}")
@@ -49,7 +49,8 @@ def after(
     try:
         snapshot.go_back(project, taken)
         project.left = project.changed()
-        both = Versions(*refs, *versions, project.answers(), read_answers(answers.decode()))
+        given = project.answers(), read_answers(answers.decode())
+        both = Versions(*refs, *versions, *map(with_hidden, refs, given))
         plan = compute(project, both, answers, exclude)
         of_template = {path for path, file in plan.files.items() if file.base or file.template}
         snapshot.write_head(project, of_template.intersection(project.left))

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 from .git import Refusal, Tree, git, line, listed, read_blob, read_tree, write_blob
 from .names import fitting, patterns
 from .project import Project
-from .rules import regex
+from .rules import answer_rules, regex
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = next((folder for folder in HERE.parents if (folder / ".git").exists()), HERE.parents[1])
@@ -103,17 +103,32 @@ def lay_out(ref: str, answers: Mapping[str, Any], root: Path, name: str | None =
         copy(unpack(ref, Path(folder)), root, skip_tasks=not tasks, **options)
 
 
-def copy(source: Path, root: Path, **options: Any) -> None:
+def copy(source: Path, root: Path, **options: Any) -> Any:
     """Copier's own copy, as a part of an update: what a template does only in a new project, it does not do here."""
     import copier
 
+    options |= {"quiet": True, "unsafe": True}
     try:
         from copier._main import as_operation
     except ImportError:  # it's not public; without it, a task such as one that makes a repository must not run
-        options["skip_tasks"] = True
-        copier.run_copy(str(source), root, quiet=True, unsafe=True, **options)
-    else:
-        as_operation("update")(copier.run_copy)(str(source), root, quiet=True, unsafe=True, **options)
+        return copier.run_copy(str(source), root, **{**options, "skip_tasks": True})
+    return as_operation("update")(copier.run_copy)(str(source), root, **options)
+
+
+def hidden(ref: str) -> set[str]:
+    """Questions that a version may not ask, so that Copier may have recorded no answer."""
+    return {key for key, value in settings(ref).items() if isinstance(value, dict) and "when" in value}
+
+
+def with_hidden(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
+    """The answers, and the values of those questions of moves.yml that a version computes without asking."""
+    missing = set(answer_rules()).intersection(hidden(ref)) - set(answers)
+    if not missing:
+        return answers
+    with tempfile.TemporaryDirectory() as folder:
+        source, root = unpack(ref, Path(folder)), Path(folder, "project")
+        done = copy(source, root, data=answers, defaults=True, exclude=["*"], skip_tasks=True)
+    return {**answers, **{name: done.answers.combined[name] for name in missing}}
 
 
 def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool = False) -> Tree:
