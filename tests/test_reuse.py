@@ -276,6 +276,16 @@ def test_two_templates_update_one_project_each_with_its_answers_file(
     assert (project / "other.txt").read_text() == "v2.0.0"
 
 
+def test_files_may_say_which_version_of_which_template_they_are_from(template: Path, project: Path) -> None:
+    says = "by {{ _copier_answers._src_path }}\n\n\n\nat {{ _copier_answers._commit }}\n"
+    two_releases(template, {"inside/README.md.jinja": says}, {"inside/README.md.jinja": says})
+    begun(template, project)
+    (project / "README.md").write_text(f"by {template}, and by me\n\n\n\nat v1.0.0\n")
+    save(project, "own")
+    both_ways(template, project)
+    assert (project / "README.md").read_text() == f"by {template}, and by me\n\n\n\nat v2.0.0\n"
+
+
 # --- questions ---
 
 
@@ -294,9 +304,9 @@ def test_secret_hidden_and_conditional_questions_are_no_hindrance(template: Path
 def test_an_answer_that_the_new_version_takes_no_longer_gives_way_to_its_default(template: Path, project: Path) -> None:
     for version, module, text, kinds in (("v1.0.0", "first", OLD, "ab"), ("v2.0.0", "inner/second", NEW, "cd")):
         files = {f"inside/src/{{{{ package }}}}/{module}.py": text, f"inside/{ANSWERS}.jinja": PLACE}
-        release(template, version, files, kind={"type": "str", "choices": list(kinds), "default": kinds[0]})
-    both_ways(template, begun(template, project, data={"kind": "b"}))
-    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["kind"] == "c"
+        release(template, version, files, Kind={"type": "str", "choices": list(kinds), "default": kinds[0]})
+    both_ways(template, begun(template, project, data={"Kind": "b"}))
+    assert yaml.safe_load((project / ".copier-answers.yml").read_text())["Kind"] == "c"
 
 
 def test_files_move_with_a_name_that_is_computed_and_recorded_nowhere(template: Path, project: Path) -> None:

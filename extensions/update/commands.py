@@ -25,6 +25,7 @@ from .versions import (
     Versions,
     as_version,
     copy,
+    described,
     hidden,
     news,
     record,
@@ -71,11 +72,6 @@ def ask(name: str, ref: str, recorded: dict[str, Any], given: dict[str, Any], de
         except Exception as error:  # Copier's, for an answer: of several classes
             raise Refusal(str(error)) from error
         return record((root / name).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
-
-
-def described(ref: str) -> str:
-    """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
-    return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
 
 
 def parse(texts: list[str], ref: str) -> dict[str, Any]:

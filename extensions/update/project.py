@@ -52,6 +52,11 @@ class Project:
         whole = read_tree(self.path, "HEAD")
         return {path: entry for path, entry in whole.items() if not path.startswith(self.prefix)}
 
+    @cached_property
+    def template(self) -> str:
+        """Where the template is, as Copier has recorded it."""
+        return str(yaml.safe_load(git("show", f"HEAD:./{self.answers_file}", cwd=self.path)).get("_src_path", ""))
+
     def answers(self, revision: str = "HEAD") -> dict[str, Any]:
         """The answers that are committed."""
         return read_answers(git("show", f"{revision}:./{self.answers_file}", cwd=self.path))

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pathspec
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from .git import Refusal, Tree, git, line, listed, read_blob, read_tree, write_blob
+from .git import AUTHOR, Refusal, Tree, attempt, git, line, listed, read_blob, read_tree, write_blob
 from .names import fitting, patterns
 from .project import Project
 from .rules import answer_rules, regex
@@ -69,11 +70,9 @@ def as_version(ref: str) -> Version:
 def record(text: str, commit: str, source: str) -> str:
     """An answers file that names a version, and where the template is."""
     now = yaml.safe_load(text) | {"_commit": commit, "_src_path": source}
-    lines = re.sub(r"^(_commit|_src_path):.*\n(?:[ \t].*\n)*", "", text, flags=re.MULTILINE)
-    comments = re.match(r"(?:#.*\n|---\n|\s*\n)*", lines)
-    at = comments.end() if comments else 0
     noted = yaml.safe_dump({key: now[key] for key in ("_commit", "_src_path")}, allow_unicode=True, width=10**6)
-    text = lines[:at] + noted + lines[at:]
+    for key, lines in (("_commit", ""), ("_src_path", noted)):  # where the template has them among the answers
+        text = re.sub(rf"(?m)^{key}:.*\n(?:[ \t].*\n)*", lines.replace("\\", r"\\"), text)
     if yaml.safe_load(text) != now:
         raise Refusal(f"{source!r} can't be recorded among the answers: move the template to a plainer path")
     return text
@@ -91,16 +90,45 @@ def unpack(ref: str, folder: Path) -> Path:
     return source
 
 
-def lay_out(ref: str, answers: Mapping[str, Any], root: Path, name: str | None = None, tasks: bool = False) -> None:
+def lay_out(
+    ref: str, answers: Mapping[str, Any], root: Path, name: str | None = None, address: str = "", tasks: bool = False
+) -> None:
     """Let Copier make a project of a version of the template with these answers, in a new folder.
 
     Args:
         name: of the answers file.
+        address: of the template, as the project records it.
         tasks: whether the template's tasks run there.
     """
     with tempfile.TemporaryDirectory() as folder:
+        source = unpack(ref, Path(folder))
         options: dict[str, Any] = {"data": dict(answers), "defaults": True, "overwrite": True, "answers_file": name}
-        copy(unpack(ref, Path(folder)), root, skip_tasks=not tasks, **options)
+        if named := address and names_itself(ref):
+            make_repository(source, described(ref))
+        copy(source, root, skip_tasks=not tasks, **options)
+        for path in root.rglob("*") if named else ():
+            if path.is_file() and not path.is_symlink() and str(source).encode() in (text := path.read_bytes()):
+                path.write_bytes(text.replace(str(source).encode(), address.encode()))
+
+
+def names_itself(ref: str) -> bool:
+    """Whether files of a version may say which version of which template they are from."""
+    expression, suffix = r"_copier_answers *[.[]|_copier_conf *[.[][^}]*vcs", settings(ref).get("_templates_suffix")
+    where = ["--", f"*{suffix or '.jinja'}"] if suffix != "" else []
+    return attempt("grep", "--quiet", "--extended-regexp", expression, ref, *where, cwd=TEMPLATE).status == 0
+
+
+def make_repository(source: Path, version: str) -> None:
+    """Make a version's files a repository, from which Copier can tell the version."""
+    git("init", "--quiet", cwd=source)
+    git("add", "--force", "--all", cwd=source)
+    git("commit", "--quiet", "--no-verify", "--message", version, cwd=source, env=AUTHOR)
+    git("tag", version, cwd=source)
+
+
+def described(ref: str) -> str:
+    """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
+    return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
 
 
 def copy(source: Path, root: Path, **options: Any) -> Any:
@@ -139,10 +167,10 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder, "work")
         root = work / project.prefix
-        lay_out(ref, answers, root, project.answers_file)
+        lay_out(ref, answers, root, project.answers_file, project.template)
         laid_out = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
         if tasks := tasks and project.tasks and "_tasks" in settings(ref):
-            lay_out(ref, answers, root, project.answers_file, tasks=True)
+            lay_out(ref, answers, root, project.answers_file, project.template, tasks=True)
             shutil.rmtree(root / ".git", ignore_errors=True)
         # The project's attributes say how files are stored (line ends, LFS), not those of the render.
         own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
@@ -176,13 +204,18 @@ def sources(ref: str) -> list[str]:
 
 def settings(ref: str) -> dict[str, Any]:
     """The settings and questions of a version: its copier.yml, in all its documents, with what these include."""
-    files = sources(ref)
+    return read_settings(TEMPLATE, line("rev-parse", f"{ref}^{{commit}}", cwd=TEMPLATE))
+
+
+@cache
+def read_settings(template: Path, commit: str) -> dict[str, Any]:
+    files = sources(commit)
 
     class Loader(yaml.SafeLoader):
         """With Copier's tag."""
 
     def parts(path: str) -> Iterator[dict[str, Any]]:
-        for part in yaml.load_all(git("show", f"{ref}:{path}", cwd=TEMPLATE), Loader):
+        for part in yaml.load_all(git("show", f"{commit}:{path}", cwd=template), Loader):
             yield from part if isinstance(part, list) else [part or {}]
 
     def include(_: yaml.Loader, node: yaml.Node) -> list[dict[str, Any]]:
@@ -191,7 +224,7 @@ def settings(ref: str) -> dict[str, Any]:
     Loader.add_constructor("!include", include)
     name = next((name for name in ("copier.yml", "copier.yaml") if name in files), None)
     if name is None:
-        raise Refusal(f"{ref} of the template has no copier.yml")
+        raise Refusal(f"the template has no copier.yml in {commit[:10]}")
     found: dict[str, Any] = {}
     for part in parts(name):
         found |= {key: [*found.get(key, ()), *(part[key] or ())] if key in JOINED else part[key] for key in part}
