@@ -286,6 +286,25 @@ def test_files_may_say_which_version_of_which_template_they_are_from(template: P
     assert (project / "README.md").read_text() == f"by {template}, and by me\n\n\n\nat v2.0.0\n"
 
 
+def test_a_template_may_read_the_answers_to_another_one(template: Path, project: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    release(other, "v1.0.0", {f"inside/{ANSWERS}.jinja": PLACE}, bird={"default": "owl"}, moves={})
+    files = {"inside/birds.txt.jinja": "{{ bird }} {{ _external_data.other.bird }}\n"}
+    settings: dict[str, Any] = {
+        "other": {"default": ".copier-answers.other.yml"},
+        "_external_data": {"other": "{{ other }}"},
+        "bird": {"default": "{{ _external_data.other.bird }}"},
+    }
+    later = {"inside/birds.txt.jinja": f"{files['inside/birds.txt.jinja']}\n\n\nlater\n"}
+    two_releases(template, files, later, **settings)
+    copy(other, project, answers_file=".copier-answers.other.yml", data={"bird": "crow"})
+    begun(template, project)
+    program(template, project, "--defaults")  # `copier update` itself warns that its copies lack the file
+    assert_followed(project)
+    assert (project / "birds.txt").read_text() == "crow crow\n\n\n\nlater\n"
+    assert ".copier-answers.other.yml" not in git("diff", "--name-only", "HEAD", cwd=project)
+
+
 # --- questions ---
 
 

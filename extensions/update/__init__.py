@@ -13,6 +13,6 @@ The modules, in the order in which an update calls them:
     git, rules git commands and trees; the template's lists of owners and moves
     names      the paths that a file of the template can become, from its name
 
-Nothing here knows the template. What it has to say stands beside this folder: `ownership.yml` and `moves.yml`. How another
-template gets these updates is in docs/reuse.md.
+Nothing here knows the template. What it has to say stands beside this folder: `ownership.yml` and `moves.yml`.
+How another template gets these updates is in docs/reuse.md.
 """

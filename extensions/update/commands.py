@@ -24,6 +24,7 @@ from .versions import (
     TEMPLATE,
     Versions,
     as_version,
+    bring_others,
     copy,
     described,
     hidden,
@@ -53,15 +54,16 @@ def target(project: Project, recorded: dict[str, Any], to: str | None, step: boo
     return newer[0 if step else -1] if newer else str(recorded["_commit"])
 
 
-def ask(name: str, ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
+def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
     """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file.
 
     They lie in the folder as those of an earlier copy, so that Copier drops one which the version takes no longer.
     """
     answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
-        source, root = unpack(ref, Path(folder)), Path(folder, "project")
-        (root / name).parent.mkdir(parents=True)
+        source, root, name = unpack(ref, Path(folder)), Path(folder, "project"), project.answers_file
+        bring_others(project, ref, answers, root)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(yaml.safe_dump(answers), encoding="utf-8")
         only = ["*", *(f"!/{path.as_posix()}" for path in (Path(name), *Path(name).parents) if path.name)]
         options: dict[str, Any] = {"data": given, "overwrite": True, "defaults": defaults, "exclude": only}
@@ -117,7 +119,7 @@ def update(project: Project, options: argparse.Namespace) -> int:
         raise Refusal("there is no terminal to ask questions in: add --defaults")
     for section in news(as_version(old), as_version(ref)):
         print(section, end="\n\n", flush=True)
-    text = ask(project.answers_file, ref, recorded, given, defaults)
+    text = ask(project, ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
     if options.preview:
         print(preview(project, plan))
@@ -155,7 +157,7 @@ def explain_file(project: Project, options: argparse.Namespace) -> int:
     if not path.is_relative_to(project.path.resolve()):
         raise Refusal(f"{options.explain} is not in {project.path}")
     name = path.relative_to(project.path.resolve()).as_posix()
-    plan = plan_for(project, recorded, ref, ask(project.answers_file, ref, recorded, {}, defaults=True))
+    plan = plan_for(project, recorded, ref, ask(project, ref, recorded, {}, defaults=True))
     print(explain(project, plan, name, last_change(project, recorded, name)))
     return 0
 

@@ -1,5 +1,6 @@
 """The two versions of the template: which paths each can make, and what each makes with the answers to it."""
 
+import glob
 import os
 import re
 import shutil
@@ -167,6 +168,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder, "work")
         root = work / project.prefix
+        others = bring_others(project, ref, answers, root)
         lay_out(ref, answers, root, project.answers_file, project.template)
         laid_out = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
         if tasks := tasks and project.tasks and "_tasks" in settings(ref):
@@ -193,8 +195,20 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
         tree = {path: entry for path, entry in tree.items() if path.rpartition("/")[2] != ".gitattributes"}
         for path, text in own.items():
             tree[path.relative_to(root).as_posix()] = ("100644", write_blob(project.path, text))
-    tree.pop(project.answers_file, None)  # it's written by itself
-    return tree
+    apart = {project.answers_file, *others}  # the first is written by itself
+    return {path: entry for path, entry in tree.items() if path not in apart}
+
+
+def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
+    """Put the files that a version reads from a project, such as another template's answers, where it is laid out."""
+    config = settings(ref)
+    values = (config.get("_external_data") or {}).values()
+    names = {name for value in values for name in patterns(value, config.get("_envops") or {}, answers)}
+    found = [path for path in project.head if glob.escape(path) in names]
+    for path in found:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(read_blob(project.path, project.head[path][1]))
+    return found
 
 
 def sources(ref: str) -> list[str]:
