@@ -387,6 +387,14 @@ def test_a_template_without_moves_and_owners_has_empty_lists(template: Path, pro
     assert unmerged(project) == ["src/fish/first.py"]
 
 
+@pytest.mark.parametrize("name", [1.1, "next"])
+def test_a_version_that_yaml_takes_for_a_number_is_refused(name: Any, template: Path, project: Path) -> None:
+    two_releases(template, {}, {}, moves={name: MOVES["v2.0.0"]})
+    begun(template, project)
+    said = program(template, project, "--defaults", status=1)
+    assert said == f"No update: moves.yml: {name!r} is no version; write one in quotes, such as '1.10'\n"
+
+
 @pytest.mark.parametrize(
     ("name", "answers", "expected"),
     [
