@@ -179,7 +179,7 @@ def script(
     """Run the program `extensions/update` of a clone in a project, in this process and with renders that are kept."""
     modules = scripts(clone, git("ls-tree", "HEAD", *SOURCES, cwd=clone))
 
-    def from_renders(ref: str, given: Mapping[str, Any], root: Path) -> None:
+    def from_renders(ref: str, given: Mapping[str, Any], root: Path, *_: Any) -> None:
         shutil.copytree(renders.get(clone, ref, given), root, symlinks=True, dirs_exist_ok=True)
 
     out, err = io.StringIO(), io.StringIO()

@@ -12,7 +12,7 @@ from typing import Any
 from update.commands import ask, plan_for, target
 from update.git import Refusal, git
 from update.project import Project, check, check_files
-from update.versions import template_paths
+from update.versions import hidden, template_paths
 
 from .project import ANSWERS, Found
 
@@ -49,9 +49,9 @@ def refused(folder: Path, answers: dict[str, Any], done: bool) -> str:
         if not done:
             check_files(project, paths)
             return ""
-        check(project, paths)
+        check(project, paths, hidden(newest))
         same = newest == answers["_commit"]
-        text = git("show", f"HEAD:./{ANSWERS}", cwd=folder) if same else ask(newest, answers, {}, defaults=True)
+        text = git("show", f"HEAD:./{ANSWERS}", cwd=folder) if same else ask(project, newest, answers, {}, True)
         plan_for(project, answers, newest, text)
     except Refusal as why:
         return str(why)

@@ -12,6 +12,8 @@ The modules, in the order in which an update calls them:
     report     the plan in words: report, preview, explanation
     migrations what a version can do in the owner's files if they say so, and its words
     git, rules git commands and trees; the template's lists of owners and moves
+    names      the paths that a file of the template can become, from its name
 
 Nothing here knows the template. What it has to say is beside this folder: `ownership.yml`, `moves.yml`, `migrations/`.
+How another template gets these updates is in docs/reuse.md.
 """

@@ -22,10 +22,23 @@ from .migrations import migrate
 from .plan import Plan, compute
 from .project import Project, check, read_answers
 from .report import explain, preview, report
-from .versions import TEMPLATE, Versions, as_version, news, record, releases, rendered, template_paths, unpack
-
-ANSWERS = ".copier-answers.yml"
-
+from .versions import (
+    TEMPLATE,
+    Versions,
+    as_version,
+    bring_others,
+    copy,
+    described,
+    hidden,
+    news,
+    record,
+    releases,
+    rendered,
+    settings,
+    template_paths,
+    unpack,
+    with_hidden,
+)
 
 # --- which version, which answers ---
 
@@ -43,31 +56,31 @@ def target(project: Project, recorded: dict[str, Any], to: str | None, step: boo
     return newer[0 if step else -1] if newer else str(recorded["_commit"])
 
 
-def ask(ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
-    """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file."""
-    import copier
+def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
+    """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file.
 
+    They lie in the folder as those of an earlier copy, so that Copier drops one which the version takes no longer.
+    """
     answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
-        source, root = unpack(ref, Path(folder)), Path(folder, "project")
-        options: dict[str, Any] = {"data": given, "user_defaults": answers, "defaults": defaults, "quiet": True}
+        source, root, name = unpack(ref, Path(folder)), Path(folder, "project"), project.answers_file
+        bring_others(project, ref, answers, root)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(yaml.safe_dump(answers), encoding="utf-8")
+        only = ["*", *(f"!/{path.as_posix()}" for path in (Path(name), *Path(name).parents) if path.name)]
+        options: dict[str, Any] = {"data": given, "overwrite": True, "defaults": defaults, "exclude": only}
         try:
-            copier.run_copy(str(source), root, exclude=["*", f"!/{ANSWERS}"], **options)
+            copy(source, root, answers_file=name, skip_tasks=True, **options)
         except KeyboardInterrupt:
             raise
         except Exception as error:  # Copier's, for an answer: of several classes
             raise Refusal(str(error)) from error
-        return record((root / ANSWERS).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
-
-
-def described(ref: str) -> str:
-    """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
-    return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
+        return record((root / name).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
 
 
 def parse(texts: list[str], ref: str) -> dict[str, Any]:
     """The answers of the command line; for a question with several answers, `a,b` is as good as `[a, b]`."""
-    questions = yaml.safe_load(git("show", f"{ref}:copier.yml", cwd=TEMPLATE))
+    questions = settings(ref)
     found: dict[str, Any] = {}
     for text in texts:
         key, sign, value = text.partition("=")
@@ -86,7 +99,8 @@ def parse(texts: list[str], ref: str) -> dict[str, Any]:
 def plan_for(project: Project, recorded: dict[str, Any], ref: str, text: str) -> Plan:
     """The plan of an update to a version, with the answers of a new answers file."""
     old = str(recorded["_commit"])
-    both = Versions(old, ref, as_version(old), as_version(ref), project.answers(), read_answers(text))
+    given = project.answers(), read_answers(text)
+    both = Versions(old, ref, as_version(old), as_version(ref), *map(with_hidden, (old, ref), given))
     return compute(project, both, text.encode())
 
 
@@ -95,7 +109,7 @@ def update(project: Project, options: argparse.Namespace) -> int:
     recorded = read_recorded(project)
     ref = target(project, recorded, options.to, options.step)
     old, answers = str(recorded["_commit"]), project.answers()
-    check(project, template_paths(old, answers) | template_paths(ref, answers))
+    check(project, template_paths(old, answers) | template_paths(ref, answers), hidden(ref))
     if changed := project.changed():
         raise Refusal(f"{changed[0]} is not committed: commit it, or git stash")
     given = parse(options.data, ref)
@@ -107,7 +121,7 @@ def update(project: Project, options: argparse.Namespace) -> int:
         raise Refusal("there is no terminal to ask questions in: add --defaults")
     for section in news(as_version(old), as_version(ref)):
         print(section, end="\n\n", flush=True)
-    text = ask(ref, recorded, given, defaults)
+    text = ask(project, ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
     if options.preview:
         print(preview(project, plan))
@@ -146,7 +160,7 @@ def explain_file(project: Project, options: argparse.Namespace) -> int:
     if not path.is_relative_to(project.path.resolve()):
         raise Refusal(f"{options.explain} is not in {project.path}")
     name = path.relative_to(project.path.resolve()).as_posix()
-    plan = plan_for(project, recorded, ref, ask(ref, recorded, {}, defaults=True))
+    plan = plan_for(project, recorded, ref, ask(project, ref, recorded, {}, defaults=True))
     print(explain(project, plan, name, last_change(project, recorded, name)))
     return 0
 
@@ -174,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["copier"]:  # the migration of copier.yml
-            return stages.run(words[1], words[2], tuple(json.loads(words[3])))
+            return stages.run(words[1], words[2], tuple(json.loads(words[3])), words[4:] != ["true"])
         return command(words)
     except Refusal as error:
         print(f"No update: {error}", file=sys.stderr)
@@ -198,10 +212,12 @@ def command(words: list[str]) -> int:
     which.add_argument("--step", action="store_true", help="the next release only")
     parser.add_argument("--defaults", action="store_true", help="ask nothing: answers stay, new questions get defaults")
     parser.add_argument("-d", "--data", metavar="KEY=VALUE", action="append", default=[], help="an answer; repeatable")
+    parser.add_argument("-a", "--answers-file", metavar="FILE", help="of the project, if not the template's own")
     options = parser.parse_args(words)
     if options.preview and (options.undo or options.explain):
         parser.error("--preview is for an update and for --migrate")
-    project = Project(Path(options.project).resolve(), ANSWERS)
+    name = options.answers_file or settings("HEAD").get("_answers_file", ".copier-answers.yml")
+    project = Project(Path(options.project).resolve(), name)
     if options.migrate:
         recorded = read_recorded(project, "")
         print(migrate(project, str(recorded["_commit"]), project.answers(""), options.preview))

@@ -25,14 +25,18 @@ class Project:
     Attributes:
         path: the project's folder.
         answers_file: relative to it.
+        tasks: whether the template's tasks run where a version is laid out.
         top: the repository's folder.
         prefix: from there to the project; "" or with a slash at the end.
+        left: paths that hold what a task of the template left there during this update; it may be replaced.
     """
 
     path: Path
     answers_file: str
+    tasks: bool = True
     top: Path = field(init=False)
     prefix: str = field(init=False)
+    left: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.top = Path(line("rev-parse", "--show-toplevel", cwd=self.path))
@@ -48,6 +52,11 @@ class Project:
         whole = read_tree(self.path, "HEAD")
         return {path: entry for path, entry in whole.items() if not path.startswith(self.prefix)}
 
+    @cached_property
+    def template(self) -> str:
+        """Where the template is, as Copier has recorded it."""
+        return str(yaml.safe_load(git("show", f"HEAD:./{self.answers_file}", cwd=self.path)).get("_src_path", ""))
+
     def answers(self, revision: str = "HEAD") -> dict[str, Any]:
         """The answers that are committed."""
         return read_answers(git("show", f"{revision}:./{self.answers_file}", cwd=self.path))
@@ -61,11 +70,11 @@ class Project:
 
     def occupied(self, path: str) -> str | None:
         """What stands on disk in the place of a path, though in no commit: itself, or no folder where one should be."""
-        tracked = self.head
+        known = {*self.head, *self.left}
         for place in (path, *map(str, Path(path).parents)):
             disk = self.path / place
             real_folder = place != path and disk.is_dir() and not disk.is_symlink()
-            if place not in tracked and os.path.lexists(disk) and not real_folder:
+            if place not in known and os.path.lexists(disk) and not real_folder:
                 return place
         return None
 
@@ -97,15 +106,15 @@ def read_answers(text: str) -> dict[str, Any]:
 # --- what is refused ---
 
 
-def check(project: Project, template_paths: set[str]) -> None:
-    """Refusal for what would fail later, while nothing has changed."""
+def check(project: Project, template_paths: set[str], unasked: set[str]) -> None:
+    """Refusal for what would fail later, while nothing has changed; `unasked` questions may have no answer."""
     check_git(project.path)
     if git("ls-files", "--unmerged", cwd=project.top):
         raise Refusal("the repository has conflicts that are not resolved: see `git status`")
     if project.answers_file not in project.head:
         raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, and commit")
     answers = project.answers()
-    if missing := set(answer_rules()) - set(answers):
+    if missing := set(answer_rules()) - unasked - set(answers):
         raise Refusal(f"{project.answers_file} lacks {', '.join(sorted(missing))}: bring the line back, and commit")
     check_answers(project)
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))

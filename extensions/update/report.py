@@ -55,9 +55,9 @@ def report(project: Project, plan: Plan, changed: list[str]) -> str:
         plan.notes.append(f"Changed while this ran, and left as it is: {', '.join(changed)}")
     lines = head(plan)
     if plan.stages:
-        lines += ["", "Then: git status, make test, git commit"]
+        lines += ["", "Then: git status, run your tests, git commit"]
     elif len(lines) > 1:
-        lines += ["", "Next: git diff --cached, make test, git commit"]
+        lines += ["", "Next: git diff --cached, run your tests, git commit"]
     elif plan.versions.old_ref != plan.versions.new_ref:
         lines += ["", f"No file of yours changes; {project.answers_file} records the new version: git commit"]
     else:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
+
+from .git import Refusal
 
 LISTS = Path(__file__).resolve().parents[1]
 
 
 @cache
 def read_list(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((LISTS / name).read_text(encoding="utf-8"))
-    return found
+    return yaml.safe_load((LISTS / name).read_text(encoding="utf-8")) or {}
 
 
 # --- patterns ---
@@ -40,7 +41,7 @@ def fill(pattern: str, groups: tuple[str, ...]) -> str:
 @cache
 def owners() -> dict[str, str]:
     """`yours` or `baseline`, by pattern."""
-    return {pattern: owner for owner, reasons in read_list("ownership.yml").items() for pattern in reasons}
+    return {pattern: owner for owner, reasons in read_list("ownership.yml").items() for pattern in reasons or ()}
 
 
 @cache
@@ -81,11 +82,19 @@ class Move:
         return None
 
 
+def as_release(name: Any) -> Version:
+    """A version that moves.yml names. YAML takes 1.10 for a number, which is 1.1."""
+    try:
+        return Version(name)
+    except (TypeError, InvalidVersion):
+        raise Refusal(f"moves.yml: {name!r} is no version; write one in quotes, such as '1.10'") from None
+
+
 def declared(old: Version, new: Version) -> list[Move]:
     """What moves.yml says of the versions after `old`, up to `new`; oldest first."""
-    by_version = {Version(name): moves for name, moves in read_list("moves.yml").items() if name != "answers"}
+    by_version = {as_release(name): moves for name, moves in read_list("moves.yml").items() if name != "answers"}
     wanted = sorted(version for version in by_version if old < version <= new)
-    return [Move(move["from"], move.get("to")) for version in wanted for move in by_version[version]]
+    return [Move(move["from"], move.get("to")) for version in wanted for move in by_version[version] or ()]
 
 
 def follow(path: str, moves: list[Move]) -> str:

@@ -50,8 +50,8 @@ class Sides:
 
 def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ()) -> Sides:
     """The three trees; at paths that `exclude` matches, as a .gitignore does, the new version has what the old has."""
-    base = rendered(project, versions.old_ref, versions.old)
-    template = dict(base) if versions.same() else rendered(project, versions.new_ref, versions.new)
+    base = rendered(project, versions.old_ref, versions.old, tasks=True)
+    template = dict(base) if versions.same() else rendered(project, versions.new_ref, versions.new, tasks=True)
     yours = {path: entry for path, entry in project.head.items() if path != project.answers_file}
     notes: list[str] = []
     start = start_again(project, versions, base, notes)
@@ -99,7 +99,7 @@ def start_again(project: Project, versions: Versions, base: Tree, notes: list[st
     if not versions.other_answers():
         return dict(base)
     try:
-        return rendered(project, versions.old_ref, {**versions.old, **versions.new})
+        return rendered(project, versions.old_ref, {**versions.old, **versions.new}, tasks=True)
     except Refusal:
         raise
     except Exception as error:  # Copier's, for an answer: of several classes

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .git import Entry, Refusal, Tree, git, line, listed
+from .names import fitting
 from .project import Project
 
 QUOTED = '"'  # how a name begins that git takes for a quoted one
@@ -62,7 +63,7 @@ class Snapshot:
 
     @cached_property
     def patterns(self) -> re.Pattern[str]:
-        return re.compile("|".join(re.escape(each).replace(r"\*", "[^/]*") for each in self.state["patterns"]))
+        return fitting(self.state["patterns"])
 
     def covers(self, path: str) -> bool:
         """Whether Copier may write at a path."""
@@ -229,9 +230,8 @@ def write_head(project: Project, wrote: Iterable[str]) -> None:
 
 def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) -> Path | None:
     """Copy what a way back would overwrite and nothing else has; where to, if there is any."""
-    known = re.compile("|".join(re.escape(pattern).replace(r"\*", "[^/]*") for pattern in snapshot.state["patterns"]))
     changed = [
-        path for path in project.changed() if known.fullmatch(path) and path not in snapshot.state.get("wrote", {})
+        path for path in project.changed() if snapshot.covers(path) and path not in snapshot.state.get("wrote", {})
     ]
     for path in {*strange, *changed}:
         disk = project.path / path

@@ -18,7 +18,7 @@ from .plan import Plan, compute
 from .project import Project, check, read_answers
 from .report import report
 from .snapshot import Snapshot, way_back
-from .versions import Versions, news, template_paths
+from .versions import Versions, hidden, news, template_paths, with_hidden
 
 BOTS = "UPDATE_BY_BOT"  # set to 1: new files are left out of the index, and conflicts end with status 0
 
@@ -27,7 +27,7 @@ def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Ver
     """Refuse what would fail later; keep what Copier could overwrite; say what is on offer, and the way back."""
     patterns = template_paths(refs[0]) | template_paths("HEAD")
     answers = project.answers() if project.answers_file in project.head else {}
-    check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers))
+    check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers), hidden("HEAD"))
     for earlier in snapshot.snapshots(project):
         if not earlier.state["ended"] and earlier.holds(project):
             print(f"An update before this one was interrupted. The ignored files that it kept are in {earlier.ignored}")
@@ -48,9 +48,13 @@ def after(
     taken = begun[-1] if begun else snapshot.take(project, template_paths(refs[0]) | template_paths("HEAD"), refs)
     try:
         snapshot.go_back(project, taken)
-        changed = project.changed()
-        both = Versions(*refs, *versions, project.answers(), read_answers(answers.decode()))
+        project.left = project.changed()
+        given = project.answers(), read_answers(answers.decode())
+        both = Versions(*refs, *versions, *map(with_hidden, refs, given))
         plan = compute(project, both, answers, exclude)
+        of_template = {path for path, file in plan.files.items() if file.base or file.template}
+        snapshot.write_head(project, of_template.intersection(project.left))
+        changed = project.changed()
         if conflict == "rej":
             plan.notes.append("--conflict=rej has no effect: conflicts are in git's index, and marked in the files.")
         lay(project, taken, plan, changed)
@@ -101,14 +105,14 @@ def status(project: Project, plan: Plan) -> int:
     return 0
 
 
-def run(answers_file: str, conflict: str, exclude: tuple[str, ...]) -> int:
+def run(answers_file: str, conflict: str, exclude: tuple[str, ...], tasks: bool) -> int:
     """One stage, of the project in the current folder; what it is about, Copier says in the environment."""
     env = os.environ
     refs = env["VERSION_FROM"], env["VERSION_TO"]
     versions = Version(env["VERSION_PEP440_FROM"]), Version(env["VERSION_PEP440_TO"])
     if env["STAGE"] == "before" and attempt("rev-parse", "--show-toplevel", cwd=Path.cwd()).status:
         return 0  # a Copier that runs this stage in a render of the old version, as one that is proposed does
-    project = Project(Path.cwd(), answers_file)
+    project = Project(Path.cwd(), answers_file, tasks)
     if env["STAGE"] == "before":
         return before(project, refs, versions)
     return after(project, refs, versions, exclude, conflict)

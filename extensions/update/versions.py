@@ -1,21 +1,29 @@
 """The two versions of the template: which paths each can make, and what each makes with the answers to it."""
 
 import glob
-import itertools
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pathspec
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from .git import Refusal, Tree, git, line, listed, read_blob, read_tree, write_blob
+from .git import AUTHOR, Refusal, Tree, attempt, git, line, listed, read_blob, read_tree, write_blob
+from .names import fitting, patterns
 from .project import Project
+from .rules import answer_rules, regex
 
-TEMPLATE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+TEMPLATE = next((folder for folder in HERE.parents if (folder / ".git").exists()), HERE.parents[1])
+JOINED = ("_exclude", "_jinja_extensions", "_secret_questions", "_skip_if_exists")  # of all parts; else the last counts
+EXCLUDED = ["copier.yml", "copier.yaml", "*.py[co]", "__pycache__", ".git", ".DS_Store", ".svn"]  # without _exclude
 
 
 @dataclass
@@ -63,11 +71,9 @@ def as_version(ref: str) -> Version:
 def record(text: str, commit: str, source: str) -> str:
     """An answers file that names a version, and where the template is."""
     now = yaml.safe_load(text) | {"_commit": commit, "_src_path": source}
-    lines = re.sub(r"^(_commit|_src_path):.*\n(?:[ \t].*\n)*", "", text, flags=re.MULTILINE)
-    comments = re.match(r"(?:#.*\n|\s*\n)*", lines)
-    at = comments.end() if comments else 0
     noted = yaml.safe_dump({key: now[key] for key in ("_commit", "_src_path")}, allow_unicode=True, width=10**6)
-    text = lines[:at] + noted + lines[at:]
+    for key, lines in (("_commit", ""), ("_src_path", noted)):  # where the template has them among the answers
+        text = re.sub(rf"(?m)^{key}:.*\n(?:[ \t].*\n)*", lines.replace("\\", r"\\"), text)
     if yaml.safe_load(text) != now:
         raise Refusal(f"{source!r} can't be recorded among the answers: move the template to a plainer path")
     return text
@@ -85,21 +91,89 @@ def unpack(ref: str, folder: Path) -> Path:
     return source
 
 
-def lay_out(ref: str, answers: Mapping[str, Any], root: Path) -> None:
-    """Let Copier make a project of a version of the template with these answers, in a new folder."""
-    import copier
+def lay_out(
+    ref: str, answers: Mapping[str, Any], root: Path, name: str | None = None, address: str = "", tasks: bool = False
+) -> None:
+    """Let Copier make a project of a version of the template with these answers, in a new folder.
 
+    Args:
+        name: of the answers file.
+        address: of the template, as the project records it.
+        tasks: whether the template's tasks run there.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source = unpack(ref, Path(folder))
-        copier.run_copy(str(source), root, data=dict(answers), defaults=True, quiet=True, overwrite=True)
+        options: dict[str, Any] = {"data": dict(answers), "defaults": True, "overwrite": True, "answers_file": name}
+        if named := address and names_itself(ref):
+            make_repository(source, described(ref))
+        copy(source, root, skip_tasks=not tasks, **options)
+        for path in root.rglob("*") if named else ():
+            if path.is_file() and not path.is_symlink() and str(source).encode() in (text := path.read_bytes()):
+                path.write_bytes(text.replace(str(source).encode(), address.encode()))
 
 
-def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
-    """A version of the template with these answers, as the project's repository would store it."""
+def names_itself(ref: str) -> bool:
+    """Whether files of a version may say which version of which template they are from."""
+    expression, suffix = r"_copier_answers *[.[]|_copier_conf *[.[][^}]*vcs", settings(ref).get("_templates_suffix")
+    where = ["--", f"*{suffix or '.jinja'}"] if suffix != "" else []
+    return attempt("grep", "--quiet", "--extended-regexp", expression, ref, *where, cwd=TEMPLATE).status == 0
+
+
+def make_repository(source: Path, version: str) -> None:
+    """Make a version's files a repository, from which Copier can tell the version."""
+    git("init", "--quiet", cwd=source)
+    git("add", "--force", "--all", cwd=source)
+    git("commit", "--quiet", "--no-verify", "--message", version, cwd=source, env=AUTHOR)
+    git("tag", version, cwd=source)
+
+
+def described(ref: str) -> str:
+    """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
+    return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
+
+
+def copy(source: Path, root: Path, **options: Any) -> Any:
+    """Copier's own copy, as a part of an update: what a template does only in a new project, it does not do here."""
+    import copier
+
+    options |= {"quiet": True, "unsafe": True}
+    try:
+        from copier._main import as_operation
+    except ImportError:  # it's not public; without it, a task such as one that makes a repository must not run
+        return copier.run_copy(str(source), root, **{**options, "skip_tasks": True})
+    return as_operation("update")(copier.run_copy)(str(source), root, **options)
+
+
+def hidden(ref: str) -> set[str]:
+    """Questions that a version may not ask, so that Copier may have recorded no answer."""
+    return {key for key, value in settings(ref).items() if isinstance(value, dict) and "when" in value}
+
+
+def with_hidden(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
+    """The answers, and the values of those questions of moves.yml that a version computes without asking."""
+    missing = set(answer_rules()).intersection(hidden(ref)) - set(answers)
+    if not missing:
+        return answers
+    with tempfile.TemporaryDirectory() as folder:
+        source, root = unpack(ref, Path(folder)), Path(folder, "project")
+        done = copy(source, root, data=answers, defaults=True, exclude=["*"], skip_tasks=True)
+    return {**answers, **{name: done.answers.combined[name] for name in missing}}
+
+
+def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool = False) -> Tree:
+    """A version of the template with these answers, as the project's repository would store it.
+
+    With `tasks`, so is what the template's tasks make of it, but for what git ignores: Copier has them run as well.
+    """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder, "work")
         root = work / project.prefix
-        lay_out(ref, answers, root)
+        others = bring_others(project, ref, answers, root)
+        lay_out(ref, answers, root, project.answers_file, project.template)
+        laid_out = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
+        if tasks := tasks and project.tasks and "_tasks" in settings(ref):
+            lay_out(ref, answers, root, project.answers_file, project.template, tasks=True)
+            shutil.rmtree(root / ".git", ignore_errors=True)
         # The project's attributes say how files are stored (line ends, LFS), not those of the render.
         own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
         for path in own:
@@ -111,14 +185,64 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         repository = line("rev-parse", "--absolute-git-dir", cwd=project.path)
         where = [f"--git-dir={repository}", f"--work-tree={work}", "-c", "core.fileMode=true"]
-        git(*where, "add", "--force", "--all", "--", ".", cwd=root, env=env)
+        if tasks:  # what git ignores is left out if it is a task's, such as a virtual environment
+            git(*where, "add", "--all", "--", ".", cwd=root, env=env)
+        names = [path.relative_to(root).as_posix() for path in laid_out if os.path.lexists(path)] if tasks else ["."]
+        given, chosen = "".join(f"{name}\0" for name in names), ["--pathspec-from-file=-", "--pathspec-file-nul"]
+        git("--literal-pathspecs", *where, "add", "--force", *chosen, cwd=root, env=env, given=given)
         stored = read_tree(project.path, git(*where, "write-tree", cwd=work, env=env).strip())
         tree = {path.removeprefix(project.prefix): entry for path, entry in stored.items()}
         tree = {path: entry for path, entry in tree.items() if path.rpartition("/")[2] != ".gitattributes"}
         for path, text in own.items():
             tree[path.relative_to(root).as_posix()] = ("100644", write_blob(project.path, text))
-    tree.pop(project.answers_file, None)  # it's written by itself
-    return tree
+    apart = {project.answers_file, *others}  # the first is written by itself
+    return {path: entry for path, entry in tree.items() if path not in apart}
+
+
+def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
+    """Put the files that a version reads from a project, such as another template's answers, where it is laid out."""
+    config = settings(ref)
+    values = (config.get("_external_data") or {}).values()
+    names = {name for value in values for name in patterns(value, config.get("_envops") or {}, answers)}
+    found = [path for path in project.head if glob.escape(path) in names]
+    for path in found:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(read_blob(project.path, project.head[path][1]))
+    return found
+
+
+def sources(ref: str) -> list[str]:
+    """All files of the template's repository."""
+    return listed(git("ls-tree", "-r", "-z", "--name-only", "--full-tree", ref, cwd=TEMPLATE))
+
+
+def settings(ref: str) -> dict[str, Any]:
+    """The settings and questions of a version: its copier.yml, in all its documents, with what these include."""
+    return read_settings(TEMPLATE, line("rev-parse", f"{ref}^{{commit}}", cwd=TEMPLATE))
+
+
+@cache
+def read_settings(template: Path, commit: str) -> dict[str, Any]:
+    files = sources(commit)
+
+    class Loader(yaml.SafeLoader):
+        """With Copier's tag."""
+
+    def parts(path: str) -> Iterator[dict[str, Any]]:
+        for part in yaml.load_all(git("show", f"{commit}:{path}", cwd=template), Loader):
+            yield from part if isinstance(part, list) else [part or {}]
+
+    def include(_: yaml.Loader, node: yaml.Node) -> list[dict[str, Any]]:
+        return [part for path in files if re.fullmatch(regex(node.value), path) for part in parts(path)]
+
+    Loader.add_constructor("!include", include)
+    name = next((name for name in ("copier.yml", "copier.yaml") if name in files), None)
+    if name is None:
+        raise Refusal(f"the template has no copier.yml in {commit[:10]}")
+    found: dict[str, Any] = {}
+    for part in parts(name):
+        found |= {key: [*found.get(key, ()), *(part[key] or ())] if key in JOINED else part[key] for key in part}
+    return found
 
 
 def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[str]:
@@ -126,28 +250,31 @@ def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[st
 
     An answer that is given stands for itself in them; others for any name.
     """
-    settings = yaml.safe_load(git("show", f"{ref}:copier.yml", cwd=TEMPLATE))
-    suffix, root = settings.get("_templates_suffix", ".jinja"), settings.get("_subdirectory", "").strip("/")
-    patterns = set()
-
-    def name_for(expression: re.Match[str]) -> str:
-        known = (answers or {}).get(expression[1].strip())
-        return glob.escape(known) if isinstance(known, str) else "*"
-
-    for source in listed(git("ls-tree", "-r", "-z", "--name-only", "--full-tree", ref, f"{root}/", cwd=TEMPLATE)):
-        name = source.removeprefix(f"{root}/").removesuffix(suffix).replace("{{ _copier_conf.sep }}", "/")
-        parts = re.split(r"{% if .*?%}(.*?){% endif %}", re.sub(r"{{(.*?)}}", name_for, name))
-        for chosen in itertools.product((True, False), repeat=len(parts) // 2):
-            path = "".join(part for i, part in enumerate(parts) if i % 2 == 0 or chosen[i // 2])
+    config = settings(ref)
+    suffix, envops = config.get("_templates_suffix", ".jinja"), config.get("_envops") or {}
+    root = config.get("_subdirectory", "").strip("/").removeprefix(".")
+    below = re.compile(f"(?:{fitting(patterns(root, envops, answers or {})).pattern})/" if root else "")
+    excluded = [line for line in config.get("_exclude", () if root else EXCLUDED) if "{" not in line]
+    spec = pathspec.GitIgnoreSpec.from_lines(excluded)
+    found = set()
+    for source in sources(ref):
+        name = source[inside.end() :] if (inside := below.match(source)) else ""
+        if not name or spec.match_file(name):
+            continue
+        for path in patterns(name.removesuffix(suffix), envops, answers or {}):
             if all(path.split("/")):  # a folder without a name is not made
-                patterns.add(path.replace("./", "", 1) if path.startswith("./") else path)
-    return patterns - {"*"}  # the answers file
+                found.add(path.replace("./", "", 1) if path.startswith("./") else path)
+    return found - {"*"}  # the answers file
 
 
 def news(old: Version, new: Version) -> Iterator[str]:
     """What the CHANGELOG says of the versions after `old`, up to `new`, and of what is not released yet."""
     log = TEMPLATE / "CHANGELOG.md"
     for section in re.split(r"^(?=## )", log.read_text(encoding="utf-8"), flags=re.M)[1:] if log.exists() else ():
-        name = section.split()[1]
-        if new.is_devrelease if name == "Unreleased" else old < Version(name) <= new:
+        named = re.match(r"## +\[?(?:(Unreleased)|v?(\d[\w.+-]*))", section, flags=re.IGNORECASE)
+        try:
+            wanted = named and (new.is_devrelease if named[1] else old < Version(named[2]) <= new)
+        except InvalidVersion:
+            continue
+        if wanted:
             yield section.strip()
