@@ -103,20 +103,18 @@ def update(project: Project, options: argparse.Namespace) -> int:
     defaults = options.defaults or options.preview
     if not defaults and not sys.stdin.isatty():
         raise Refusal("there is no terminal to ask questions in: add --defaults")
-    for section in news(as_version(old), as_version(ref)):
-        print(section, end="\n\n", flush=True)
+    for text in [*snapshot.interrupted(project), *news(as_version(old), as_version(ref))]:
+        print(text, end="\n\n", flush=True)
     text = ask(ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
     if options.preview:
         print(preview(project, plan))
         return 0
     taken = snapshot.take(project, (), (old, ref))
-    changed = project.changed()
     try:
-        stages.lay(project, taken, plan, changed)
+        changed = stages.lay(project, taken, plan)
     except BaseException:
-        snapshot.write_head(project, taken.state.get("wrote", {}))
-        taken.forget()
+        stages.fail(project, taken)
         raise
     taken.end(project)
     print(report(project, plan, changed))

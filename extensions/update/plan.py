@@ -46,13 +46,17 @@ class File:
 
 @dataclass
 class Plan:
-    """The files, by path; the tree to write, with the index entries of its conflicts; what else the report says."""
+    """The files, by path; the tree to write, with the index entries of its conflicts; what else the report says.
+
+    `rendered` is the old version and the new one, as Copier lays them out.
+    """
 
     versions: Versions
     files: dict[str, File]
     tree: Tree
     stages: list[tuple[Entry, str, str]]
     notes: list[str]
+    rendered: tuple[Tree, Tree]
 
     def of(self, outcome: str) -> list[File]:
         return [file for _, file in sorted(self.files.items()) if file.outcome == outcome]
@@ -70,7 +74,7 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
     files = {path: file for path, file in files.items() if file.outcome != "moved away" or path not in went}
     mode = project.head[project.answers_file][0]
     tree = {**merged.tree, project.answers_file: (mode, write_blob(project.path, answers))}
-    return Plan(versions, files, tree, merged.stages, sides.notes)
+    return Plan(versions, files, tree, merged.stages, sides.notes, sides.rendered)
 
 
 def classify(path: str, project: Project, sides: Sides, merged: Merged) -> File:

@@ -4,7 +4,7 @@ Each update has a folder below `.git/copier-update`, which is named by its time 
 
     state.json   the commit that the update began from, and what it wrote, by path
     ignored/     files that git ignores, where Copier may write: copied, with their modes
-    replaced/    what a return to the state before has overwritten, where that was neither the update's nor HEAD's
+    replaced/    what a return to the state before has replaced, where that was neither the update's nor HEAD's
 
 All else that an update may change is in HEAD, since it begins from a project with nothing uncommitted.
 """
@@ -17,15 +17,16 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .git import Entry, Refusal, Tree, git, line, listed
+from .git import Entry, Refusal, Tree, attempt, git, line, listed, read_blob
 from .project import Project
 
+MARKS = re.compile(rb"[<|=>]{7}( |$)")  # of a conflict
 QUOTED = '"'  # how a name begins that git takes for a quoted one
 
 
@@ -45,8 +46,8 @@ class Snapshot:
 
     Attributes:
         folder: where it is.
-        state: `head`, `project` (its prefix), `versions`, `patterns` (paths of the template), `ended`; and `wrote`:
-            mode and id by path, null for what was removed.
+        state: `head`, `project` (its prefix), `versions`, `patterns` (paths of the template), `ended`, `undone`;
+            and `wrote`: mode and id by path, null for what was removed.
     """
 
     folder: Path
@@ -68,10 +69,14 @@ class Snapshot:
         """Whether Copier may write at a path."""
         return self.patterns.fullmatch(path) is not None
 
+    @property
+    def wrote(self) -> dict[str, Entry | None]:
+        """What the update wrote, as noted before it did."""
+        return {path: entry and tuple(entry) for path, entry in self.state.get("wrote", {}).items()}
+
     def holds(self, project: Project) -> bool:
         """Whether something is kept here that the project does not have."""
-        kept = [path for path in self.ignored.rglob("*") if path.is_symlink() or not path.is_dir()]
-        places = [(path, project.path / path.relative_to(self.ignored)) for path in kept]
+        places = [(self.ignored / path, project.path / path) for path in files_below(self.ignored)]
         return self.replaced.exists() or not all(alike(path, place) for path, place in places)
 
     def save(self) -> None:
@@ -120,6 +125,18 @@ def snapshots(project: Project) -> list[Snapshot]:
     return found
 
 
+def interrupted(project: Project) -> Iterator[str]:
+    """Where updates that were interrupted have kept what the project lacks."""
+    for snapshot in snapshots(project):
+        if not snapshot.state["ended"] and snapshot.holds(project):
+            for folder, what in (
+                (snapshot.ignored, "The ignored files that it kept are"),
+                (snapshot.replaced, "What it replaced is"),
+            ):
+                if folder.exists():
+                    yield f"An update before this one was interrupted. {what} in {folder}"
+
+
 def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -> Snapshot:
     """Keep what an update may change: copies of ignored files in the way, links as links, with their modes."""
     began = datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
@@ -140,18 +157,78 @@ def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -
 
 
 def go_back(project: Project, snapshot: Snapshot) -> None:
-    """Undo what Copier did at paths of the template: as in HEAD again, and the ignored files in their places."""
+    """Undo what Copier did at paths of the template: as in HEAD again, and the ignored files in their places.
+
+    What stands there is moved to `replaced`, and nothing is overwritten: the owner may have saved it.
+    """
     git("reset", "--quiet", "--", ".", cwd=project.path)
-    theirs = [path for path in project.head if snapshot.covers(path) or path == project.answers_file]
-    project.restore("HEAD", theirs, "--worktree")
-    for path in project.in_the_way(snapshot.state["patterns"]):
-        project.remove(path)  # Copier's; what was there before comes back below
-    put_back(project, snapshot)
+    changed = [path for path in project.changed() if path in project.head]
+    theirs = [path for path in changed if snapshot.covers(path) or path == project.answers_file]
+    for path in {*theirs, *project.in_the_way(snapshot.state["patterns"])}:
+        kept, place = snapshot.ignored / path, project.path / path
+        if os.path.lexists(place) and not (os.path.lexists(kept) and alike(kept, place)):
+            project.remove(path, snapshot.replaced / path)
+    given = "".join(f"{path}\0" for path in theirs)
+    done = attempt("checkout-index", "--index", "-z", "--stdin", cwd=project.path, given=given)
+    if not all(os.path.lexists(project.path / path) for path in theirs):
+        raise Refusal(f"git checkout-index: {done.complaint}")
+    for path in files_below(snapshot.ignored):
+        if not os.path.lexists(project.path / path):
+            put(snapshot.ignored / path, project.path / path, snapshot)
 
 
-def put_back(project: Project, snapshot: Snapshot) -> None:
-    if snapshot.ignored.exists():
-        shutil.copytree(snapshot.ignored, project.path, symlinks=True, dirs_exist_ok=True)
+def give_back(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> None:
+    """Put what the owner saved over a file of Copier's back into its place; the rest of `replaced` goes.
+
+    All lines of what Copier writes are of HEAD, of one of the versions, or marks of a conflict.
+    """
+    changed = project.changed()
+    for path in files_below(snapshot.replaced):
+        place = snapshot.replaced / path
+        entries = [tree[path] for tree in (project.head, *renders) if path in tree]
+        if path == project.answers_file or path.endswith(".rej") or is_known(project, path, place, entries):
+            place.unlink()
+        elif path not in changed:  # else what was saved later stays in its place, and this one here
+            put(place, project.path / path, snapshot)
+            place.unlink()
+    if not files_below(snapshot.replaced):
+        shutil.rmtree(snapshot.replaced, ignore_errors=True)
+
+
+def is_known(project: Project, path: str, place: Path, entries: list[Entry]) -> bool:
+    """Whether a file has no line but those of these, or is one of them as the repository stores it."""
+    if place.is_symlink():
+        return any(
+            mode == "120000" and read_blob(project.path, oid) == os.fsencode(place.readlink()) for mode, oid in entries
+        )
+    known = {line for _, oid in entries for line in read_blob(project.path, oid).splitlines()}
+    strange = [line for line in place.read_bytes().splitlines() if line not in known and not MARKS.match(line)]
+    if not strange:
+        return True
+    stored = git("hash-object", f"--path={project.prefix}{path}", place, cwd=project.top)
+    return stored.strip() in {oid for _, oid in entries}
+
+
+def files_below(folder: Path) -> list[str]:
+    """All files and links below a folder, by their paths from there."""
+    found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def put(path: Path, place: Path, snapshot: Snapshot) -> None:
+    """Copy a file or link to a place, whole or not at all."""
+    new = snapshot.folder / "new"
+    shutil.copy2(path, new, follow_symlinks=False)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(new, place)
+
+
+def take_back(project: Project, snapshot: Snapshot) -> Path | None:
+    """Undo what the update wrote; where that has changed since, a copy stays: where, if there is any."""
+    wrote = snapshot.wrote
+    keep_replaced(project, snapshot, differing(project, wrote))
+    write_head(project, wrote)
+    return snapshot.replaced if snapshot.replaced.exists() else None
 
 
 # --- undo ---
@@ -159,31 +236,29 @@ def put_back(project: Project, snapshot: Snapshot) -> None:
 
 def undo(project: Project) -> str:
     """Make the project what it was before the last update; what was done, in words. Refusal rather than a loss."""
-    found = snapshots(project)
+    found = [snapshot for snapshot in snapshots(project) if not snapshot.state.get("undone")]
     if not found:
         raise Refusal("no update to undo is on record here; once committed, it's `git revert`")
     snapshot = found[-1]
     if line("rev-parse", "HEAD", cwd=project.path) != snapshot.state["head"]:
         raise Refusal("there are commits since the last update: undo them first, or use `git revert`")
     names = " → ".join(snapshot.state["versions"])
-    wrote: dict[str, Entry | None] = {p: e and tuple(e) for p, e in snapshot.state.get("wrote", {}).items()}
-    strange = differing(project, wrote)
     if snapshot.state["ended"]:
-        if strange:
+        if strange := differing(project, snapshot.wrote):
             raise Refusal(f"{strange[0]} was changed since the update: save a copy elsewhere, and delete it here")
-        write_head(project, wrote)
+        write_head(project, snapshot.wrote)
         snapshot.forget()
         return f"The update {names} is undone."
-    replaced = keep_replaced(project, snapshot, strange)
-    write_head(project, wrote)
+    take_back(project, snapshot)
     go_back(project, snapshot)
-    if not replaced:
+    if not snapshot.replaced.exists():
         snapshot.forget()
         return f"The interrupted update {names} is undone."
     shutil.rmtree(snapshot.ignored, ignore_errors=True)
-    snapshot.state["ended"], snapshot.state["wrote"] = True, {}
+    snapshot.state |= {"ended": True, "undone": True, "wrote": {}}
     snapshot.save()
-    return f"The interrupted update {names} is undone. What it left half done, or you changed since, is in {replaced}"
+    kept = f"What it left half done, or you changed since, is in {snapshot.replaced}"
+    return f"The interrupted update {names} is undone. {kept}"
 
 
 def differing(project: Project, wrote: dict[str, Entry | None]) -> list[str]:
@@ -224,18 +299,13 @@ def write_head(project: Project, wrote: Iterable[str]) -> None:
         disk = project.path / path
         if path not in project.head and (disk.is_symlink() or disk.is_file()):
             project.remove(path)
-    project.restore("HEAD", [path for path in wrote if path in project.head], "--worktree")
+    project.restore([path for path in wrote if path in project.head])
 
 
-def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) -> Path | None:
-    """Copy what a way back would overwrite and nothing else has; where to, if there is any."""
-    known = re.compile("|".join(re.escape(pattern).replace(r"\*", "[^/]*") for pattern in snapshot.state["patterns"]))
-    changed = [
-        path for path in project.changed() if known.fullmatch(path) and path not in snapshot.state.get("wrote", {})
-    ]
-    for path in {*strange, *changed}:
+def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) -> None:
+    """Copy what a way back would overwrite and nothing else has."""
+    for path in strange:
         disk = project.path / path
         if disk.is_file() or disk.is_symlink():
             (snapshot.replaced / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(disk, snapshot.replaced / path, follow_symlinks=False)
-    return snapshot.replaced if snapshot.replaced.exists() else None
