@@ -89,7 +89,8 @@ class Owner:
 
     def turn_line_ends(self) -> None:
         path = self.any_file()
-        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        if "eol: lf" not in git("check-attr", "eol", "--", path, cwd=self.project):  # else git stores others than these
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
     def rename_a_folder(self) -> None:
         folder = self.any_file().parent
