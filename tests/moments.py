@@ -32,7 +32,7 @@ CLEAN_UPS = [
 ]
 
 
-def state(project: Path) -> tuple[object, ...]:
+def state(project: Path) -> tuple[Any, ...]:
     return tree(project), links(project), git("ls-files", "--stage", cwd=project)
 
 
@@ -176,27 +176,25 @@ class Case:
         print(about, done.returncode, done.stderr)
         assert not name or line in written.read_bytes(), f"lost: {about}"
         assert "Traceback" not in done.stderr, done.stderr
-        now: tuple[Any, ...] = state(self.project)
         stopped = "No update: " in done.stderr
-        for was, is_now in zip(self.before if stopped else self.after, now, strict=True):
-            if isinstance(was, dict):
-                assert {**was, name: 0} == {**is_now, name: 0}, about
-            elif stopped:
-                assert was == is_now, about
+        outcome = self.before if stopped else self.after
+        self.put(name, outcome)
+        assert state(self.project) == outcome, about
         looks = [number for number, words in enumerate(commands, 1) if words[-2:] == ["--ignore-submodules", "HEAD"]]
         if name and name not in self.owner.ignored and not (looks and moment > looks[-1]):
             assert name in done.stdout + done.stderr, f"unreported: {about}"
-        self.forget(name)
-        self.again()
+        if stopped:
+            self.again()
 
-    def forget(self, name: str) -> None:
-        """Make the project what it was before the update, and before a file was saved."""
-        if name in self.owner.ignored:
-            (self.project / name).write_bytes(self.before[0][name][0])
+    def put(self, name: str, outcome: tuple[Any, ...]) -> None:
+        """Make a file that was saved what it is before the update, or after it."""
+        path = self.project / name
+        if name in outcome[0]:
+            content, executable = outcome[0][name]
+            path.write_bytes(content)
+            path.chmod(0o755 if executable else 0o644)
         elif name:
-            (self.project / name).unlink(missing_ok=True)
-        clean_up(self.project, "", "git reset --hard")
-        assert state(self.project) == self.before
+            path.unlink(missing_ok=True)
 
     def while_copier_runs_and_the_owner_saves(self) -> None:
         """What is saved at a path of the template can be lost while Copier itself writes, and at no other time."""
@@ -211,7 +209,9 @@ class Case:
         print(about, status, "kept" if kept else "lost")
         assert not name or kept or (not later and name in self.rendered), f"lost: {about}"
         assert later or not kept or name in self.owner.ignored or name in said.read_text(), f"unreported: {about}"
-        self.forget(name)
+        self.put(name, self.before)
+        clean_up(self.project, "", "git reset --hard")
+        assert state(self.project) == self.before, about
 
     def refused_for_a_link(self, package: Path) -> None:
         """A link in the place of a folder of the template is refused by name, and nothing changes."""

@@ -168,6 +168,8 @@ class Owner:
         added = sorted(set(after) - set(names))
         kinds = [names, touched or names, touched or names, added or names, ["own notes 메모.md", "src/other/task.py"]]
         path = self.project / self.rng.choice(self.rng.choice(kinds))
+        if path.is_symlink():
+            return ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             text = path.read_bytes() if path.exists() else b""
