@@ -171,6 +171,17 @@ def test_what_is_saved_just_before_the_command_writes_stays_and_stops_it(project
     assert after == before
 
 
+def test_what_is_saved_where_a_new_file_comes_is_not_taken_for_an_ignored_one(project: Path) -> None:
+    with at(0, print) as commands:
+        command(project, "--defaults")
+    command(project, "--undo")
+    moment = next(number for number, words in enumerate(commands, 1) if "diff-tree" in words)
+    with at(moment, lambda: append(project / "NEW.md")):
+        done = command(project, "--defaults", ok=False)
+    assert "NEW.md was changed while this ran: commit it, then update again" in done.stderr
+    assert git("status", "--porcelain", cwd=project) == "?? NEW.md"
+
+
 @pytest.mark.parametrize("name", ["Makefile", "NEW.md", "docs/api.md", "src/other/task.py", ".editorconfig"])
 @pytest.mark.parametrize("step", ["reset", "merge-tree"])
 def test_what_is_saved_at_a_path_of_the_template_after_copiers_pass_stays(name: str, step: str, project: Path) -> None:

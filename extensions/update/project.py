@@ -70,6 +70,10 @@ class Project:
                 return place
         return None
 
+    def ignores(self, path: str) -> bool:
+        """Whether git ignores what stands at a path on disk, or it is behind a link."""
+        return attempt("check-ignore", "--quiet", "--", path, cwd=self.path).status != 1
+
     def write(self, head: str, tree: str, *options: str) -> None:
         """Make disk and index a tree of the repository where that differs from `head`; other paths stay.
 

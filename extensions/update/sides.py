@@ -174,7 +174,7 @@ def keep_own(project: Project, sides: Sides) -> None:
         if path in yours and is_yours(path):
             del template[path]
             sides.why[path] = KEPT
-        elif path not in yours and (place := project.occupied(path)):
+        elif path not in yours and (place := project.occupied(path)) and project.ignores(place):
             del template[path]
             sides.why[path] = f"git ignores {place}, which is in its place"
             sides.notes.append(f"{path} was left out: {sides.why[path]}.")
