@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import NEXT, ROOT, command, copier_update, extension, git, in_terminal, run, save, tree, unmerged, update
+from moments import at
 from test_places import LATER, assert_updated, begin, begun, fresh, hide, later, project, state
 
 pytestmark = pytest.mark.slow
@@ -162,6 +163,62 @@ def test_what_is_saved_while_it_asks_stays_and_stops_the_update(project: Path) -
     assert after == before
 
 
+def append(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("# meanwhile\n")
+
+
+def test_what_is_saved_just_before_the_command_writes_stays_and_stops_it(project: Path) -> None:
+    before = tree(project)
+    with at(0, print) as commands:
+        command(project, "--defaults")
+    command(project, "--undo")
+    last = max(number for number, words in enumerate(commands, 1) if "write-tree" in words)
+    with at(last + 1, lambda: append(project / "Makefile")):
+        done = command(project, "--defaults", ok=False)
+    assert "Makefile was changed while this ran: commit it, then update again" in done.stderr
+    after = tree(project)
+    assert after.pop("Makefile")[0] == before.pop("Makefile")[0] + b"# meanwhile\n"
+    assert after == before
+
+
+def test_what_is_saved_where_a_new_file_comes_is_not_taken_for_an_ignored_one(project: Path) -> None:
+    with at(0, print) as commands:
+        command(project, "--defaults")
+    command(project, "--undo")
+    moment = next(number for number, words in enumerate(commands, 1) if "diff-tree" in words)
+    with at(moment, lambda: append(project / "NEW.md")):
+        done = command(project, "--defaults", ok=False)
+    assert "NEW.md was changed while this ran: commit it, then update again" in done.stderr
+    assert git("status", "--porcelain", cwd=project) == "?? NEW.md"
+
+
+@pytest.mark.parametrize("name", ["Makefile", "NEW.md", "docs/api.md", "src/other/task.py", ".editorconfig"])
+@pytest.mark.parametrize("step", ["reset", "merge-tree"])
+def test_what_is_saved_at_a_path_of_the_template_after_copiers_pass_stays(name: str, step: str, project: Path) -> None:
+    (project / ".git" / "info" / "exclude").write_text(".editorconfig\n")
+    git("rm", "--quiet", "--cached", ".editorconfig", cwd=project)
+    save(project, "own settings of editors")
+    (project / "src" / "other").mkdir()
+    before = tree(project)
+    with at(0, print) as commands:
+        update(project, LATER)
+    command(project, "--undo")
+    moment = next(number for number, words in enumerate(commands, 1) if step in words)
+    with at(moment, lambda: append(project / name)):
+        done = update(project, LATER, ok=False)
+    stopped = name in ("Makefile", "NEW.md")
+    assert done.returncode == stopped
+    saved = tree(project).pop(name)[0]
+    assert saved == before.get(name, (b"",))[0] + b"# meanwhile\n"
+    if stopped:
+        assert f"{name} was changed while this ran: commit it, then update again" in done.stderr
+        assert {**tree(project), name: 0} == {**before, name: 0}
+    elif name != ".editorconfig":  # which git ignores
+        assert f"Changed while this ran, and left as it is: {name}" in done.stdout
+    assert not list(project.glob(".git/copier-update/*/replaced"))
+
+
 def test_ctrl_c_at_a_question_changes_nothing(project: Path) -> None:
     before = state(project)
     status, seen = in_terminal([sys.executable, "scripts/update.py"], project, "\x03")
@@ -275,7 +332,8 @@ def test_undo_leads_back_after_a_kill_of_the_command_while_it_writes(project: Pa
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
     real = shutil.which("git")
-    fake.write_text(f'#!/bin/sh\n{real} "$@" || exit\ncase " $* " in *" restore "*) kill -9 $PPID;; esac\n')
+    kill = 'case " $* " in *" read-tree -m -u "[0-9a-f]*) kill -9 $PPID;; esac'
+    fake.write_text(f'#!/bin/sh\n{real} "$@" || exit\n{kill}\n')
     fake.chmod(0o755)
     program = [sys.executable, str(clone_of(project) / "extensions" / "update"), str(project), "--defaults"]
     path = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
@@ -302,6 +360,8 @@ def test_undo_keeps_what_an_interrupted_update_left_half_done(project: Path) -> 
     assert state(project) == before
     place = said.strip().rpartition(" is in ")[2]
     assert Path(place, "Makefile").read_text() == "# mine\n"
+    assert "no update to undo is on record" in command(project, "--undo", ok=False).stderr
+    assert Path(place, "Makefile").is_file(), "nor does another undo"
     update(project, LATER)
     save(project, "updated")
     assert Path(place, "Makefile").is_file(), "no later update removes it"

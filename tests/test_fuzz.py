@@ -1,19 +1,25 @@
 """Whatever the owner and the template did, an update loses no line, and says so if anything is left to do.
 
-Each case is made by its seed alone: random answers and edits, and often a random next version. Each day begins with
+Each case is made by its seed alone: random answers and edits, and often a random next version. The update is taken
+back and made again: while the owner saves a file, or after one that was killed and cleaned up. Each day begins with
 another seed, which the first lines of the tests' output give. `make fuzz N=500` tries many; `make fuzz N=1 SEED=17`
-repeats one. One in twenty is updated by Copier itself, the others by the template's script alone, which is quicker.
+repeats one. One in twenty is updated by Copier itself, at moments that no seed can repeat. The others are updated in
+this process, which is quicker: as `scripts/update.py` does, or by the two stages that Copier runs.
 """
 
 import os
 import random
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import NEXT, copier_update, copy, extension, git, run, save, tree, unmerged, update
+from conftest import NEXT, command, copier_update, copy, git, run, save, tree, unmerged, update
+from moments import Case, at, state, undo
+from owner import MARK, Owner
 
 pytestmark = pytest.mark.slow
 
@@ -31,97 +37,6 @@ LATER_ANSWERS = {  # to questions that the first releases did not ask
 }
 IGNORED = ["checkpoints/run/best.pt", "data/train/a/1.png", ".venv/bin/python", "images/result/mine.png"]
 LATER = "v9999.0.1"
-MARK = "OWN"
-
-
-class Owner:
-    """Does random things to a project; what is written bears `MARK` and a number."""
-
-    def __init__(self, project: Path, rng: random.Random) -> None:
-        self.project, self.rng, self.count = project, rng, 0
-        self.deleted: set[str] = set()
-
-    def line(self) -> str:
-        self.count += 1
-        return f"{MARK} {self.count} {self.rng.random()}\n"
-
-    def files(self, binary: bool = False) -> list[Path]:
-        names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=self.project).split("\0")
-        paths = [self.project / name for name in names if name and name != ".copier-answers.yml"]
-        paths = [path for path in paths if path.is_file() and not path.is_symlink()]
-        return [path for path in paths if (b"\0" in path.read_bytes()) == binary]
-
-    def any_file(self) -> Path:
-        return self.rng.choice(self.files())
-
-    def edit(self, do: Callable[[list[str], int], None]) -> None:
-        path = self.any_file()
-        lines = path.read_bytes().decode().splitlines(keepends=True)
-        do(lines, self.rng.randint(0, len(lines)))
-        path.write_bytes("".join(lines).encode())
-
-    def insert(self) -> None:
-        self.edit(lambda lines, at: lines.insert(at, self.line()))
-
-    def insert_many(self) -> None:
-        self.edit(lambda lines, at: lines.__setitem__(slice(at, at), [self.line() for _ in range(8)]))
-
-    def replace(self) -> None:
-        self.edit(lambda lines, at: lines.__setitem__(slice(at, at + self.rng.randint(1, 3)), [self.line()]))
-
-    def remove_lines(self) -> None:
-        self.edit(lambda lines, at: lines.__delitem__(slice(at, at + self.rng.randint(1, 5))))
-
-    def append(self) -> None:
-        self.edit(lambda lines, at: lines.append(self.line()))
-
-    def repeat_a_block(self) -> None:
-        def repeat(lines: list[str], at: int) -> None:
-            block = lines[at : at + 5]
-            lines[at:at] = [*block, *block, self.line(), *block]
-
-        self.edit(repeat)
-
-    def rename(self) -> None:
-        path = self.any_file()
-        path.rename(path.with_name(f"own_{self.count}_{path.name}"))
-
-    def move(self) -> None:
-        path = self.any_file()
-        folder = self.rng.choice([self.project / "own folder", self.any_file().parent])
-        folder.mkdir(exist_ok=True)
-        if not (folder / path.name).exists():
-            path.rename(folder / path.name)
-
-    def delete(self) -> None:
-        path = self.any_file()
-        path.unlink()
-        self.deleted.add(path.relative_to(self.project).as_posix())
-
-    def add(self) -> None:
-        folder = self.any_file().parent
-        (folder / f"own_{self.count}.py").write_text("".join(self.line() for _ in range(3)))
-
-    def change_mode(self) -> None:
-        path = self.any_file()
-        path.chmod(path.stat().st_mode ^ 0o111)
-
-    def change_a_binary(self) -> None:
-        if paths := self.files(binary=True):
-            self.rng.choice(paths).write_bytes(b"\0own\0" + self.rng.randbytes(50))
-
-    def turn_line_ends(self) -> None:
-        path = self.any_file()
-        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-
-    def work(self) -> None:
-        actions = (
-            [self.insert, self.insert_many, self.replace, self.remove_lines, self.append, self.repeat_a_block] * 3
-            + [self.rename, self.move, self.delete, self.add] * 2
-            + [self.change_mode, self.change_a_binary, self.turn_line_ends]
-        )
-        for _ in range(self.rng.randint(1, 25)):
-            self.rng.choice(actions)()
 
 
 def next_version(template: Path, rng: random.Random, is_yours: Callable[[str], bool]) -> None:
@@ -168,8 +83,7 @@ def go_back(project: Path, said: str, rng: random.Random) -> None:
     if rng.random() < 0.5:
         run("sh", "-c", said.split("Go back: ")[1].splitlines()[0], cwd=project)
     else:
-        undo = extension("update.snapshot").undo
-        assert "is undone" in undo(extension("update.project").Project(project, ".copier-answers.yml"))
+        assert "is undone" in undo(project)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
@@ -196,42 +110,73 @@ def test_an_update_loses_nothing(
     copy(clone, project, start, **old)
     save(project, "new project")
     begun = tree(project)
-    owner = Owner(project, rng)
+    owner, folder = Owner(project, rng), project / "src" / old["package_name"]
+    if rng.random() < 0.1:  # renamed by hand, and told to the update
+        new["package_name"] = "own_package"
+        folder = folder.rename(folder.with_name("own_package"))
     owner.work()
     save(project, "own work")
     for name in IGNORED:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(rng.randbytes(20))
     save(project, "nothing, since these are ignored")
+    tracked = git("ls-files", "-z", cwd=project).split("\0")  # also what .gitignore excepts
+    owner.ignored = [name for name in [*IGNORED, *owner.ignored] if name not in tracked and (project / name).exists()]
     before, written = tree(project), own_lines(project)
-    by_copier = seed % 20 == 0
-    done = (copier_update if by_copier else update)(project, target, ok=False, **new)
-    after = tree(project)
-    conflicts = unmerged(project)
+    by_copier, by_command = seed % 20 == 0, rng.random() < 0.5
+    given = [word for key, value in new.items() for word in ("-d", f"{key}={value.replace(' ', ',')}")]
+
+    def by_stages() -> "subprocess.CompletedProcess[str]":
+        return update(project, target, ok=False, **new)
+
+    def by_door() -> "subprocess.CompletedProcess[str]":
+        if by_copier:
+            return copier_update(project, target, ok=False, **new)
+        if by_command:
+            return command(project, "--defaults", "--to", target, *given, ok=False)
+        return by_stages()
+
+    case = Case(project, owner, rng, by_door, by_stages if by_copier else by_door, state(project))
+    begin = time.monotonic()
+    with at(0, print) as commands:
+        done = by_door()
+    case.seconds = time.monotonic() - begin
+    after, conflicts = tree(project), unmerged(project)
+    case.after, case.commands, case.said = state(project), len(commands), done.stdout
     go_back(project, done.stdout, rng)
-    assert tree(project) == before, "the way back leads back"
+    assert state(project) == case.before, "the way back leads back"
     assert git("status", "--porcelain", cwd=project) == ""
-    update(project, target, ok=False, **new)
-    assert (tree(project), unmerged(project)) == (after, conflicts), "an update does the same every time"
+    copy(clone, fresh, target, **{**old, **new})
+    made = tree(fresh)
+    case.rendered = frozenset({*begun, *made})
+    if rng.random() < 0.1:
+        case.refused_for_a_link(folder)
+    saves = case.while_copier_runs_and_the_owner_saves if by_copier else case.while_the_owner_saves
+    rng.choice([saves, case.killed_and_cleaned_up])()
+    if tree(project) == before:
+        case.again()
 
     assert "Traceback" not in done.stderr, done.stderr
     assert "No update" not in done.stderr, done.stderr
     assert done.returncode == (1 if conflicts else 0), "the exit status tells of conflicts"
     assert written <= own_lines(project), "every line of the owner is there"
     assert not [name for name in after if name.endswith(".rej")]
-    for name in IGNORED:
+    for name in owner.ignored:
         assert after[name] == before[name], f"{name} is ignored, and changed"
     marked = [name for name, (content, _) in after.items() if b"\n<<<<<<< " in b"\n" + content]
+    marked = [name for name in marked if name not in case.after[1]]  # a link shows those of the file that it leads to
     assert set(marked) <= set(conflicts), "all marks are of conflicts"
 
-    copy(clone, fresh, target, **{**old, **new})
-    made = tree(fresh)
     package, renamed = (f"src/{answers['package_name']}/" for answers in (old, {**old, **new}))
 
     def place(name: str) -> str:
         return name.replace(package, renamed, 1) if name.startswith(package) else name
 
-    touched = {name for name, was in begun.items() if before.get(name) != was} | (set(before) - set(begun))
+    touched = (
+        {name for name, was in begun.items() if before.get(name) != was}
+        | (set(before) - set(begun))
+        | set(owner.ignored)
+    )
     touched_names = {Path(name).name for name in touched}
     moves = rules.declared(rules.Version(start), rules.Version(target))
     touched_names |= {Path(rules.follow(name, moves)).name for name in touched}

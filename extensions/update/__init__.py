@@ -4,7 +4,7 @@ The modules, in the order in which an update calls them:
 
     stages     what Copier runs before and after its own work; commands: the same without Copier's work
     project    the project's files on disk, and what may stand in the way of an update
-    snapshot   what an update may change, as it was before; undoes an update
+    snapshot   what an update may change, as it was before; undo: the way back
     versions   the template's two versions, rendered with the answers to each
     sides      the three trees to merge: base, yours, template; starts: which version an owner's file started from
     merge      the merge itself, by `git merge-tree`

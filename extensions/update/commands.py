@@ -22,6 +22,7 @@ from .migrations import migrate
 from .plan import Plan, compute
 from .project import Project, check, read_answers
 from .report import explain, preview, report
+from .undo import undo
 from .versions import (
     TEMPLATE,
     Versions,
@@ -119,7 +120,7 @@ def update(project: Project, options: argparse.Namespace) -> int:
     defaults = options.defaults or options.preview
     if not defaults and not sys.stdin.isatty():
         raise Refusal("there is no terminal to ask questions in: add --defaults")
-    for section in news(as_version(old), as_version(ref)):
+    for section in [*snapshot.interrupted(project), *news(as_version(old), as_version(ref))]:
         print(section, end="\n\n", flush=True)
     text = ask(project, ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
@@ -127,12 +128,10 @@ def update(project: Project, options: argparse.Namespace) -> int:
         print(preview(project, plan))
         return 0
     taken = snapshot.take(project, (), (old, ref))
-    changed = project.changed()
     try:
-        stages.lay(project, taken, plan, changed)
+        changed = stages.lay(project, taken, plan)
     except BaseException:
-        snapshot.write_head(project, taken.state.get("wrote", {}))
-        taken.forget()
+        stages.fail(project, taken)
         raise
     taken.end(project)
     print(report(project, plan, changed))
@@ -223,7 +222,7 @@ def command(words: list[str]) -> int:
         print(migrate(project, str(recorded["_commit"]), project.answers(""), options.preview))
         return 0
     if options.undo:
-        print(snapshot.undo(project))
+        print(undo(project))
         return 0
     if options.explain:
         return explain_file(project, options)

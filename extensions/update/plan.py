@@ -49,7 +49,8 @@ class File:
 class Plan:
     """The files, by path; the tree to write, with the index entries of its conflicts; what else the report says.
 
-    `offers` is what the new versions could change in files of the owner's, and their words.
+    `offers` is what the new versions could change in files of the owner's, and their words; `rendered`, the old version
+    and the new one as Copier lays them out.
     """
 
     versions: Versions
@@ -58,6 +59,7 @@ class Plan:
     stages: list[tuple[Entry, str, str]]
     notes: list[str]
     offers: Changes
+    rendered: tuple[Tree, Tree]
 
     def of(self, outcome: str) -> list[File]:
         return [file for _, file in sorted(self.files.items()) if file.outcome == outcome]
@@ -80,7 +82,7 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
     own = [path for path in own if tree[path][0].startswith("100")]  # neither a link nor a submodule
     chosen = folders(versions.old_version, versions.new_version)
     offers = changes(chosen, own, lambda path: read_blob(project.path, tree[path][1]), versions.new)
-    return Plan(versions, files, tree, merged.stages, sides.notes, offers)
+    return Plan(versions, files, tree, merged.stages, sides.notes, offers, sides.rendered)
 
 
 def classify(path: str, project: Project, sides: Sides, merged: Merged) -> File:

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -78,15 +79,31 @@ class Project:
                 return place
         return None
 
-    def restore(self, tree: str, paths: Iterable[str], *options: str) -> None:
-        """Make these paths, on disk and in the index, what they are in a tree of the repository; others stay."""
-        chosen = ["--pathspec-from-file=-", "--pathspec-file-nul", *(options or ["--staged", "--worktree"])]
-        if given := "".join(f"{path}\0" for path in paths):
-            git("--literal-pathspecs", "restore", f"--source={tree}", *chosen, cwd=self.path, given=given)
+    def ignores(self, path: str) -> bool:
+        """Whether git ignores what stands at a path on disk, or it is behind a link."""
+        return attempt("check-ignore", "--quiet", "--", path, cwd=self.path).status != 1
 
-    def remove(self, path: str) -> None:
-        """Delete a file, and the folders that are empty then."""
-        (self.path / path).unlink()
+    def write(self, head: str, tree: str, *options: str) -> None:
+        """Make disk and index a tree of the repository where that differs from `head`; other paths stay.
+
+        Refusal, with nothing written, if a file or its index entry is not as in `head`, or one stands in a new path.
+        """
+        git("update-index", "-q", "--refresh", cwd=self.top, ok=(0, 1))
+        git("read-tree", "-m", "-u", *options, head, tree, cwd=self.top)
+
+    def restore(self, paths: Iterable[str]) -> None:
+        """Make these paths on disk what they are in HEAD."""
+        chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
+        if given := "".join(f"{path}\0" for path in paths):
+            git("--literal-pathspecs", "restore", "--source=HEAD", "--worktree", *chosen, cwd=self.path, given=given)
+
+    def remove(self, path: str, place: Path | None = None) -> None:
+        """Delete a file, or move it to a place, and delete the folders that are empty then."""
+        if place:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.path / path, place)
+        else:
+            (self.path / path).unlink()
         folders = itertools.takewhile(lambda f: f != self.path and not any(f.iterdir()), (self.path / path).parents)
         for folder in folders:
             folder.rmdir()

@@ -28,6 +28,7 @@ class Sides:
         made: the base, before what the owner deleted is taken out of it.
         why: for a path, why the template's version of it does not reach the project.
         notes: what else the report says.
+        rendered: the old version and the new one, as Copier lays them out.
     """
 
     base: Tree
@@ -38,6 +39,7 @@ class Sides:
     made: Tree = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    rendered: tuple[Tree, Tree] = field(default_factory=lambda: ({}, {}))
 
     def leave_out(self, path: str, why: str) -> None:
         """Let the new version have at a path what the old one had there."""
@@ -71,7 +73,7 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
         return {path if path in taken else follow(path, all_moves): entry for path, entry in tree.items()}
 
     came_from = {path if path in taken else place: path for path, place in places.items()}
-    sides = Sides(moved(base), moved(yours), template, came_from, notes=notes)
+    sides = Sides(moved(base), moved(yours), template, came_from, notes=notes, rendered=(dict(base), dict(template)))
     start = moved(start) if start else {}
     for path, entries in earlier_starts(project, versions, sides.yours, (sides.base, start), by_answers).items():
         sides.base[path], start[path] = entries
@@ -172,7 +174,7 @@ def keep_own(project: Project, sides: Sides) -> None:
         if path in yours and is_yours(path):
             del template[path]
             sides.why[path] = KEPT
-        elif path not in yours and (place := project.occupied(path)):
+        elif path not in yours and (place := project.occupied(path)) and project.ignores(place):
             del template[path]
             sides.why[path] = f"git ignores {place}, which is in its place"
             sides.notes.append(f"{path} was left out: {sides.why[path]}.")

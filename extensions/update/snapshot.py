@@ -4,30 +4,29 @@ Each update has a folder below `.git/copier-update`, which is named by its time 
 
     state.json   the commit that the update began from, and what it wrote, by path
     ignored/     files that git ignores, where Copier may write: copied, with their modes
-    replaced/    what a return to the state before has overwritten, where that was neither the update's nor HEAD's
+    replaced/    what a return to the state before has replaced, where that was neither the update's nor HEAD's
 
 All else that an update may change is in HEAD, since it begins from a project with nothing uncommitted.
 """
 
 import datetime
 import filecmp
-import hashlib
 import json
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .git import Entry, Refusal, Tree, git, line, listed
+from .git import Entry, Refusal, Tree, attempt, git, line, read_blob
 from .names import fitting
 from .project import Project
 
-QUOTED = '"'  # how a name begins that git takes for a quoted one
+MARKS = re.compile(rb"[<|=>]{7}( |$)")  # of a conflict
 
 
 def way_back(conflicts: bool, *others: str) -> str:
@@ -46,8 +45,8 @@ class Snapshot:
 
     Attributes:
         folder: where it is.
-        state: `head`, `project` (its prefix), `versions`, `patterns` (paths of the template), `ended`; and `wrote`:
-            mode and id by path, null for what was removed.
+        state: `head`, `project` (its prefix), `versions`, `patterns` (paths of the template), `ended`, `undone`;
+            and `wrote`: mode and id by path, null for what was removed.
     """
 
     folder: Path
@@ -69,10 +68,14 @@ class Snapshot:
         """Whether Copier may write at a path."""
         return self.patterns.fullmatch(path) is not None
 
+    @property
+    def wrote(self) -> dict[str, Entry | None]:
+        """What the update wrote, as noted before it did."""
+        return {path: entry and tuple(entry) for path, entry in self.state.get("wrote", {}).items()}
+
     def holds(self, project: Project) -> bool:
         """Whether something is kept here that the project does not have."""
-        kept = [path for path in self.ignored.rglob("*") if path.is_symlink() or not path.is_dir()]
-        places = [(path, project.path / path.relative_to(self.ignored)) for path in kept]
+        places = [(self.ignored / path, project.path / path) for path in files_below(self.ignored)]
         return self.replaced.exists() or not all(alike(path, place) for path, place in places)
 
     def save(self) -> None:
@@ -121,6 +124,18 @@ def snapshots(project: Project) -> list[Snapshot]:
     return found
 
 
+def interrupted(project: Project) -> Iterator[str]:
+    """Where updates that were interrupted have kept what the project lacks."""
+    for snapshot in snapshots(project):
+        if not snapshot.state["ended"] and snapshot.holds(project):
+            for folder, what in (
+                (snapshot.ignored, "The ignored files that it kept are"),
+                (snapshot.replaced, "What it replaced is"),
+            ):
+                if folder.exists():
+                    yield f"An update before this one was interrupted. {what} in {folder}"
+
+
 def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -> Snapshot:
     """Keep what an update may change: copies of ignored files in the way, links as links, with their modes."""
     began = datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
@@ -143,99 +158,68 @@ def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -
 def go_back(project: Project, snapshot: Snapshot) -> None:
     """Undo what Copier did at paths of the template: as in HEAD again, and the ignored files in their places."""
     git("reset", "--quiet", "--", ".", cwd=project.path)
-    theirs = [path for path in project.head if snapshot.covers(path) or path == project.answers_file]
-    project.restore("HEAD", theirs, "--worktree")
-    for path in project.in_the_way(snapshot.state["patterns"]):
-        project.remove(path)  # Copier's; what was there before comes back below
-    put_back(project, snapshot)
+    changed = [path for path in project.changed() if path in project.head]
+    theirs = [path for path in changed if snapshot.covers(path) or path == project.answers_file]
+    set_aside(project, snapshot, {*theirs, *project.in_the_way(snapshot.state["patterns"])})
+    for path in files_below(snapshot.ignored):
+        if not os.path.lexists(project.path / path):
+            put(snapshot.ignored / path, project.path / path, snapshot)
 
 
-def put_back(project: Project, snapshot: Snapshot) -> None:
-    if snapshot.ignored.exists():
-        shutil.copytree(snapshot.ignored, project.path, symlinks=True, dirs_exist_ok=True)
+def set_aside(project: Project, snapshot: Snapshot, paths: set[str]) -> None:
+    """Make these paths what they are in HEAD. What stands there is moved to `replaced`: the owner may have saved it."""
+    for path in paths:
+        kept, place = snapshot.ignored / path, project.path / path
+        if os.path.lexists(place) and not (os.path.lexists(kept) and alike(kept, place)):
+            project.remove(path, snapshot.replaced / path)
+    tracked = sorted(paths.intersection(project.head))
+    given = "".join(f"{path}\0" for path in tracked)
+    done = attempt("checkout-index", "--index", "-z", "--stdin", cwd=project.path, given=given)
+    if not all(os.path.lexists(project.path / path) for path in tracked):
+        raise Refusal(f"git checkout-index: {done.complaint}")
 
 
-# --- undo ---
+def give_back(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> None:
+    """Put what the owner saved over a file of Copier's back into its place; the rest of `replaced` goes.
+
+    All lines of what Copier writes are of HEAD, of one of the versions, or marks of a conflict.
+    """
+    changed = project.changed()
+    for path in files_below(snapshot.replaced):
+        place = snapshot.replaced / path
+        entries = [tree[path] for tree in (project.head, *renders) if path in tree]
+        if path == project.answers_file or path.endswith(".rej") or is_known(project, path, place, entries):
+            place.unlink()
+        elif path not in changed:  # else what was saved later stays in its place, and this one here
+            put(place, project.path / path, snapshot)
+            place.unlink()
+    if not files_below(snapshot.replaced):
+        shutil.rmtree(snapshot.replaced, ignore_errors=True)
 
 
-def undo(project: Project) -> str:
-    """Make the project what it was before the last update; what was done, in words. Refusal rather than a loss."""
-    found = snapshots(project)
-    if not found:
-        raise Refusal("no update to undo is on record here; once committed, it's `git revert`")
-    snapshot = found[-1]
-    if line("rev-parse", "HEAD", cwd=project.path) != snapshot.state["head"]:
-        raise Refusal("there are commits since the last update: undo them first, or use `git revert`")
-    names = " → ".join(snapshot.state["versions"])
-    wrote: dict[str, Entry | None] = {p: e and tuple(e) for p, e in snapshot.state.get("wrote", {}).items()}
-    strange = differing(project, wrote)
-    if snapshot.state["ended"]:
-        if strange:
-            raise Refusal(f"{strange[0]} was changed since the update: save a copy elsewhere, and delete it here")
-        write_head(project, wrote)
-        snapshot.forget()
-        return f"The update {names} is undone."
-    replaced = keep_replaced(project, snapshot, strange)
-    write_head(project, wrote)
-    go_back(project, snapshot)
-    if not replaced:
-        snapshot.forget()
-        return f"The interrupted update {names} is undone."
-    shutil.rmtree(snapshot.ignored, ignore_errors=True)
-    snapshot.state["ended"], snapshot.state["wrote"] = True, {}
-    snapshot.save()
-    return f"The interrupted update {names} is undone. What it left half done, or you changed since, is in {replaced}"
+def is_known(project: Project, path: str, place: Path, entries: list[Entry]) -> bool:
+    """Whether a file has no line but those of these, or is one of them as the repository stores it."""
+    if place.is_symlink():
+        return any(
+            mode == "120000" and read_blob(project.path, oid) == os.fsencode(place.readlink()) for mode, oid in entries
+        )
+    known = {line for _, oid in entries for line in read_blob(project.path, oid).splitlines()}
+    strange = [line for line in place.read_bytes().splitlines() if line not in known and not MARKS.match(line)]
+    if not strange:
+        return True
+    stored = git("hash-object", f"--path={project.prefix}{path}", place, cwd=project.top)
+    return stored.strip() in {oid for _, oid in entries}
 
 
-def differing(project: Project, wrote: dict[str, Entry | None]) -> list[str]:
-    """Paths that hold neither what the update wrote nor what HEAD has, on disk or in the index."""
-    staged = {}
-    for item in listed(git("ls-files", "--stage", "-z", "--", ".", cwd=project.path)):
-        about, path = item.split("\t", 1)
-        if about.endswith(" 0"):
-            staged[path] = about.split()[1]
-    on_disk, found = hashes(project, wrote), []
-    for path, entry in wrote.items():
-        known = {one[1] for one in (entry, project.head.get(path)) if one}
-        if {ids[path] for ids in (on_disk, staged) if path in ids} - known:
-            found.append(path)
-    return found
+def files_below(folder: Path) -> list[str]:
+    """All files and links below a folder, by their paths from there."""
+    found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
-def hashes(project: Project, paths: Iterable[str]) -> dict[str, str]:
-    """Ids of files as the repository would store them: of a file its content, of a link where it leads."""
-    links = [path for path in paths if (project.path / path).is_symlink()]
-    files = [path for path in paths if path not in links and (project.path / path).is_file()]
-    names = [project.prefix + path for path in files]
-    given = "".join(f"{json.dumps(name, ensure_ascii=False) if name[0] in QUOTED else name}\n" for name in names)
-    ids = git("hash-object", "--stdin-paths", cwd=project.top, given=given).split()
-    found = dict(zip(files, ids, strict=True))
-    for path in links:
-        target = os.fsencode((project.path / path).readlink())
-        found[path] = hashlib.sha1(b"blob %d\0%s" % (len(target), target)).hexdigest()
-    return found
-
-
-def write_head(project: Project, wrote: Iterable[str]) -> None:
-    """Paths as in HEAD, on disk and in the index; those that HEAD lacks go. What else is staged stays so."""
-    if given := "".join(f"{path}\0" for path in wrote):
-        chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
-        git("--literal-pathspecs", "reset", "--quiet", *chosen, cwd=project.path, given=given)
-    for path in wrote:
-        disk = project.path / path
-        if path not in project.head and (disk.is_symlink() or disk.is_file()):
-            project.remove(path)
-    project.restore("HEAD", [path for path in wrote if path in project.head], "--worktree")
-
-
-def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) -> Path | None:
-    """Copy what a way back would overwrite and nothing else has; where to, if there is any."""
-    changed = [
-        path for path in project.changed() if snapshot.covers(path) and path not in snapshot.state.get("wrote", {})
-    ]
-    for path in {*strange, *changed}:
-        disk = project.path / path
-        if disk.is_file() or disk.is_symlink():
-            (snapshot.replaced / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(disk, snapshot.replaced / path, follow_symlinks=False)
-    return snapshot.replaced if snapshot.replaced.exists() else None
+def put(path: Path, place: Path, snapshot: Snapshot) -> None:
+    """Copy a file or link to a place, whole or not at all."""
+    new = snapshot.folder / "new"
+    shutil.copy2(path, new, follow_symlinks=False)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(new, place)

@@ -18,6 +18,7 @@ from .plan import Plan, compute
 from .project import Project, check, read_answers
 from .report import report
 from .snapshot import Snapshot, way_back
+from .undo import take_back
 from .versions import Versions, hidden, news, template_paths, with_hidden
 
 BOTS = "UPDATE_BY_BOT"  # set to 1: new files are left out of the index, and conflicts end with status 0
@@ -28,9 +29,8 @@ def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Ver
     patterns = template_paths(refs[0]) | template_paths("HEAD")
     answers = project.answers() if project.answers_file in project.head else {}
     check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers), hidden("HEAD"))
-    for earlier in snapshot.snapshots(project):
-        if not earlier.state["ended"] and earlier.holds(project):
-            print(f"An update before this one was interrupted. The ignored files that it kept are in {earlier.ignored}")
+    for where in snapshot.interrupted(project):
+        print(where)
     taken = snapshot.take(project, patterns, refs)
     back = f"cd {shlex.quote(str(project.path))} && {way_back(conflicts=True)} && git clean --force -d --quiet ."
     if taken.ignored.exists():
@@ -46,26 +46,27 @@ def after(
     answers = (project.path / project.answers_file).read_bytes()
     begun = [taken for taken in snapshot.snapshots(project) if not taken.state["ended"]]
     taken = begun[-1] if begun else snapshot.take(project, template_paths(refs[0]) | template_paths("HEAD"), refs)
+    gone_back = False
     try:
         snapshot.go_back(project, taken)
+        gone_back = True
         project.left = project.changed()
         given = project.answers(), read_answers(answers.decode())
         both = Versions(*refs, *versions, *map(with_hidden, refs, given))
         plan = compute(project, both, answers, exclude)
         of_template = {path for path, file in plan.files.items() if file.base or file.template}
-        snapshot.write_head(project, of_template.intersection(project.left))
-        changed = project.changed()
+        snapshot.set_aside(project, taken, of_template.intersection(project.left))
         if conflict == "rej":
             plan.notes.append("--conflict=rej has no effect: conflicts are in git's index, and marked in the files.")
-        lay(project, taken, plan, changed)
+        snapshot.give_back(project, taken, plan.rendered)
+        changed = lay(project, taken, plan)
     except BaseException:
         try:
-            snapshot.go_back(project, taken)
+            if not gone_back:
+                snapshot.go_back(project, taken)
+            fail(project, taken)
         except (OSError, Refusal) as error:
             print(f"Going back failed ({error}): use the command that is printed above.", file=sys.stderr)
-        else:
-            print("The project is as it was before the update.", file=sys.stderr)
-            taken.forget()
         raise
     taken.end(project)
     print(report(project, plan, changed))
@@ -75,22 +76,39 @@ def after(
     return code
 
 
-def lay(project: Project, taken: Snapshot, plan: Plan, changed: list[str]) -> None:
-    """Put the outcome into index and work tree, at paths where it differs from HEAD."""
+def fail(project: Project, taken: Snapshot) -> None:
+    """Take back what an update wrote that failed, and say where something else is that it replaced."""
+    replaced = take_back(project, taken)
+    print("The project is as it was before the update.", file=sys.stderr)
+    if replaced:
+        print(f"What it replaced, and what you saved meanwhile, is in {replaced}", file=sys.stderr)
+    else:
+        taken.forget()
+
+
+def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
+    """Put the outcome into index and work tree, where it differs from HEAD; what else has changed meanwhile."""
     before = project.head
-    touched = [path for path in {**before, **plan.tree} if before.get(path) != plan.tree.get(path)]
-    if lost := sorted(set(touched) & set(changed)):
-        raise Refusal(f"{lost[0]} was changed while this ran: commit it, then update again")
+    whole = project.others() | {project.prefix + path: entry for path, entry in plan.tree.items()}
+    trees = taken.state["head"], write_tree(project.path, whole)
+    changed = project.changed()
+    try:
+        project.write(*trees, "--dry-run")
+    except Refusal:
+        touched = {path for path in {**before, **plan.tree} if before.get(path) != plan.tree.get(path)}
+        if lost := sorted(touched & set(project.changed())):
+            raise Refusal(f"{lost[0]} was changed while this ran: commit it, then update again") from None
+        raise
     for path in plan.tree:
         if path not in before and (place := project.occupied(path)):
             raise Refusal(f"{place} is in the way of {path}, and git ignores it: move it, then update again")
     taken.note(project, plan.tree, {path for _, _, path in plan.stages})
-    whole = project.others() | {project.prefix + path: entry for path, entry in plan.tree.items()}
-    project.restore(write_tree(project.path, whole), touched)
+    project.write(*trees)
     unmerged = {path: f"0 {'0' * 40}\t{project.prefix}{path}\0" for _, _, path in plan.stages}
     entries = [f"{mode} {oid} {stage}\t{project.prefix}{path}\0" for (mode, oid), stage, path in plan.stages]
     given = "".join([*unmerged.values(), *entries])
     git("update-index", "-z", "--index-info", cwd=project.top, given=given)
+    return changed
 
 
 def status(project: Project, plan: Plan) -> int:

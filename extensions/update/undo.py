@@ -1,0 +1,103 @@
+"""The way back from an update: after it has ended, after it was interrupted, and when it fails.
+
+What the update wrote is on record, by path and id. So it is clear what the owner has changed since: none of that is
+overwritten.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from .git import Entry, Refusal, git, line, listed
+from .project import Project
+from .snapshot import Snapshot, go_back, snapshots
+
+QUOTED = '"'  # how a name begins that git takes for a quoted one
+
+
+def undo(project: Project) -> str:
+    """Make the project what it was before the last update; what was done, in words. Refusal rather than a loss."""
+    found = [snapshot for snapshot in snapshots(project) if not snapshot.state.get("undone")]
+    if not found:
+        raise Refusal("no update to undo is on record here; once committed, it's `git revert`")
+    snapshot = found[-1]
+    if line("rev-parse", "HEAD", cwd=project.path) != snapshot.state["head"]:
+        raise Refusal("there are commits since the last update: undo them first, or use `git revert`")
+    names = " → ".join(snapshot.state["versions"])
+    if snapshot.state["ended"]:
+        if strange := differing(project, snapshot.wrote):
+            raise Refusal(f"{strange[0]} was changed since the update: save a copy elsewhere, and delete it here")
+        write_head(project, snapshot.wrote)
+        snapshot.forget()
+        return f"The update {names} is undone."
+    take_back(project, snapshot)
+    go_back(project, snapshot)
+    if not snapshot.replaced.exists():
+        snapshot.forget()
+        return f"The interrupted update {names} is undone."
+    shutil.rmtree(snapshot.ignored, ignore_errors=True)
+    snapshot.state |= {"ended": True, "undone": True, "wrote": {}}
+    snapshot.save()
+    kept = f"What it left half done, or you changed since, is in {snapshot.replaced}"
+    return f"The interrupted update {names} is undone. {kept}"
+
+
+def differing(project: Project, wrote: dict[str, Entry | None]) -> list[str]:
+    """Paths that hold neither what the update wrote nor what HEAD has, on disk or in the index."""
+    staged = {}
+    for item in listed(git("ls-files", "--stage", "-z", "--", ".", cwd=project.path)):
+        about, path = item.split("\t", 1)
+        if about.endswith(" 0"):
+            staged[path] = about.split()[1]
+    on_disk, found = hashes(project, wrote), []
+    for path, entry in wrote.items():
+        known = {one[1] for one in (entry, project.head.get(path)) if one}
+        if {ids[path] for ids in (on_disk, staged) if path in ids} - known:
+            found.append(path)
+    return found
+
+
+def hashes(project: Project, paths: Iterable[str]) -> dict[str, str]:
+    """Ids of files as the repository would store them: of a file its content, of a link where it leads."""
+    links = [path for path in paths if (project.path / path).is_symlink()]
+    files = [path for path in paths if path not in links and (project.path / path).is_file()]
+    names = [project.prefix + path for path in files]
+    given = "".join(f"{json.dumps(name, ensure_ascii=False) if name[0] in QUOTED else name}\n" for name in names)
+    ids = git("hash-object", "--stdin-paths", cwd=project.top, given=given).split()
+    found = dict(zip(files, ids, strict=True))
+    for path in links:
+        target = os.fsencode((project.path / path).readlink())
+        found[path] = hashlib.sha1(b"blob %d\0%s" % (len(target), target)).hexdigest()
+    return found
+
+
+def write_head(project: Project, wrote: Iterable[str]) -> None:
+    """Paths as in HEAD, on disk and in the index; those that HEAD lacks go. What else is staged stays so."""
+    if given := "".join(f"{path}\0" for path in wrote):
+        chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
+        git("--literal-pathspecs", "reset", "--quiet", *chosen, cwd=project.path, given=given)
+    for path in wrote:
+        disk = project.path / path
+        if path not in project.head and (disk.is_symlink() or disk.is_file()):
+            project.remove(path)
+    project.restore([path for path in wrote if path in project.head])
+
+
+def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) -> None:
+    """Copy what a way back would overwrite and nothing else has."""
+    for path in strange:
+        disk = project.path / path
+        if disk.is_file() or disk.is_symlink():
+            (snapshot.replaced / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(disk, snapshot.replaced / path, follow_symlinks=False)
+
+
+def take_back(project: Project, snapshot: Snapshot) -> Path | None:
+    """Undo what the update wrote; where that has changed since, a copy stays: where, if there is any."""
+    wrote = snapshot.wrote
+    keep_replaced(project, snapshot, differing(project, wrote))
+    write_head(project, wrote)
+    return snapshot.replaced if snapshot.replaced.exists() else None

@@ -1,0 +1,241 @@
+"""What happens to an update while it runs: its owner saves a file, or kills it and cleans up.
+
+Moments are those of the process: before one of its git commands, soon after that began, or after a time.
+"""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from conftest import extension, git, run, save, tree
+from owner import MARK, Owner
+from test_places import links
+
+Update: TypeAlias = Callable[[], "subprocess.CompletedProcess[str]"]
+OF_UPDATE = ["git", "-c", f"core.hooksPath={os.devnull}"]  # how the commands of an update begin
+CLEAN_UPS = [
+    "nothing",
+    "printed",
+    "undo",
+    "git reset --hard && git clean -fd",
+    "git checkout .",
+    "git stash --include-untracked",
+]
+
+
+def state(project: Path) -> tuple[Any, ...]:
+    return tree(project), links(project), git("ls-files", "--stage", cwd=project)
+
+
+@contextlib.contextmanager
+def at(moment: int, do: Callable[[], object]) -> Iterator[list[list[str]]]:
+    """Do something before the git command of this number that an update runs; gives the commands."""
+    real, seen = subprocess.run, list[list[str]]()
+
+    def counted(command: Any, *rest: Any, **options: Any) -> Any:
+        if command[:3] == OF_UPDATE:
+            seen.append(command)
+            if len(seen) == moment:
+                do()
+        return real(command, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", counted)
+        yield seen
+
+
+def started(update: Update, said: Path, first: Callable[[], object] = lambda: None) -> int:
+    """Begin an update in a session of its own, after something else there; what it says goes to a file."""
+    process = os.fork()
+    if process == 0:
+        status = 99
+        with contextlib.suppress(BaseException):
+            os.setsid()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+            first()
+            done = update()
+            said.write_text(done.stdout + done.stderr)
+            status = done.returncode
+        os._exit(status)
+    return process
+
+
+def killed(update: Update, said: Path, moment: int, delay: float, by: signal.Signals) -> None:
+    """Kill an update and its git soon after it begins the git command of this number, or after its start if 0."""
+
+    def arm() -> None:
+        signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, by))
+        signal.setitimer(signal.ITIMER_REAL, delay)
+
+    def counted() -> "subprocess.CompletedProcess[str]":
+        with at(moment, arm):
+            return update()
+
+    os.waitpid(started(counted, said, first=print if moment else arm), 0)
+
+
+def paused(update: Update, said: Path, delay: float, do: Callable[[], object]) -> tuple[int, bool]:
+    """Stop an update at a time, do something, and let it go on; its exit status, and if Copier had done its part."""
+    process = started(update, said)
+    time.sleep(delay)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGSTOP)
+    in_last_stage = False
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            in_last_stage |= os.getpgid(int(path.name)) == process and b"STAGE=after" in (path / "environ").read_bytes()
+    do()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGCONT)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), in_last_stage
+
+
+# --- after a kill ---
+
+
+def clean_up(project: Path, printed: str, how: str) -> None:
+    """What an owner may do about an update that was interrupted.
+
+    Args:
+        printed: what another run of it printed at its start.
+        how: `nothing`, `printed`, `undo`, or a command.
+    """
+    (project / ".git" / "index.lock").unlink(missing_ok=True)  # git itself says to remove it
+    taken = sorted((project / ".git" / "copier-update").glob("*/state.json"))
+    begun = [path.parent.name for path in taken if '"ended": false' in path.read_text()]
+    if how == "printed" and begun and "go back with\n" in printed:
+        back = printed.split("go back with\n")[1].splitlines()[0].strip()
+        run("sh", "-c", re.sub(r"copier-update/[^/ ']+", f"copier-update/{begun[-1]}", back), cwd=project)
+        return
+    if how == "undo":
+        undo(project)
+    elif how not in ("nothing", "printed"):
+        run("sh", "-c", how, cwd=project, ok=False)
+    if git("status", "--porcelain", cwd=project):
+        undo(project)
+
+
+def undo(project: Path) -> str:
+    """As the command line does; what it says."""
+    update = extension("update.undo")
+    try:
+        return str(update.undo(extension("update.project").Project(project, ".copier-answers.yml")))
+    except extension("update.git").Refusal as error:
+        return str(error)
+
+
+# --- an update that is made again, while things happen ---
+
+
+@dataclass
+class Case:
+    """A project of a seed, and an update of it by one of the doors.
+
+    Attributes:
+        run, run_again: the update, and the same by the script alone where that took Copier.
+        before, after: the project before the update and after it, as `state` gives it.
+        commands: how many of git's the update ran, if it ran in this process.
+        said, seconds: what it printed, how long it took.
+        rendered: the paths of the template's old version and new one.
+    """
+
+    project: Path
+    owner: Owner
+    rng: random.Random
+    run: Update
+    run_again: Update
+    before: tuple[Any, ...] = ()
+    after: tuple[Any, ...] = ()
+    commands: int = 0
+    said: str = ""
+    seconds: float = 0.0
+    rendered: frozenset[str] = frozenset()
+
+    def again(self) -> None:
+        self.run_again()
+        assert state(self.project) == self.after, "an update does the same every time"
+
+    def while_the_owner_saves(self) -> None:
+        """What is saved while it runs stays, and is named; or it stops the update, and nothing else changes."""
+        saved: list[str] = []
+        moment = self.rng.randint(1, self.commands)
+        with at(moment, lambda: saved.append(self.owner.save(self.after[0]))) as commands:
+            done = self.run()
+        [name] = saved
+        line, written = f"{MARK} {self.owner.count} ".encode(), self.project / name
+        about = f"saved {name} before {commands[moment - 1][-8:]}, {moment} of {self.commands}"
+        print(about, done.returncode, done.stderr)
+        assert not name or line in written.read_bytes(), f"lost: {about}"
+        assert "Traceback" not in done.stderr, done.stderr
+        stopped = "No update: " in done.stderr
+        outcome = self.before if stopped else self.after
+        self.put(name, outcome)
+        assert state(self.project) == outcome, about
+        looks = [number for number, words in enumerate(commands, 1) if words[-2:] == ["--ignore-submodules", "HEAD"]]
+        if name and name not in self.owner.ignored and not (looks and moment > looks[-1]):
+            assert name in done.stdout + done.stderr, f"unreported: {about}"
+        if stopped:
+            self.again()
+
+    def put(self, name: str, outcome: tuple[Any, ...]) -> None:
+        """Make a file that was saved what it is before the update, or after it."""
+        path = self.project / name
+        if name in outcome[0]:
+            content, executable = outcome[0][name]
+            path.write_bytes(content)
+            path.chmod(0o755 if executable else 0o644)
+        elif name:
+            path.unlink(missing_ok=True)
+
+    def while_copier_runs_and_the_owner_saves(self) -> None:
+        """What is saved at a path of the template can be lost while Copier itself writes, and at no other time."""
+        saved: list[str] = []
+        said = self.project.with_name("said")
+        delay = self.rng.uniform(0.3, self.seconds)
+        status, later = paused(self.run, said, delay, lambda: saved.append(self.owner.save(self.after[0])))
+        [name] = saved
+        line, written = f"{MARK} {self.owner.count} ".encode(), self.project / name
+        kept = name and written.exists() and line in written.read_bytes()
+        about = f"saved {name} after {delay:.1f} s of {self.seconds:.1f}, {'after' if later else 'in'} Copier's pass"
+        print(about, status, "kept" if kept else "lost")
+        assert not name or kept or (not later and name in self.rendered), f"lost: {about}"
+        assert later or not kept or name in self.owner.ignored or name in said.read_text(), f"unreported: {about}"
+        self.put(name, self.before)
+        clean_up(self.project, "", "git reset --hard")
+        assert state(self.project) == self.before, about
+
+    def refused_for_a_link(self, package: Path) -> None:
+        """A link in the place of a folder of the template is refused by name, and nothing changes."""
+        folder, new = self.owner.link_a_folder(package)
+        save(self.project, "a link")
+        linked = state(self.project)
+        done = self.run_again()
+        name = folder.relative_to(self.project).as_posix()
+        assert f"No update: {name} is a link, where the template has a folder" in done.stderr
+        assert state(self.project) == linked
+        folder.unlink()
+        new.rename(folder)
+        save(self.project, "a folder again")
+
+    def killed_and_cleaned_up(self) -> None:
+        """A kill, and what the owner does about it, make no difference to the next update."""
+        moment, delay = self.rng.randint(1, self.commands or 1), self.rng.choice([0.0001, self.rng.uniform(0, 0.05)])
+        if not self.commands:
+            moment, delay = 0, self.rng.uniform(0.3, self.seconds)
+        by = self.rng.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+        how = self.rng.choice(CLEAN_UPS)
+        killed(self.run, self.project.with_name("said"), moment, delay, by)
+        about = f"{by.name} at {moment} of {self.commands} after {delay:.2f} s, then {how}"
+        print(about)
+        clean_up(self.project, self.said, how)
+        assert state(self.project) == self.before, about
+        self.again()
