@@ -91,6 +91,14 @@ def test_a_module_of_the_owner_beside_a_new_package_of_its_name_is_named(project
     assert "out of use" not in command(project, "--defaults", "-d", "extras=sweep,docker").stdout, "it is known"
 
 
+def test_ignored_files_that_an_interrupted_update_keeps_are_named(project: Path) -> None:
+    owner = extension("update.project").Project(project, ".copier-answers.yml")
+    taken = extension("update.snapshot").take(owner, {"checkpoints/*.pt"}, ("v1", "v2"))
+    assert "interrupted" not in command(project, "--preview", "--defaults").stdout, "the project has them all"
+    (project / "checkpoints" / "best.pt").unlink()
+    assert f"The ignored files that it kept are in {taken.ignored}" in command(project, "--preview", "--defaults").stdout
+
+
 MISTAKES = {
     "no such version": (["--to", "v8"], "the template has no version v8; it has "),
     "an older version": (["--to", "v0.1.0"], f"v0.1.0 is older than {NEXT}"),
