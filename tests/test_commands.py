@@ -96,7 +96,8 @@ def test_ignored_files_that_an_interrupted_update_keeps_are_named(project: Path)
     taken = extension("update.snapshot").take(owner, {"checkpoints/*.pt"}, ("v1", "v2"))
     assert "interrupted" not in command(project, "--preview", "--defaults").stdout, "the project has them all"
     (project / "checkpoints" / "best.pt").unlink()
-    assert f"The ignored files that it kept are in {taken.ignored}" in command(project, "--preview", "--defaults").stdout
+    said = command(project, "--preview", "--defaults").stdout
+    assert f"The ignored files that it kept are in {taken.ignored}" in said
 
 
 MISTAKES = {

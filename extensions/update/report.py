@@ -33,7 +33,7 @@ def head(plan: Plan) -> list[str]:
             lines += [f"        and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
     lines += [line for note in plan.notes for line in ("", *note.split("\n"))]
     for version, paths in plan.offers.paths.items():
-        lines += ["", f"{version} can change files of yours, which this update leaves as they are; with --migrate, it does:"]
+        lines += ["", f"{version} can change files of yours, which this update leaves. With --migrate, it does:"]
         lines += [f"        {path}" for path in paths]
     for version, words in plan.offers.words.items():
         lines += ["", f"{version}, what is left to you:", *(f"    {line}" for line in words.split("\n"))]
