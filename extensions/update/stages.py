@@ -5,6 +5,7 @@ what Copier did to the files, once it has asked its questions, and puts the merg
 commits before a file is touched: whatever fails, or is killed, leaves HEAD as it was, and the rest can be restored.
 """
 
+import glob
 import os
 import shlex
 import sys
@@ -15,7 +16,7 @@ from packaging.version import Version
 from . import snapshot
 from .git import Refusal, attempt, git, write_tree
 from .plan import Plan, compute
-from .project import Project, check, read_answers
+from .project import Project, check, check_places, read_answers
 from .report import report
 from .snapshot import Snapshot, way_back
 from .undo import take_back
@@ -99,8 +100,10 @@ def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
         if lost := sorted(touched & set(project.changed())):
             raise Refusal(f"{lost[0]} was changed while this ran: commit it, then update again") from None
         raise
-    for path in plan.tree:
-        if path not in before and (place := project.occupied(path)):
+    new = [path for path in plan.tree if path not in before]
+    check_places(project, set(map(glob.escape, new)))  # whose folder may have its name by a new answer
+    for path in new:
+        if place := project.occupied(path):
             raise Refusal(f"{place} is in the way of {path}, and git ignores it: move it, then update again")
     taken.note(project, plan.tree, {path for _, _, path in plan.stages})
     project.write(*trees)
