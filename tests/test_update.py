@@ -283,7 +283,7 @@ FLIPPED: list[dict[str, Any]] = [  # what each project starts with, and whether 
 
 
 @slow
-@pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(6, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(
     "start", [pytest.param(start, marks=pytest.mark.exhaustive if i > 1 else ()) for i, start in enumerate(FLIPPED)]
 )

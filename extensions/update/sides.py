@@ -133,8 +133,8 @@ def keep_by_answers(sides: Sides, versions: Versions) -> None:
             continue
         here, there = (rule["keeps"].format_map(answers) for answers in (versions.old, versions.new))
         for path in list(sides.base):
-            if match := re.fullmatch(regex(here), path):
-                sides.template.pop(fill(there, match.groups()), None)
+            match = re.fullmatch(regex(here), path)
+            if match and sides.template.pop(fill(there, match.groups()), None):  # else another answer takes it away
                 sides.template[path] = sides.base[path]
         names = sorted(found[1] for path in sides.yours if (found := re.fullmatch(regex(here), path)))
         if names and "note" in rule:
