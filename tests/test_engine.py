@@ -323,3 +323,103 @@ def test_processes_that_are_done_leave_no_thread_that_the_model_could_wait_for(r
     """)
     launch: list[str | Path] = ["-m", "my_project.engine.launch", "--nproc-per-node=2", tmp_path / "leave.py"]
     assert in_project(render(), *launch).stdout.splitlines() == ["True False"] * 2
+
+
+# --- right results ---
+
+
+def test_a_plateau_is_of_the_monitored_figure_rising_or_falling_as_checkpoint_mode_says(render: Render) -> None:
+    code = """if True:
+        import sys, torch
+        from my_project.config import load
+        from my_project.engine import state
+        from my_project.options import Config
+        from my_project.task import Task
+        config = load(Config, ["configs/train.yaml"], sys.argv[1:])
+        now = state.build(config, Task(config, torch.device("cpu"), {"classes": ["a", "b"]}), torch.device("cpu"), 5)
+        for acc in (0.1, 0.2, 0.3, 0.2, 0.1):
+            state.schedule(now, config, {"acc": acc, "loss": 1 - acc})
+            print(now.optimizer.param_groups[0]["lr"])
+    """
+    plateau = ["scheduler.name=ReduceLROnPlateau", "optimizer.lr=1"]
+    ends = {
+        ("checkpoint.mode=max", "scheduler.args={patience: 0, factor: 0.5}"): [1, 1, 1, 0.5, 0.25],
+        ("checkpoint.mode=max", "scheduler.args={patience: 0, factor: 0.5, mode: min}"): [1, 0.5, 0.25, 0.125, 0.0625],
+        ("checkpoint.mode=min", "checkpoint.monitor=loss", "scheduler.args={patience: 0, factor: 0.5}"): [
+            1,
+            1,
+            1,
+            0.5,
+            0.25,
+        ],
+    }
+    for settings, rates in ends.items():
+        said = in_project(render(), "-c", code, *plateau, *settings).stdout.split()
+        assert [float(rate) for rate in said] == rates, settings
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_a_mean_of_many_losses_is_right_in_every_precision(dtype: str, render: Render) -> None:
+    code = f"""if True:
+        import torch
+        from my_project.engine.metrics import Average
+        mean, restored = Average(), Average()
+        for _ in range(2000):
+            mean.update(torch.tensor(2.25, dtype=torch.{dtype}), 64)
+        restored.merge([{{"total": torch.tensor(2.25, dtype=torch.{dtype}), "count": 1}}, mean.state()])
+        print(mean.compute(), restored.compute())
+    """
+    assert in_project(render(), "-c", code).stdout == "2.25 2.25\n"
+
+
+def test_the_seed_reaches_torch_numpy_and_random_and_a_checkpoint_keeps_all_three(render: Render) -> None:
+    code = """if True:
+        import io, random, numpy as np, torch
+        from my_project.engine.device import prepare
+        from my_project.engine.state import rng_state, set_rng_state
+        from my_project.options import Run
+        def drawn():
+            return torch.rand(1).item(), float(np.random.rand()), float(np.random.randn()), random.random()
+        firsts = []
+        for seed in (0, 0, 1):
+            prepare(Run(seed=seed))
+            firsts.append(drawn())
+        assert firsts[0] == firsts[1] and not set(firsts[0]) & set(firsts[2])
+        file = io.BytesIO()
+        torch.save(rng_state(), file)
+        later = drawn()
+        file.seek(0)
+        set_rng_state(torch.load(file, weights_only=True))
+        assert drawn() == later
+    """
+    in_project(render(), "-c", code)
+
+
+def test_of_epochs_with_the_same_best_figure_the_one_with_the_lower_loss_is_kept(render: Render) -> None:
+    code = """if True:
+        import torch
+        from my_project.config import load
+        from my_project.engine import state
+        from my_project.options import Config
+        from my_project.task import Task
+        config = load(Config, ["configs/train.yaml"], ["checkpoint.monitor=acc", "checkpoint.mode=max"])
+        task = Task(config, torch.device("cpu"), {"classes": ["a", "b"]})
+        now = state.build(config, task, torch.device("cpu"), 5)
+        for acc, loss in ((0.5, 2.0), (0.5, 1.0), (0.5, 1.0), (0.5, 1.5), (0.6, 3.0)):
+            better = state.end_epoch(now, task, config, {"acc": acc, "loss": loss})
+            print(better, now.stale, now.best_loss)
+    """
+    said = in_project(render(), "-c", code).stdout.splitlines()
+    assert said == ["True 0 2.0", "True 0 1.0", "False 1 1.0", "False 2 1.0", "True 0 3.0"]
+
+
+def test_a_mean_of_the_weights_forgets_the_first_ones_soon(project: Path) -> None:
+    code = """if True:
+        import sys, my_project.cli as cli, my_project.engine.loop as loop
+        decays = []
+        loop.update_ema = lambda mean, model, decay: decays.append(round(decay, 4))
+        cli.main(["train", *sys.argv[1:]])
+        print(*decays)
+    """
+    words = [*QUICK, "train.limit_batches=4", "train.ema=0.25"]
+    assert in_project(project, "-c", code, *words).stdout.splitlines()[-1] == "0.1 0.1818 0.25 0.25"
