@@ -92,10 +92,19 @@ def build_optimizer(config: Optimizer, model: nn.Module) -> torch.optim.Optimize
     return build("optimizer", known, config, params=params, **given)
 
 
-def build_scheduler(config: Scheduler, optimizer: Any, total_steps: int) -> LRScheduler:
-    """A scheduler of yours or of torch.optim.lr_scheduler."""
+def build_scheduler(
+    config: Scheduler, optimizer: Any, total_steps: int, mode: str = "min"
+) -> LRScheduler:
+    """A scheduler of yours or of torch.optim.lr_scheduler.
+
+    `mode` says for ReduceLROnPlateau whether the monitored figure is to fall ("min") or to rise.
+    """
     known = _classes(torch.optim.lr_scheduler, LRScheduler) | defined_in(scheduler)
-    return build("scheduler", known, config, optimizer=optimizer, total_steps=total_steps)
+    given: dict[str, Any] = {"optimizer": optimizer, "total_steps": total_steps}
+    plateau = known.get(config.name) is torch.optim.lr_scheduler.ReduceLROnPlateau
+    if plateau and "mode" not in config.args:
+        given["mode"] = mode
+    return build("scheduler", known, config, **given)
 
 
 def _classes(module: ModuleType, base: type) -> dict[str, Factory]:

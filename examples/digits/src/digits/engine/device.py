@@ -1,10 +1,12 @@
 """Where it runs and how exactly: device, seeds, precision, and batches on their way there."""
 
 import os
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import UserError
@@ -31,9 +33,16 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def seed_all(seed: int) -> None:
+    """Seed torch on all devices, NumPy's global generator and Python's `random`."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002, whoever calls np.random draws from this one
+    random.seed(seed)
+
+
 def prepare(options: Run) -> None:
     """Seed and modes of this process."""
-    torch.manual_seed(options.seed)
+    seed_all(options.seed)
     torch.autograd.set_detect_anomaly(options.detect_anomaly)
     if options.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for then

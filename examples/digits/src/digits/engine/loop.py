@@ -138,7 +138,8 @@ def train_step(state: State, session: Session, group: list[Batch]) -> float:
     state.optimizer.zero_grad(set_to_none=True)
     schedule(state, config)
     if state.ema and config.train.ema:
-        update_ema(state.ema, state.model, config.train.ema)
+        warm = (1 + state.step) / (10 + state.step)  # the first weights are soon forgotten
+        update_ema(state.ema, state.model, min(config.train.ema, warm))
     state.step, state.batches = state.step + 1, state.batches + len(group)
     state.samples += int(samples)
     return samples

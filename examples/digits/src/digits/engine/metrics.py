@@ -21,8 +21,8 @@ class Average:
     count: int = 0
 
     def update(self, mean: Tensor, count: int) -> None:
-        """Take in the scalar mean over `count` samples."""
-        mean = mean.detach()
+        """Take in the scalar mean over `count` samples; the sum is float32 or wider."""
+        mean = _wide(mean.detach())
         self.total = torch.add(self.total, mean, alpha=count) if self.count else mean * count
         self.count += count
 
@@ -41,7 +41,7 @@ class Average:
 
     def merge(self, states: list[dict[str, Any]]) -> None:
         for state in states:
-            self.total, self.count = self.total + state["total"], self.count + state["count"]
+            self.total, self.count = self.total + _wide(state["total"]), self.count + state["count"]
 
 
 class Confusion:
@@ -76,6 +76,13 @@ def merged(make: Callable[[], Any], own: Any) -> Any:
     together = make()
     together.merge(states)
     return together
+
+
+def _wide(value: Any) -> Any:
+    """In float32 at least: a sum of many in bf16 stands still, one in fp16 overflows."""
+    if isinstance(value, Tensor):
+        return value.to(torch.promote_types(value.dtype, torch.float32))
+    return value
 
 
 def _on_cpu(value: Any) -> Any:

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..options import Config
 from . import distributed, sharded
 from .contract import Batch, Metrics, Task
+from .device import seed_all
 from .metrics import Average, merged
 
 
@@ -40,6 +41,7 @@ class State:
     samples: int = 0  # the same, by all processes together
     step: int = 0  # optimizer steps done
     best: float = math.nan  # the monitored figure of the best epoch
+    best_loss: float = math.nan  # its validation loss, which decides between equals
     best_file: str = ""
     stale: int = 0  # epochs since then
     saved_step: int = -1  # of last.pt
@@ -67,12 +69,13 @@ def build(config: Config, task: Task, device: torch.device, batches: int) -> Sta
         net = torch.compile(net)  # type: ignore[assignment]
     optimizer = build_optimizer(config.optimizer, model)
     steps = math.ceil(batches / rule.accumulate) if config.scheduler.every == "step" else 1
-    scheduler = build_scheduler(config.scheduler, optimizer, rule.epochs * steps)
+    mode = config.checkpoint.mode
+    scheduler = build_scheduler(config.scheduler, optimizer, rule.epochs * steps, mode)
     scaler = GradScaler(device.type, enabled=rule.precision == "fp16")
     if rank := distributed.rank():  # the weights are the same everywhere, dropout is not
         # On a CPU, torch takes the lower 32 bits of a seed.
         seeds = np.random.SeedSequence((config.run.seed, rank)).generate_state(1)
-        torch.manual_seed(int(seeds[0]))
+        seed_all(int(seeds[0]))
     return State(model, net, ema, optimizer, scheduler, scaler, task.metrics())
 
 
@@ -108,10 +111,11 @@ def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float])
     state.epoch += 1
     better = value > state.best if rule.mode == "max" else value < state.best
     better = better or math.isnan(state.best)
+    better = better or (value == state.best and valid["loss"] < state.best_loss)
     state.stale = 0 if better else state.stale + 1
     if better:
         fields = {"model": config.model.name, "epoch": state.epoch, "step": state.step}
-        state.best = value
+        state.best, state.best_loss = value, valid["loss"]
         state.best_file = f"{rule.name.format(**fields, monitor=rule.monitor, value=value)}.pt"
     state.batches = state.samples = 0
     state.loss, state.recent, state.metrics = Average(), Average(), task.metrics()
@@ -154,7 +158,12 @@ def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
         "scaler": state.scaler.state_dict(),
         "epoch": state.epoch,
         "step": state.step,
-        "best": {"value": state.best, "file": state.best_file, "stale": state.stale},
+        "best": {
+            "value": state.best,
+            "loss": state.best_loss,
+            "file": state.best_file,
+            "stale": state.stale,
+        },
         "under_way": {
             "batches": state.batches,
             "samples": state.samples,
@@ -197,6 +206,7 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
     state.saved_step = state.step
     state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
     state.stale = saved["best"].get("stale", 0)
+    state.best_loss = saved["best"].get("loss", math.nan)  # older than v0.8: the first of equals stays
     if under_way := saved.get("under_way"):
         state.batches, state.samples = under_way["batches"], under_way["samples"]
         if distributed.rank() == 0:
@@ -210,15 +220,20 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
 
 
 def rng_state() -> list[Any]:
-    """Of torch on the CPU and each GPU, then of Python's `random`."""
-    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all(), random.getstate()]
+    """Of torch on the CPU and each GPU, then of Python's `random` and of NumPy."""
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    of_numpy = (name, torch.from_numpy(keys.astype(np.int64)), *rest)
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all(), random.getstate(), of_numpy]
 
 
 def set_rng_state(saved: list[Any]) -> None:
-    """Put back what `rng_state` gave; versions before v0.4 saved torch's part alone."""
+    """Put back what `rng_state` gave; versions before v0.4 saved torch's part alone, and no one NumPy's before v0.8."""
     cpu, *cuda = (part for part in saved if isinstance(part, Tensor))
     torch.set_rng_state(cpu)
     for index, generator_state in enumerate(cuda[: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(generator_state, index)
     for part in saved[1 + len(cuda) :]:
-        random.setstate(part)
+        if isinstance(part[0], str):
+            np.random.set_state((part[0], part[1].numpy().astype(np.uint32), *part[2:]))  # noqa: NPY002
+        else:
+            random.setstate(part)
