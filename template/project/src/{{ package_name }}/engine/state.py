@@ -206,7 +206,7 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
     state.saved_step = state.step
     state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
     state.stale = saved["best"].get("stale", 0)
-    state.best_loss = saved["best"].get("loss", math.nan)  # older than v0.8: the first of equals stays
+    state.best_loss = saved["best"].get("loss", math.nan)  # of v0.7 or older: not known
     if under_way := saved.get("under_way"):
         state.batches, state.samples = under_way["batches"], under_way["samples"]
         if distributed.rank() == 0:
@@ -227,13 +227,14 @@ def rng_state() -> list[Any]:
 
 
 def set_rng_state(saved: list[Any]) -> None:
-    """Put back what `rng_state` gave; versions before v0.4 saved torch's part alone, and no one NumPy's before v0.8."""
+    """Put back what `rng_state` gave. v0.3 or older saved torch's part alone, v0.7 not NumPy's."""
     cpu, *cuda = (part for part in saved if isinstance(part, Tensor))
     torch.set_rng_state(cpu)
     for index, generator_state in enumerate(cuda[: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(generator_state, index)
     for part in saved[1 + len(cuda) :]:
         if isinstance(part[0], str):
-            np.random.set_state((part[0], part[1].numpy().astype(np.uint32), *part[2:]))  # noqa: NPY002
+            keys = part[1].numpy().astype(np.uint32)
+            np.random.set_state((part[0], keys, *part[2:]))  # noqa: NPY002
         else:
             random.setstate(part)
