@@ -221,8 +221,8 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
 
 def rng_state() -> list[Any]:
     """Of torch on the CPU and each GPU, then of Python's `random` and of NumPy."""
-    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
-    of_numpy = (name, torch.from_numpy(keys.astype(np.int64)), *rest)
+    now: Any = np.random.get_state()  # noqa: NPY002
+    of_numpy = (now[0], torch.from_numpy(now[1].astype(np.int64)), *now[2:])
     return [torch.get_rng_state(), *torch.cuda.get_rng_state_all(), random.getstate(), of_numpy]
 
 
