@@ -175,7 +175,7 @@ def test_an_unedited_project_of_each_release_becomes_a_new_one(
     for version in that_know(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
-        assert "other answers" not in update(project).stdout
+        assert ", other answers" not in update(project).stdout
         now = tree(project)
         assert set(now) == set(fresh)
         for name, content in now.items():
