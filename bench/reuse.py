@@ -170,7 +170,7 @@ def answers(case: Case) -> list[str]:
     return [f"--data={key}={value}" for key, value in case.later.items()]
 
 
-# --- what came of it ---
+# --- results ---
 
 
 def state(project: Path) -> dict[str, object]:

@@ -248,7 +248,7 @@ def check(project: Member, options: argparse.Namespace) -> None:
 
 
 def update(project: Member, options: argparse.Namespace) -> None:
-    """Let Copier update one project, and find out what came of it."""
+    """Let Copier update one project; the result."""
     check(project, options)
     folder = project.folder
     wanted = [f"--vcs-ref={options.vcs_ref}"] if options.vcs_ref else []

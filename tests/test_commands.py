@@ -191,7 +191,7 @@ def test_what_is_saved_just_before_the_command_writes_stays_and_stops_it(project
     assert after == before
 
 
-def test_what_is_saved_where_a_new_file_comes_is_not_taken_for_an_ignored_one(project: Path) -> None:
+def test_a_file_saved_where_a_new_one_comes_is_not_taken_for_ignored(project: Path) -> None:
     with at(0, print) as commands:
         command(project, "--defaults")
     command(project, "--undo")

@@ -1,5 +1,5 @@
-"""What the pages say holds: each command of a project's pages does what it should as it stands there, and
-docs/extras.md counts right.
+"""The pages are right: each command of a project's pages works as written, and the counts of docs/extras.md
+are true.
 
 A command is a line of a block without a language, or of `sh` or `console`, or a line that is nothing but a command in
 backticks. Python above it whose first line names a file is written there first: `# src/…` is a whole file,

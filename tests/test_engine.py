@@ -328,7 +328,7 @@ def test_processes_that_are_done_leave_no_thread_that_the_model_could_wait_for(r
 # --- right results ---
 
 
-def test_a_plateau_is_of_the_monitored_figure_rising_or_falling_as_checkpoint_mode_says(render: Render) -> None:
+def test_reduce_on_plateau_follows_checkpoint_mode(render: Render) -> None:
     code = """if True:
         import sys, torch
         from my_project.config import load
@@ -372,7 +372,7 @@ def test_a_mean_of_many_losses_is_right_in_every_precision(dtype: str, render: R
     assert in_project(render(), "-c", code).stdout == "2.25 2.25\n"
 
 
-def test_the_seed_reaches_torch_numpy_and_random_and_a_checkpoint_keeps_all_three(render: Render) -> None:
+def test_the_seed_and_a_checkpoint_cover_torch_numpy_and_random(render: Render) -> None:
     code = """if True:
         import io, random, numpy as np, torch
         from my_project.engine.device import prepare
@@ -395,7 +395,7 @@ def test_the_seed_reaches_torch_numpy_and_random_and_a_checkpoint_keeps_all_thre
     in_project(render(), "-c", code)
 
 
-def test_of_epochs_with_the_same_best_figure_the_one_with_the_lower_loss_is_kept(render: Render) -> None:
+def test_ties_of_the_monitored_figure_go_to_the_lower_loss(render: Render) -> None:
     code = """if True:
         import torch
         from my_project.config import load
@@ -413,7 +413,7 @@ def test_of_epochs_with_the_same_best_figure_the_one_with_the_lower_loss_is_kept
     assert said == ["True 0 2.0", "True 0 1.0", "False 1 1.0", "False 2 1.0", "True 0 3.0"]
 
 
-def test_a_mean_of_the_weights_forgets_the_first_ones_soon(project: Path) -> None:
+def test_the_decay_of_the_ema_warms_up(project: Path) -> None:
     code = """if True:
         import sys, my_project.cli as cli, my_project.engine.loop as loop
         decays = []

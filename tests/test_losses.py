@@ -1,4 +1,4 @@
-"""Where Copier alone loses an owner's work without a word, the template's own merge keeps it."""
+"""The template's own merge keeps the work of an owner that Copier alone silently loses."""
 
 from pathlib import Path
 

@@ -47,7 +47,7 @@ def changed(project: Path) -> list[str]:
     return git("diff", "--name-only", cwd=project).split()
 
 
-def test_an_update_says_what_its_versions_can_do_in_files_of_the_owner_and_leaves_them(project: Path) -> None:
+def test_an_update_offers_changes_to_the_owners_files_and_makes_none(project: Path) -> None:
     before = tree(project)
     said = updated(project)
     for version, paths in (("v0.2.0", TESTS), ("v0.4.0", TRAINING)):
@@ -74,7 +74,7 @@ def test_the_owner_lets_the_scripts_change_files_and_can_take_it_back(project: P
     assert tree(project) == before
 
 
-def test_with_the_engines_samplers_an_old_project_trains_and_passes_its_tests(project: Path) -> None:
+def test_a_migrated_old_project_trains_and_passes_its_tests(project: Path) -> None:
     updated(project)
     migrate(project)
     in_project(project, "-m", "ruff", "check", ".")
@@ -92,9 +92,7 @@ print(type(task.train_loader().sampler).__module__, type(task.eval_loader("valid
 
 
 @pytest.mark.parametrize(("file", "line"), [(TRAINING[0], "sampler: EpochSampler"), (TRAINING[1], "self.data.workers")])
-def test_a_script_that_finds_other_lines_than_it_knows_changes_neither_file(
-    file: str, line: str, project: Path
-) -> None:
+def test_a_script_changes_no_file_whose_lines_it_does_not_know(file: str, line: str, project: Path) -> None:
     path = project / file
     path.write_text(path.read_text().replace(line, line.replace("sampler:", "order:").replace("self.data", "self.own")))
     save(project, "another loader")
@@ -121,10 +119,11 @@ def test_changes_that_are_in_no_index_refuse_and_so_do_conflicts(project: Path) 
     assert "conflicts that are not resolved" in migrate(project, ok=False)
 
 
-def test_what_is_no_text_or_a_link_is_left_out(project: Path) -> None:
+def test_what_is_no_text_a_link_or_a_submodule_is_left_out(project: Path, template: Path) -> None:
     (project / "test" / "test_bytes.py").write_bytes(OWN.encode() + b"\xff")
     (project / "test" / "test_link.py").symlink_to("test_mine.py")
-    save(project, "no text, a link")
+    git("-c", "protocol.file.allow=always", "submodule", "add", "--quiet", template, "lib.py", cwd=project)
+    save(project, "no text, a link, a submodule")
     updated(project)
     assert "test_link" not in migrate(project)
     assert (project / "test" / "test_link.py").is_symlink()
@@ -132,7 +131,7 @@ def test_what_is_no_text_or_a_link_is_left_out(project: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_folder_is_named_by_a_release_and_its_script_has_nothing_to_do_in_a_new_project(
+def test_each_migration_is_of_a_release_and_changes_no_new_project(
     folder: Path, releases: list[str], render: Callable[..., Path]
 ) -> None:
     assert folder.name in releases or Version(folder.name) > Version(releases[-1])

@@ -1,4 +1,4 @@
-"""Several processes train as one does, save together, and go on in another number."""
+"""Several processes train as one does, save together, and resume with another world size."""
 
 import csv
 import shutil

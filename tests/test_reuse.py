@@ -152,7 +152,7 @@ if sys.argv[2] == 'copy':
 """
 
 
-def test_what_tasks_make_of_the_files_is_merged_and_they_know_of_the_update(template: Path, project: Path) -> None:
+def test_what_tasks_make_of_the_files_is_merged(template: Path, project: Path) -> None:
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
         command = [sys.executable, "-c", TASK, version, "{{ _copier_operation }}"]
         files = {
@@ -197,9 +197,7 @@ def test_tasks_that_the_owner_skips_do_not_run(template: Path, project: Path) ->
     assert not mark.exists()
 
 
-def test_a_template_may_have_other_marks_another_suffix_and_another_name_of_its_settings(
-    template: Path, project: Path
-) -> None:
+def test_a_template_may_have_other_marks_suffix_and_settings_file(template: Path, project: Path) -> None:
     envops = {"block_start_string": "[%", "block_end_string": "%]"}
     envops |= {"variable_start_string": "[[", "variable_end_string": "]]"}
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
@@ -213,9 +211,7 @@ def test_a_template_may_have_other_marks_another_suffix_and_another_name_of_its_
     assert (project / "sea" / "{{ kept }}.txt").exists()
 
 
-def test_settings_may_be_included_and_the_folder_of_files_may_have_a_name_of_jinja(
-    template: Path, project: Path
-) -> None:
+def test_settings_may_be_included_and_the_subdirectory_templated(template: Path, project: Path) -> None:
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
         files = {
             f"{{{{ own }}}}/src/{{{{ package }}}}/{module}.py": text,
@@ -320,7 +316,7 @@ def test_secret_hidden_and_conditional_questions_are_no_hindrance(template: Path
     assert (project / "FISH.txt").read_text() == "hush FISH fish\n"
 
 
-def test_an_answer_that_the_new_version_takes_no_longer_gives_way_to_its_default(template: Path, project: Path) -> None:
+def test_an_answer_that_is_no_longer_valid_becomes_the_default(template: Path, project: Path) -> None:
     for version, module, text, kinds in (("v1.0.0", "first", OLD, "ab"), ("v2.0.0", "inner/second", NEW, "cd")):
         files = {f"inside/src/{{{{ package }}}}/{module}.py": text, f"inside/{ANSWERS}.jinja": PLACE}
         release(template, version, files, Kind={"type": "str", "choices": list(kinds), "default": kinds[0]})
@@ -425,7 +421,7 @@ def test_a_pattern_fits_paths_and_takes_its_marks_for_letters() -> None:
     ]
 
 
-def test_a_preview_an_explanation_and_a_conflict_name_nothing_of_this_template(template: Path, project: Path) -> None:
+def test_no_output_names_anything_of_this_template(template: Path, project: Path) -> None:
     two_releases(template, {}, {})
     begun(template, project)
     before = tree(project)

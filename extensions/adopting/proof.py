@@ -20,7 +20,7 @@ SHOWN = 20  # lines of a run that failed
 
 
 def prove(project: Found, answers: dict[str, Any], done: bool, smoke: bool) -> bool:
-    """Try a later update, and a step of training if that is asked for. Says what came of it; false if a part failed.
+    """Try a later update, and a step of training if that is asked for; print the results. False if a part failed.
 
     Args:
         answers: those of the project, with the version that it has.
@@ -68,7 +68,7 @@ def later(folder: Path, package: str) -> None:
 
 
 def train(folder: Path, package: str) -> bool:
-    """Run a step of training and say what came of it; whether it worked."""
+    """Run a step of training and print the result; whether it worked."""
     python = python_with_torch(folder)
     command = ["-P", "-m", package, "train", "--smoke"]
     if python is None:

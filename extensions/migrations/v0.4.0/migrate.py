@@ -1,4 +1,4 @@
-"""`task.py` takes the engine's samplers: with them a run goes on within an epoch, and processes share the samples.
+"""`task.py` uses the engine's samplers, so that runs resume within an epoch and processes divide the samples.
 
 Only where both files still have the lines that they came with. The sampler in `dataloader.py` stays, for your tests.
 """

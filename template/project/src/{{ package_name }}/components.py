@@ -97,7 +97,7 @@ def build_scheduler(
 ) -> LRScheduler:
     """A scheduler of yours or of torch.optim.lr_scheduler.
 
-    `mode` says for ReduceLROnPlateau whether the monitored figure is to fall ("min") or to rise.
+    `mode` tells ReduceLROnPlateau whether a lower ("min") or a higher ("max") figure is better.
     """
     known = _classes(torch.optim.lr_scheduler, LRScheduler) | defined_in(scheduler)
     given: dict[str, Any] = {"optimizer": optimizer, "total_steps": total_steps}

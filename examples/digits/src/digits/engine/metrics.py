@@ -79,7 +79,7 @@ def merged(make: Callable[[], Any], own: Any) -> Any:
 
 
 def _wide(value: Any) -> Any:
-    """In float32 at least: a sum of many in bf16 stands still, one in fp16 overflows."""
+    """At least float32: a long sum stops growing in bf16 and overflows in fp16."""
     if isinstance(value, Tensor):
         return value.to(torch.promote_types(value.dtype, torch.float32))
     return value

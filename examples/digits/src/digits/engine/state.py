@@ -206,7 +206,7 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
     state.saved_step = state.step
     state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
     state.stale = saved["best"].get("stale", 0)
-    state.best_loss = saved["best"].get("loss", math.nan)  # of v0.7 or older: not known
+    state.best_loss = saved["best"].get("loss", math.nan)  # v0.6 and older don't save it
     if under_way := saved.get("under_way"):
         state.batches, state.samples = under_way["batches"], under_way["samples"]
         if distributed.rank() == 0:
@@ -227,7 +227,7 @@ def rng_state() -> list[Any]:
 
 
 def set_rng_state(saved: list[Any]) -> None:
-    """Put back what `rng_state` gave. v0.3 or older saved torch's part alone, v0.7 not NumPy's."""
+    """Restore what `rng_state` gave; v0.3 saved torch's part alone, v0.6 not NumPy's."""
     cpu, *cuda = (part for part in saved if isinstance(part, Tensor))
     torch.set_rng_state(cpu)
     for index, generator_state in enumerate(cuda[: torch.cuda.device_count()]):
