@@ -124,8 +124,8 @@ def unmerged(project: Path) -> set[str]:
     return {line.split("\t")[1] for line in git("ls-files", "--unmerged", cwd=project).splitlines()}
 
 
-def answers(project: Path) -> dict[str, str]:
-    found: dict[str, str] = yaml.safe_load((project / ANSWERS).read_text())
+def answers(project: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((project / ANSWERS).read_text())
     return found
 
 
@@ -297,6 +297,12 @@ def test_a_guess_that_the_template_refuses_is_said_and_not_taken(adopt: Adopt, m
     assert "\n  user_email: kim@example.com (given)\n" in outcome.out
     assert answers(project)["package_name"] == "big_net"
     assert answers(project)["user_email"] == "kim@example.com"
+
+
+def test_several_extras_need_no_brackets(adopt: Adopt, make: Callable[..., Path]) -> None:
+    project = make(FLAT)
+    adopt(project, "-d", "extras=sweep,docker")
+    assert answers(project)["extras"] == ["sweep", "docker"]
 
 
 def test_an_answer_that_the_template_refuses_is_the_users_to_mend(adopt: Adopt, make: Callable[..., Path]) -> None:

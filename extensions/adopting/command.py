@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from update.commands import parse
 from update.git import Refusal, git
 
 from .guesses import guess
 from .merge import merge, report, warn
 from .project import ANSWERS, Found, check_way, look
 from .proof import prove
-from .render import accept, commit_render, given, record
+from .render import accept, commit_render, record
 from .template import Release, copy, lacks, source_of
 
 
@@ -21,7 +22,7 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
     project = look(folder, branch, version.clone)
     settings = yaml.safe_load(git("show", f"{version.commit}:copier.yml", cwd=version.clone))
     questions = [key for key in settings if not key.startswith("_")]
-    data = given(texts, questions)
+    data = parse(texts, version.commit)
     print(f"Answers for copier-torch {version.name}, and where they come from:\n")
     guesses = accept(version, questions, data, guess(project))
     if defaults and "data_kind" in questions and "data_kind" not in {**data, **guesses}:

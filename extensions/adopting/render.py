@@ -3,6 +3,7 @@
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 from update import versions
@@ -13,15 +14,7 @@ from .project import ANSWERS, Found
 from .template import Release, copy
 
 
-def given(texts: list[str], questions: list[str]) -> dict[str, str]:
-    """The answers of the command line. Refusal for one without a question."""
-    for text in texts:
-        if "=" not in text or text.partition("=")[0] not in questions:
-            raise Refusal(f"--data {text}: write KEY=VALUE, where KEY is one of {', '.join(questions)}")
-    return {key: value for key, _, value in (text.partition("=") for text in texts)}
-
-
-def accept(version: Release, questions: list[str], data: dict[str, str], guesses: dict[str, Guess]) -> dict[str, str]:
+def accept(version: Release, questions: list[str], data: dict[str, Any], guesses: dict[str, Guess]) -> dict[str, str]:
     """The guesses that the template's own checks let pass. Each answer is printed, with where it comes from."""
     left = {key: guesses.get(key, (None, "")) for key in questions if key not in data}
     while True:
