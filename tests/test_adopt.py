@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import copier
 import pytest
 import yaml
-from conftest import NEXT, ROOT, command, git, in_terminal, run, save, tree
+from conftest import NEXT, RENDERS, ROOT, command, git, in_terminal, run, save, tree
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +74,10 @@ def load(clone: Path, name: str = "adopting.command") -> ModuleType:
 def call(clone: Path, *arguments: str | Path, part: str = "", **replaced: Any) -> Outcome:
     """Adopt, with some names of a module of the command replaced."""
     out, err = io.StringIO(), io.StringIO()
+
+    def from_renders(ref: str, given: Mapping[str, Any], root: Path, *_: Any) -> None:
+        shutil.copytree(RENDERS.get(clone, ref, given), root, symlinks=True, dirs_exist_ok=True)
+
     with (
         imported(clone),
         pytest.MonkeyPatch.context() as patch,
@@ -82,6 +86,7 @@ def call(clone: Path, *arguments: str | Path, part: str = "", **replaced: Any) -
     ):
         for name, value in replaced.items():
             patch.setattr(importlib.import_module(f"adopting.{part}"), name, value)
+        patch.setattr(importlib.import_module("update.versions"), "lay_out", from_renders)  # for the trial update
         status = importlib.import_module("adopt").main([str(argument) for argument in arguments])
     return Outcome(status, out.getvalue(), err.getvalue())
 

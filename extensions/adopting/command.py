@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from update.commands import parse
 from update.git import Refusal, git
+from update.versions import unpack
 
 from .guesses import guess
 from .merge import merge, report, warn
@@ -24,22 +25,23 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
     questions = [key for key in settings if not key.startswith("_")]
     data = parse(texts, version.commit)
     print(f"Answers for copier-torch {version.name}, and where they come from:\n")
-    guesses = accept(version, questions, data, guess(project))
-    if defaults and "data_kind" in questions and "data_kind" not in {**data, **guesses}:
-        known = ", ".join(settings["data_kind"]["choices"])
-        raise Refusal(f"what the project learns from can't be told: add -d data_kind=KIND, which is one of {known}")
-    print("" if defaults else "\nThe questions start from these:\n")
     source = source_of(version.clone)
     with tempfile.TemporaryDirectory() as temporary:
+        unpacked = unpack(version.commit, Path(temporary))
+        guesses = accept(unpacked, questions, data, guess(project))
+        if defaults and "data_kind" in questions and "data_kind" not in {**data, **guesses}:
+            known = ", ".join(settings["data_kind"]["choices"])
+            raise Refusal(f"what the project learns from can't be told: add -d data_kind=KIND, which is one of {known}")
+        print("" if defaults else "\nThe questions start from these:\n")
         render = Path(temporary, "render")
-        copy(version, render, data=data, user_defaults=guesses, defaults=defaults)
+        copy(unpacked, render, data=data, user_defaults=guesses, defaults=defaults)
         answers = record(render / ANSWERS, source, version)
         files = {project.prefix + f.relative_to(render).as_posix(): f for f in render.rglob("*") if f.is_file()}
         own = kept(project, files, answers["license"] == guesses.get("license"))
         files = {path: file for path, file in files.items() if path not in own}
         check_way(project, files)
         label = f"copier-torch/{answers['_commit']}"
-        commit = commit_render(project, files, f"Render {label}", Path(temporary, "index"))
+        commit = commit_render(project, files, f"Render {label}", Path(temporary, "staged"))
     missing = lacks(source, version)
     conflicts, complaint = merge(project, branch, commit, label, files)
     try:

@@ -14,7 +14,7 @@ from .project import ANSWERS, Found
 from .template import Release, copy
 
 
-def accept(version: Release, questions: list[str], data: dict[str, Any], guesses: dict[str, Guess]) -> dict[str, str]:
+def accept(files: Path, questions: list[str], data: dict[str, Any], guesses: dict[str, Guess]) -> dict[str, str]:
     """The guesses that the template's own checks let pass. Each answer is printed, with where it comes from."""
     left = {key: guesses.get(key, (None, "")) for key in questions if key not in data}
     while True:
@@ -22,7 +22,7 @@ def accept(version: Release, questions: list[str], data: dict[str, Any], guesses
         try:
             with tempfile.TemporaryDirectory() as folder:
                 only = ["*", f"!/{ANSWERS}"]
-                copy(version, Path(folder), data=data, user_defaults=answers, defaults=True, exclude=only)
+                copy(files, Path(folder), data=data, user_defaults=answers, defaults=True, exclude=only)
                 taken = yaml.safe_load(Path(folder, ANSWERS).read_text(encoding="utf-8"))
             break
         except Refusal as error:
@@ -41,8 +41,8 @@ def accept(version: Release, questions: list[str], data: dict[str, Any], guesses
 
 def record(answers: Path, source: str, version: Release) -> dict[str, str]:
     """Write into the answers where updates come from; the answers."""
-    text = answers.read_text(encoding="utf-8")
-    text = versions.record(text, version.name if version.is_tag else yaml.safe_load(text)["_commit"], source)
+    name = version.name if version.is_tag else versions.described(version.commit)
+    text = versions.record(answers.read_text(encoding="utf-8"), name, source)
     answers.write_text(text, encoding="utf-8")
     recorded: dict[str, str] = yaml.safe_load(text)
     return recorded

@@ -50,12 +50,12 @@ def source_of(clone: Path) -> str:
     return url if url.endswith(".git") or url.startswith(known) else f"git+{url}"
 
 
-def copy(version: Release, folder: Path, **options: Any) -> None:
-    """Have Copier ask and render. Refusal, in its words, if an answer can't be, or anything else goes wrong."""
+def copy(files: Path, folder: Path, **options: Any) -> None:
+    """Have Copier ask and render the files of a version. Refusal, in its words, for an answer that can't be taken."""
     import copier  # here, so that --help and what is refused come at once
 
     try:
-        copier.run_copy(str(version.clone), folder, vcs_ref=version.commit, quiet=True, **options)
+        copier.run_copy(str(files), folder, quiet=True, **options)
     except KeyboardInterrupt:
         raise
     except Exception as error:
