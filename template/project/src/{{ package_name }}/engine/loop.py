@@ -138,7 +138,7 @@ def train_step(state: State, session: Session, group: list[Batch]) -> float:
     state.optimizer.zero_grad(set_to_none=True)
     schedule(state, config)
     if state.ema and config.train.ema:
-        warm = (1 + state.step) / (10 + state.step)  # warm-up: the initial weights lose their share soon
+        warm = (1 + state.step) / (10 + state.step)  # or the initial weights stay long
         update_ema(state.ema, state.model, min(config.train.ema, warm))
     state.step, state.batches = state.step + 1, state.batches + len(group)
     state.samples += int(samples)
