@@ -84,7 +84,7 @@ def killed(update: Update, said: Path, moment: int, delay: float, by: signal.Sig
 
 
 def paused(update: Update, said: Path, delay: float, do: Callable[[], object]) -> tuple[int, bool]:
-    """Stop an update at a time, do something, and let it go on; its exit status, and if Copier had done its part."""
+    """Stop an update at a time, do something, and let it continue; its exit status, and if Copier had done its part."""
     process = started(update, said)
     time.sleep(delay)
     with contextlib.suppress(ProcessLookupError):
