@@ -89,14 +89,16 @@ def paused(update: Update, said: Path, delay: float, do: Callable[[], object]) -
     time.sleep(delay)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGSTOP)
-    in_last_stage = False
+    stages = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            in_last_stage |= os.getpgid(int(path.name)) == process and b"STAGE=after" in (path / "environ").read_bytes()
+            if os.getpgid(int(path.name)) == process != int(path.name):
+                stages.append((path / "environ").read_bytes())  # empty once it has ended
+    copied = not any(stages) or any(b"STAGE=after" in stage for stage in stages)
     do()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGCONT)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), in_last_stage
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), copied
 
 
 # --- after a kill ---
