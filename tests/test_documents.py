@@ -232,14 +232,16 @@ class Reader:
             "SKETCH": "1",
         }
 
-    def install(self) -> None:
+    def install(self, package: str = "my_project") -> None:
         """What `make install` leaves, in no time."""
         self.does("python3 -m venv .venv --without-pip")
         (site,) = (self.project / ".venv").glob("lib/python3*/site-packages")
         (site / "project.pth").write_text(f"{self.project / 'src'}\n")
         programs = self.project / ".venv" / "bin"
         if warm.AVAILABLE:
-            server().python(programs / "python", cold=programs / "python3", source=self.project / "src")
+            server().python(
+                programs / "python", cold=programs / "python3", source=self.project / "src", package=package
+            )
         (self.project / ".venv" / "installed").touch()
 
     def does(self, command: str, shown: str = "", **environment: str) -> None:
@@ -514,7 +516,7 @@ def test_the_walk_of_docs_adopting_ends_in_a_project_that_trains(template: Path,
     assert len([step for step in played if step.command]) > 20
     for step in played:
         if step.command == "make install":
-            reader.install()
+            reader.install("waves")
         else:
             reader.goes_through([step])
     assert not (project / "train.py").exists()

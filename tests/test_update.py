@@ -147,8 +147,14 @@ def test_copier_update_does_the_same_from_the_last_release(releases: list[str], 
 
 
 @slow
-def test_copier_update_does_the_same_from_older_releases(releases: list[str], template: Path, tmp_path: Path) -> None:
-    for version in releases[:-1]:
+@pytest.mark.parametrize("many", [1, pytest.param(99, marks=pytest.mark.exhaustive)])
+def test_copier_update_does_the_same_from_older_releases(
+    many: int, releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    """From the first, and from others: each day from the next ones."""
+    older = releases[:-1]
+    day = int(os.environ["SEED"]) // 1000
+    for version in {older[0], *(older[(day + n) % len(older)] for n in range(min(many, len(older))))}:
         assert_the_same_by_copier(template, tmp_path / version, version)
 
 

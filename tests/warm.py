@@ -240,14 +240,16 @@ class Server:
                 said.append(file.read().decode().replace("\r\n", "\n"))
         return subprocess.CompletedProcess(list(command), status, *said)
 
-    def python(self, path: Path, cold: str | Path = sys.executable, source: Path | None = None) -> Path:
-        """Write a program that runs `my_project` and its modules here, and anything else in the interpreter `cold`.
+    def python(
+        self, path: Path, cold: str | Path = sys.executable, source: Path | None = None, package: str = "my_project"
+    ) -> Path:
+        """Write a program that runs a package and its modules here, and anything else in the interpreter `cold`.
 
         `source` is where the package is, if `cold` knows that without being told.
         """
         warm = shlex.join([sys.executable, "-I", "-S", __file__, "ask", self.address])
         known = f"PYTHONPATH={shlex.quote(str(source))} " if source else ""
-        case = f'case "$* " in "-m my_project "*|"-"[Pu]" -m my_project "*) {known}exec {warm} "$@";; esac'
+        case = f'case "$* " in "-m {package} "*|"-"[Pu]" -m {package} "*) {known}exec {warm} "$@";; esac'
         path.unlink(missing_ok=True)  # a link to an interpreter, in a virtual environment
         path.write_text(f'#!/bin/sh\n{case}\nexec {shlex.quote(str(cold))} "$@"\n')
         path.chmod(0o755)

@@ -117,6 +117,20 @@ def read_blob(cwd: Path, oid: str) -> bytes:
     return subprocess.run([*GIT, "cat-file", "blob", oid], cwd=cwd, capture_output=True, check=True).stdout
 
 
+def read_blobs(cwd: Path, oids: Iterable[str]) -> dict[str, bytes]:
+    """The same of many, by one process."""
+    asked = list(dict.fromkeys(oids))
+    given = "".join(f"{oid}\n" for oid in asked).encode()
+    said = subprocess.run([*GIT, "cat-file", "--batch"], cwd=cwd, input=given, capture_output=True, check=True).stdout
+    found, at = dict[str, bytes](), 0
+    for oid in asked:  # each a line of id, type and size, the content, and a line's end
+        begin = said.index(b"\n", at) + 1
+        at = begin + int(said[at:begin].split()[2])
+        found[oid] = said[begin:at]
+        at += 1
+    return found
+
+
 def write_blob(cwd: Path, content: bytes) -> str:
     command = [*GIT, "hash-object", "-w", "--stdin"]
     return subprocess.run(command, cwd=cwd, input=content, capture_output=True, check=True).stdout.decode().strip()
@@ -124,7 +138,11 @@ def write_blob(cwd: Path, content: bytes) -> str:
 
 def renames(cwd: Path, old: Tree, new: Tree) -> dict[str, str]:
     """Where files went, as far as git can tell."""
-    trees = [write_tree(cwd, old), write_tree(cwd, new)]
+    gone = {path: entry for path, entry in old.items() if path not in new}
+    come = {path: entry for path, entry in new.items() if path not in old}
+    if not (gone and come):
+        return {}
+    trees = [write_tree(cwd, gone), write_tree(cwd, come)]
     found = listed(git(*RENAMES, "diff-tree", "-r", "-z", "-M", "--name-status", "--diff-filter=R", *trees, cwd=cwd))
     return dict(zip(found[1::3], found[2::3], strict=True))
 

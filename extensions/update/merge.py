@@ -86,7 +86,7 @@ def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged
         modules = [re.sub(r"^src/|/__init__(?=\.py$)|\.py$", "", name).replace("/", ".") for name in (old, path)]
         if modules[0] != modules[1] and path in merged.tree and old not in merged.tree and path.endswith(".py"):
             gone[modules[0]] = modules[1]
-    tree = write_tree(project.path, merged.tree)
+    tree = write_tree(project.path, merged.tree) if gone else ""
     for name, new_name in gone.items():
         found = listed(git("grep", "-lzwF", "-e", name, tree, cwd=project.top, ok=(0, 1)))
         paths = [path.partition(":")[2] for path in found]

@@ -48,10 +48,14 @@ class Project:
         """What is committed, with paths relative to the project."""
         return read_tree(self.path, f"HEAD:{self.prefix.rstrip('/')}" if self.prefix else "HEAD")
 
+    @cached_property
+    def whole(self) -> Tree:
+        """What is committed in the repository, with paths from its top."""
+        return read_tree(self.path, "HEAD") if self.prefix else self.head
+
     def others(self) -> Tree:
         """What is committed beside the project, with paths from the top."""
-        whole = read_tree(self.path, "HEAD")
-        return {path: entry for path, entry in whole.items() if not path.startswith(self.prefix)}
+        return {path: entry for path, entry in self.whole.items() if not path.startswith(self.prefix)}
 
     @cached_property
     def template(self) -> str:

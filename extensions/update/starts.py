@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from .git import Entry, Tree, read_blob
+from .git import Entry, Tree, read_blobs
 from .project import Project
 from .rules import Move, declared, follow, is_yours
 from .versions import Versions, releases, rendered
@@ -27,9 +27,10 @@ def earlier_starts(
     Paths are those of the new version.
     """
     base, start = trees
-    behind = [path for path in start if is_yours(path) and None not in (yours.get(path), base.get(path))]
+    files = {path for path, (mode, _) in yours.items() if mode.startswith("100")}  # no link or submodule in its place
+    behind = [path for path in start if is_yours(path) and path in files and path in base]
     behind = [path for path in behind if base[path] != start[path] and yours[path] not in (base[path], start[path])]
-    best = {path: likeness(project, yours[path], base[path], start[path]) for path in behind}
+    best = likenesses(project, {path: (yours[path], base[path], start[path]) for path in behind})
     found: dict[str, tuple[Entry, Entry]] = {}
     for version, ref in reversed(releases().items()) if behind else ():
         if version >= versions.old_version:
@@ -39,11 +40,10 @@ def earlier_starts(
             {follow(path, moves): entry for path, entry in render(project, ref, answers).items()}
             for answers in (versions.old, {**versions.old, **versions.new})
         )
-        for path in behind:
-            if path in old and path in new:
-                ratio = likeness(project, yours[path], old[path], new[path])
-                if ratio > best[path]:
-                    best[path], found[path] = ratio, (old[path], new[path])
+        there = {path: (yours[path], old[path], new[path]) for path in behind if path in old and path in new}
+        for path, ratio in likenesses(project, there).items():
+            if ratio > best[path]:
+                best[path], found[path] = ratio, (old[path], new[path])
     return found
 
 
@@ -55,8 +55,12 @@ def render(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
         return {}
 
 
-def likeness(project: Project, mine: Entry, *starts: Entry) -> float:
-    """How many lines a file shares with the start that it shares most with: 1 if all."""
-    own = read_blob(project.path, mine[1]).splitlines()
-    texts = (read_blob(project.path, start[1]).splitlines() for start in starts)
-    return max(difflib.SequenceMatcher(None, own, text, autojunk=False).ratio() for text in texts)
+def likenesses(project: Project, files: Mapping[str, tuple[Entry, ...]]) -> dict[str, float]:
+    """How many lines each file, the first entry, shares with the start that it shares most with: 1 if all."""
+    blobs = read_blobs(project.path, (oid for entries in files.values() for _, oid in entries))
+    texts = {path: [blobs[oid].splitlines() for _, oid in entries] for path, entries in files.items()}
+    return {path: max(likeness(own, start) for start in starts) for path, (own, *starts) in texts.items()}
+
+
+def likeness(own: list[bytes], start: list[bytes]) -> float:
+    return difflib.SequenceMatcher(None, own, start, autojunk=False).ratio()

@@ -178,7 +178,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
         own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
         for path in own:
             path.unlink()
-        for name, (_, oid) in read_tree(project.path, "HEAD").items():
+        for name, (_, oid) in project.whole.items():
             if name.rpartition("/")[2] == ".gitattributes":
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(read_blob(project.path, oid))
