@@ -482,3 +482,34 @@ def test_a_batch_is_augmented_as_its_samples_one_by_one(render: Render) -> None:
             assert not torch.equal(one_by_one[0][0], one_by_one[4][0])
     """
     in_project(render(), "-c", code)
+
+
+def test_a_batch_that_is_made_on_the_gpu_is_copied_after_it_is_made(render: Render) -> None:
+    """With streams that only say what is asked of them; bench/gpu.py looks at the numbers on a GPU."""
+    code = """if True:
+        import contextlib, torch
+        from my_project.engine import device
+        class Stream:
+            def __init__(self, name): self.name = name
+            def wait_stream(self, other): print(self.name, "waits for", other.name)
+            def wait_event(self, event): print(self.name, "waits for the copy")
+            def record_event(self): return object()
+        torch.cuda.Stream = lambda device: Stream("copies")
+        torch.cuda.current_stream = lambda device: Stream("compute")
+        torch.cuda.stream = lambda stream: contextlib.nullcontext()
+        device._used_by = lambda batch, stream: None
+        device.to_device = lambda batch, *_: print("copy", batch) or batch
+        for batch in device.on_device([1, 2], torch.device("cuda"), False):
+            print("step", batch)
+    """
+    said = in_project(render(), "-c", code).stdout.splitlines()
+    ready = ["copies waits for compute", "copy 1", "compute waits for the copy"]
+    assert said == [*ready, "copies waits for compute", "copy 2", "step 1", "compute waits for the copy", "step 2"]
+
+
+def test_the_benchmark_for_gpus_runs_on_a_cpu(tmp_path: Path) -> None:
+    script, out = Path(__file__).parents[1] / "bench" / "gpu.py", tmp_path / "figures.json"
+    said = run(sys.executable, script, "--only", "copies", "waits-gpt", "--json", out, cwd=tmp_path).stdout
+    assert "no GPU" in said or torch.cuda.is_available()
+    parts = json.loads(out.read_text())["parts"]
+    assert parts["copies"]["good"] and parts["waits-gpt"]["good"] and parts["waits-gpt"]["steps"] == 10

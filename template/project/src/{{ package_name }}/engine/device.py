@@ -83,6 +83,7 @@ def on_device(batches: Iterable[Any], device: torch.device, channels_last: bool)
     copies, compute = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     ready: list[Any] = []
     for batch in batches:
+        copies.wait_stream(compute)  # which may still be making a batch that is on the GPU already
         with torch.cuda.stream(copies):
             ready.append(to_device(batch, device, channels_last))
             copied = copies.record_event()
