@@ -423,3 +423,94 @@ def test_the_decay_of_the_ema_warms_up(project: Path) -> None:
     """
     words = [*QUICK, "train.limit_batches=4", "train.ema=0.25"]
     assert in_project(project, "-c", code, *words).stdout.splitlines()[-1] == "0.1 0.1818 0.25 0.25"
+
+
+def test_copies_to_the_cpu_and_to_mps_are_blocking(render: Render) -> None:
+    """Without a wait, only a GPU's queue may use what a copy is still writing: elsewhere it is garbage."""
+    code = """if True:
+        import torch
+        from my_project.engine.device import to_device
+        class Recorded(torch.Tensor):
+            def to(self, device, *args, non_blocking=False, **kwargs):
+                said.append(f"{device.type} {non_blocking}")
+                return self
+        for name in ("cpu", "mps", "cuda", "cuda:1"):
+            said = []
+            tensor = torch.zeros(2, 3, 4, 4).as_subclass(Recorded)
+            to_device((tensor, {"a": [tensor]}), torch.device(name), channels_last=True)
+            print(*said, sep=", ")
+    """
+    said = in_project(render(), "-c", code).stdout.splitlines()
+    assert said == ["cpu False, cpu False", "mps False, mps False", *["cuda True, cuda True"] * 2]
+
+
+def test_no_command_copies_to_the_cpu_without_waiting(project: Path) -> None:
+    code = """if True:
+        import sys, torch, my_project.cli as cli
+        copies, to = [], torch.Tensor.to
+        def recorded(self, *args, **kwargs):
+            if kwargs.get("non_blocking") and "cpu" in (*map(str, args), str(kwargs.get("device"))):
+                copies.append(args)
+            return to(self, *args, **kwargs)
+        torch.Tensor.to = recorded
+        assert cli.main(["train", *sys.argv[1:]]) == cli.main(["test", "a-run"]) == 0
+        print("copies", len(copies))
+    """
+    words = [*QUICK, "train.limit_batches=1", "train.ema=0.5", "checkpoint.background=true"]
+    assert in_project(project, "-c", code, *words).stdout.splitlines()[-1] == "copies 0"
+
+
+def test_a_batch_is_augmented_as_its_samples_one_by_one(render: Render) -> None:
+    code = """if True:
+        import numpy as np, torch
+        from my_project import transforms
+        from my_project.components import build_transforms
+        from my_project.data.dataloader import Augmented
+        names = {"random_affine": {"degrees": 30}, "random_flip": {}, "random_erase": {}}
+        for size in (8, 20, 65):
+            data = [(torch.rand(3, size, size), number) for number in range(9)]
+            keys = [(epoch, index) for epoch in range(2) for index in (3, 1, 8, 0)]
+            augmented, one_by_one = Augmented(data, build_transforms(names), 5), []
+            for key in keys:
+                sample, rng = data[key[1]], np.random.default_rng((5, *key))
+                for name, arguments in names.items():
+                    sample = getattr(transforms, name)(*sample, rng, **arguments)
+                one_by_one.append(sample)
+            for how in (augmented.__getitems__(keys), [augmented[key] for key in keys]):
+                for (image, target), (same, number) in zip(how, one_by_one, strict=True):
+                    assert target == number and torch.equal(image, same)
+            assert not torch.equal(one_by_one[0][0], one_by_one[4][0])
+    """
+    in_project(render(), "-c", code)
+
+
+def test_a_batch_that_is_made_on_the_gpu_is_copied_after_it_is_made(render: Render) -> None:
+    """With streams that only say what is asked of them; bench/gpu.py looks at the numbers on a GPU."""
+    code = """if True:
+        import contextlib, torch
+        from my_project.engine import device
+        class Stream:
+            def __init__(self, name): self.name = name
+            def wait_stream(self, other): print(self.name, "waits for", other.name)
+            def wait_event(self, event): print(self.name, "waits for the copy")
+            def record_event(self): return object()
+        torch.cuda.Stream = lambda device: Stream("copies")
+        torch.cuda.current_stream = lambda device: Stream("compute")
+        torch.cuda.stream = lambda stream: contextlib.nullcontext()
+        device._used_by = lambda batch, stream: None
+        device.to_device = lambda batch, *_: print("copy", batch) or batch
+        for batch in device.on_device([1, 2], torch.device("cuda"), False):
+            print("step", batch)
+    """
+    said = in_project(render(), "-c", code).stdout.splitlines()
+    ready = ["copies waits for compute", "copy 1", "compute waits for the copy"]
+    assert said == [*ready, "copies waits for compute", "copy 2", "step 1", "compute waits for the copy", "step 2"]
+
+
+def test_the_benchmark_for_gpus_runs_on_a_cpu(tmp_path: Path) -> None:
+    script, out = Path(__file__).parents[1] / "bench" / "gpu.py", tmp_path / "figures.json"
+    said = run(sys.executable, script, "--only", "waits-gpt", "--json", out, cwd=tmp_path).stdout
+    assert "no GPU" in said or torch.cuda.is_available()
+    found = json.loads(out.read_text())["parts"]["waits-gpt"]
+    assert found["good"]
+    assert found["steps"] == 10

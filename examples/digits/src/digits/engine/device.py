@@ -61,7 +61,8 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
     if isinstance(batch, torch.Tensor):
         images = channels_last and batch.dim() == 4
         layout = torch.channels_last if images else torch.preserve_format
-        return batch.to(device, non_blocking=True, memory_format=layout)
+        # Only what a GPU's queue reads later may still be on its way; the CPU would read garbage.
+        return batch.to(device, non_blocking=device.type == "cuda", memory_format=layout)
     if isinstance(batch, dict):
         return {key: to_device(value, device, channels_last) for key, value in batch.items()}
     if isinstance(batch, list | tuple):
@@ -82,6 +83,7 @@ def on_device(batches: Iterable[Any], device: torch.device, channels_last: bool)
     copies, compute = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     ready: list[Any] = []
     for batch in batches:
+        copies.wait_stream(compute)  # which may still be making a batch that is on the GPU already
         with torch.cuda.stream(copies):
             ready.append(to_device(batch, device, channels_last))
             copied = copies.record_event()

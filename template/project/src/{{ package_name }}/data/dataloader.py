@@ -25,11 +25,22 @@ class Augmented(Dataset[Any]):
         self.dataset, self.transforms, self.seed = dataset, transforms, seed
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        sample = self.dataset[key[1]]
-        rng = np.random.default_rng((self.seed, *key))
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Any]:
+        """The samples of a batch, as DataLoader asks for them.
+
+        A transform with a `batch` function gets all of them in one call, which is faster.
+        """
+        samples = [self.dataset[index] for _, index in keys]
+        rngs = [np.random.default_rng((self.seed, *key)) for key in keys]
         for transform in self.transforms:
-            sample = transform(*sample, rng)
-        return sample
+            if batch := getattr(getattr(transform, "func", None), "batch", None):
+                samples = batch(samples, rngs, **getattr(transform, "keywords", {}))
+            else:
+                pairs = zip(samples, rngs, strict=True)
+                samples = [transform(*sample, rng) for sample, rng in pairs]
+        return samples
 
 
 def train_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:

@@ -5,6 +5,7 @@ torchrun itself exits with 1 whatever failed, so that a script can't tell a run 
 state, and wants to be started again, from one that failed.
 """
 
+import os
 import signal
 import sys
 
@@ -19,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     """Start the processes and wait for them; returns the exit status. Later signals don't count."""
     # What asks a run to save is passed on to it, with time to do so; torchrun gives it 30 s.
     handled = [name for name in (*CODES, "SIGHUP", "SIGQUIT") if hasattr(signal, name)]
-    patient = ["--signals-to-handle", ",".join(handled), "--shutdown-timeout", "3600"]
+    patient = ["--signals-to-handle", ",".join(handled)]
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "3600")  # older torch has 30 s for all
     try:
         run(parse_args(patient + (sys.argv[1:] if argv is None else argv)))
     except ChildFailedError as error:

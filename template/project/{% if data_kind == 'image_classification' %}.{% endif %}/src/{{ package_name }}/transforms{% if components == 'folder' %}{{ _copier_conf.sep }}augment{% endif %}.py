@@ -3,6 +3,9 @@
 A transform takes a sample, its target and a random generator, and returns both: what moves an
 image must move its target along, be it a mask or boxes (a class stays). Images are float32 tensors
 (channels, height, width) from 0 to 1. Draw all that is random from `rng`, or runs do not repeat.
+
+A transform may have a function `batch`: it takes the samples of a batch and their generators, and
+returns the samples. It must give what the transform gives one by one, and is called in its place.
 """
 
 import math
@@ -22,12 +25,31 @@ def random_affine(
     scale: float = 0.1,
 ) -> tuple[Tensor, int]:
     """Turn by up to `degrees`, move by a share of the side, zoom by a share of the size."""
-    turn, dx, dy, zoom = rng.uniform(-1, 1, size=4)
-    angle, factor = math.radians(turn * degrees), 1 + zoom * scale
-    cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
-    matrix = torch.tensor([[cos, -sin, 2 * dx * translate], [sin, cos, 2 * dy * translate]])
-    grid = F.affine_grid(matrix[None].float(), [1, *image.shape], align_corners=False)
-    return F.grid_sample(image[None], grid, align_corners=False)[0], target
+    return _affine([(image, target)], [rng], degrees, translate, scale)[0]
+
+
+def _affine(
+    samples: list[tuple[Tensor, int]],
+    rngs: list[np.random.Generator],
+    degrees: float = 10.0,
+    translate: float = 0.1,
+    scale: float = 0.1,
+) -> list[tuple[Tensor, int]]:
+    """`random_affine` of images that are equally large, each with a generator of its own."""
+    images, targets = zip(*samples, strict=True)
+    matrices = []
+    for rng in rngs:
+        turn, dx, dy, zoom = rng.uniform(-1, 1, size=4).tolist()
+        angle, factor = math.radians(turn * degrees), 1 + zoom * scale
+        cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
+        matrices.append([[cos, -sin, 2 * dx * translate], [sin, cos, 2 * dy * translate]])
+    stacked = torch.stack(images)
+    grid = F.affine_grid(torch.tensor(matrices), list(stacked.shape), align_corners=False)
+    moved = F.grid_sample(stacked, grid, align_corners=False)
+    return list(zip(moved, targets, strict=True))
+
+
+random_affine.batch = _affine  # type: ignore[attr-defined]
 
 
 def random_flip(
