@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 import warm
-from conftest import Render, in_project, run
+from conftest import Render, in_project, run, start
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,7 @@ TRAIN = ["-m", "my_project", "train", "configs/train.yaml", "run.name=a-run", "r
 QUICK = ["model.args.width=4", "train.epochs=3", "train.log_every=10"]
 RESUME = ["-m", "my_project", "train", "--resume"]
 STEPS = 25  # of an epoch
+SHORT = ["model.args.width=4", "train.epochs=2", "train.limit_batches=3", "checkpoint.every_steps=2"]
 
 
 @pytest.fixture(scope="session")
@@ -240,9 +241,63 @@ def test_the_message_of_one_process_is_not_lost_while_the_others_end(project: Pa
     assert "checkpoint.monitor: no metric 'beauty'" in done.stderr
 
 
+# --- one process owns a run ---
+
+
+def test_a_second_resume_is_refused_and_names_the_process(project: Path, undisturbed: dict[str, Any]) -> None:
+    second: list[Any] = []
+
+    def resume(process: subprocess.Popen[str]) -> None:
+        second.append(in_project(project, *RESUME, "a-run", ok=False))
+
+    first = interrupt(project, "epoch 1", resume, "data.workers=2")
+    [done] = second
+    owner = (project / "checkpoints/a-run/provenance.json").read_text().count('"started"')
+    assert (first.returncode, done.returncode, owner) == (0, 2, 1)
+    said = r"error: checkpoints/a-run: process \d+ on \S+ trains this run; wait for it, or stop it first\n"
+    assert re.fullmatch(said, done.stderr), done.stderr
+    torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
+
+
+def test_the_lock_of_a_process_that_was_killed_is_free_at_once(project: Path, undisturbed: dict[str, Any]) -> None:
+    """Also while a data worker of it is left, which has noticed nothing yet."""
+    stopped: list[int] = []
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        stopped.extend(children(process.pid))
+        for child in stopped:
+            os.kill(child, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        assert_goes_on(project, undisturbed)
+        for child in stopped:
+            os.kill(child, signal.SIGKILL)
+
+    interrupt(project, "epoch 1", kill, "data.workers=2")
+    assert stopped
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
+def test_starts_at_once_with_one_template_of_names_are_as_many_runs(project: Path, count: int) -> None:
+    words = ["-m", "my_project", "train", "configs/train.yaml", *SHORT, "train.epochs=1", "run.name={date:.8s}"]
+    with open(os.devnull, "r+b") as nothing:
+        processes = [start(project, *words, "run.device=cpu", files=[nothing] * 3) for _ in range(count)]
+    assert [process.wait() for process in processes] == [0] * count
+    runs = sorted((project / "checkpoints").glob("*/last.pt"))
+    assert len({path.parent.name for path in runs}) == count
+    assert all(torch.load(path, weights_only=True)["epoch"] == 1 for path in runs)
+
+
+def test_of_starts_at_once_with_one_name_one_trains(project: Path, undisturbed: dict[str, Any]) -> None:
+    with open(os.devnull, "r+b") as nothing:
+        processes = [start(project, *TRAIN, *QUICK, files=[nothing] * 3) for _ in range(3)]
+    assert sorted(process.wait() for process in processes) == [0, 2, 2]
+    torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
+    assert len(list((project / "checkpoints").iterdir())) == 2  # and README.md
+
+
 # --- every call that changes a file fails once ---
 
-SHORT = ["model.args.width=4", "train.epochs=2", "train.limit_batches=3", "checkpoint.every_steps=2"]
 WAYS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "killed": 0}
 
 

@@ -64,8 +64,8 @@ def plan(
     if args.resume is not None:
         from .engine import checkpoint, provenance
 
-        run = checkpoint.find_run(args.resume, args.checkpoints)
         stack.callback(provenance.disown)
+        run = checkpoint.find_run(args.resume, args.checkpoints)
         if first and run.is_dir():
             provenance.own(run, new=False)
         contents = checkpoint.newest(run)
@@ -82,10 +82,11 @@ def plan(
     date = time.strftime("%Y%m%d-%H%M%S")
     name = named(config.run.name, model=config.model.name, date=date, seed=config.run.seed)
     run = locate(config.run.checkpoints, inside=True) / name
-    if first and "{date" in config.run.name:
-        from .engine.provenance import reserve
+    if first:
+        from .engine import provenance
 
-        run = stack.enter_context(reserve(run))
+        stack.callback(provenance.disown)
+        run = provenance.own(run, new=True, rename="{date" in config.run.name)
     return config, run, None
 
 

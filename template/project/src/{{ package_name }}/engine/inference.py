@@ -11,7 +11,6 @@ from torch import nn
 from .. import task as yours
 from ..config import ROOT, locate
 from ..config import load as load_config
-from ..errors import UserError
 from ..options import Config, Run
 from . import checkpoint, sharded
 from .contract import Batch, Task

@@ -3,16 +3,15 @@
 `provenance.json` has an entry for each start of the run, since a resume may be of another version.
 """
 
-import contextlib
 import errno
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import distributions
 from itertools import count
@@ -26,23 +25,38 @@ from ..errors import UserError
 from .checkpoint import sync, write_whole
 
 FILE, LOCK = "provenance.json", "run.lock"
-_owned: dict[Path, IO[str]] = {}
+_owned: dict[Path, tuple[IO[str], bool]] = {}
 
 
 # --- the process ---
 
 
-def own(run: Path, new: bool) -> None:
+def own(run: Path, new: bool, rename: bool = False) -> Path:
     """Hold the lock of a run's folder until `disown`, or until this process ends, however it does.
 
     UserError if another process holds it, or if the folder of a `new` run holds something other
-    than what a start leaves that ended before its first checkpoint.
+    than what a start leaves that ended before its first checkpoint. With `rename`, the name of the
+    run gets a number then. Returns the folder.
     """
+    path, number = run, 1
+    while True:
+        try:
+            _own(path, new)
+            return path
+        except UserError:
+            if not rename:
+                raise
+        number += 1
+        path = run.with_name(f"{run.name}-{number}")
+
+
+def _own(run: Path, new: bool) -> None:
     taken = UserError(f"{run}: already exists; set another run.name, or --resume it")
-    if new and run.exists() and not _unsaved(run):
-        raise taken
     if run.resolve() in _owned:
         return
+    if new and run.exists() and not _unsaved(run):
+        raise taken
+    empty = not run.exists() or not any(run.iterdir())
     run.mkdir(parents=True, exist_ok=True)
     sync(run.parent)
     file = open(run / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, closed by `disown`
@@ -51,41 +65,23 @@ def own(run: Path, new: bool) -> None:
         owner = file.read().strip() or "another process"
         file.close()
         raise UserError(f"{run}: {owner} trains this run; wait for it, or stop it first")
-    removed = not os.path.samestat(os.fstat(file.fileno()), (run / LOCK).stat())
-    if removed or (new and not _unsaved(run)):  # by another process, a moment ago
-        file.close()
+    if not os.fstat(file.fileno()).st_nlink or (new and not _unsaved(run)):
+        file.close()  # another process removed the file, or trained the run, a moment ago
         raise taken
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
-    _owned[run.resolve()] = file
+    _owned[run.resolve()] = file, empty
 
 
 def disown() -> None:
-    """Let other processes have what this one owns."""
+    """Let other processes have what this one owns; a run that it began, and never saved, goes."""
     while _owned:
-        _, file = _owned.popitem()
+        run, (file, empty) = _owned.popitem()
         file.truncate(0)
+        if empty and not any(run.rglob("*.pt")):
+            shutil.rmtree(run, ignore_errors=True)
         file.close()
-
-
-@contextlib.contextmanager
-def reserve(run: Path) -> Iterator[Path]:
-    """Make the folder of a new run, with a number behind its name where there is one already.
-
-    If it is still empty in the end, it is removed.
-    """
-    run.parent.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        path = run.with_name(f"{run.name}-{number}") if number > 1 else run
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-            break
-    try:
-        yield path
-    finally:
-        with contextlib.suppress(OSError):
-            path.rmdir()
 
 
 def _unsaved(run: Path) -> bool:

@@ -1,7 +1,6 @@
 """What keeps a run safe: when to save it, what may stop it, what is left when it fails."""
 
 import math
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -54,15 +53,13 @@ class Session:
         self.trackers: list[Any] = []
 
     def __enter__(self) -> "Session":
-        self.new = not self.run.exists() or not any(self.run.iterdir())
         if distributed.rank() == 0:
-            resumed = self.state.saved_step >= 0
-            provenance.own(self.run, new=not resumed)
+            provenance.own(self.run, new=self.state.saved_step < 0)
             try:
                 checkpoint.write_whole(self.run / "config.yaml", dump(self.config, "yaml"))
                 provenance.record(self.run, self.device)
             except BaseException:
-                self._leave()
+                provenance.disown()
                 raise
         self.stack = ExitStack()
         self.stack.enter_context(self.signals)
@@ -85,14 +82,7 @@ class Session:
                 died = "data.workers: a process that reads data died"
                 raise UserError(f"{died}; {advice}") from error
         finally:
-            if distributed.rank() == 0:
-                self._leave()
-
-    def _leave(self) -> None:
-        """Let others have the run; of one that this start began, and never saved, nothing stays."""
-        if self.new and not any(self.run.rglob("*.pt")):
-            shutil.rmtree(self.run, ignore_errors=True)
-        provenance.disown()
+            provenance.disown()
 
     # --- saving ---
 
@@ -116,7 +106,7 @@ class Session:
         try:
             if anew and distributed.world() == 1:
                 self.save()
-        except UserError as failed:
+        except Exception as failed:  # the first error is the one to tell of
             print(f"warning: {failed}", file=sys.stderr)
         if self.state.saved_step >= 0:
             log(f"saved at step {self.state.saved_step}; once this is mended, `train --resume`")

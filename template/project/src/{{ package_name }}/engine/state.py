@@ -24,7 +24,6 @@ from .device import seed_all
 from .metrics import Average, merged
 from .progress import log
 
-
 DIFFERS = "the run to resume does not fit"
 
 
