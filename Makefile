@@ -10,7 +10,7 @@
 #   make preview     the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
 #   make example     examples/digits, the template's default project to look at, rendered anew
 #   make fuzz        random projects, edits and versions: N=500 of them, or one again with SEED=17 N=1
-#   make kill-test   a training run, killed KILLS=30 times over: it ends as one that never was
+#   make kill-test   a training run, killed KILLS=30 times over: it ends as one that never was; then each of its calls fails
 #   make losses      what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
 #   make transcript  the update that the README shows, played again
 #   make tags        a tag for each release commit
@@ -87,7 +87,7 @@ fuzz: .venv/installed
 	N=$(N) $(if $(SEED),SEED=$(SEED)) $(pytest) tests/test_fuzz.py $(ARGS)
 
 kill-test: .venv/installed
-	KILLS=$(KILLS) $(pytest) tests/test_kill.py -k weights $(ARGS)
+	KILLS=$(KILLS) $(pytest) tests/test_kill.py tests/test_faults.py -k "weights or fails_once" $(ARGS)
 
 losses: .venv/installed
 	OMP_NUM_THREADS=1 $(venv) tests/losses.py

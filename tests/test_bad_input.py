@@ -4,8 +4,11 @@ Bad answers are in test_answers.py.
 """
 
 import contextlib
+import csv
 import importlib
+import os
 import pickle
+import random
 import shutil
 import sys
 import zipfile
@@ -192,9 +195,16 @@ SETTINGS = [
     ("checkpoint.name={model.__class__}", "{model.__class__} is not known here"),
     ("checkpoint.name={epoch", "command line: checkpoint.name: expected '}' before end of string"),
     ("checkpoint.name={value:d}", "command line: checkpoint.name: Unknown format code 'd'"),
+    ("checkpoint.name={step:c}", "checkpoint.name: {step}: use a format such as 03d or .4f, got 'c'"),
+    ("checkpoint.name={value:>99999999999}", "{value}: use a format such as 03d or .4f, got '>99999999999'"),
+    ("checkpoint.name={value:999}", "{value}: use a format such as"),
+    ("checkpoint.name={step:{step}}", "{step}: use a format such as"),
+    ("checkpoint.name={model!r}", "{model}: use a format such as"),
+    ("run.name={seed:c}", "run.name: {seed}: use a format such as"),
+    ("run.name={date:/>9}", "{date}: use a format such as"),
     ("run.name=../escaped", f"command line: run.name: {NAMES}"),
     ("run.name={epoch}", "command line: run.name: {epoch} is not known here; there are: model, date, seed"),
-    ("run.name=first", "first: is there already; set another run.name, or --resume it"),
+    ("run.name=first", "first: already exists; set another run.name, or --resume it"),
     ("run.device=cuda:99", "run.device: there is no cuda:99 on this machine; try auto or cpu"),
     ("run.tracker=papre", "run.tracker: 'papre' cannot be used"),
     ("run.tracker=loop", "run.tracker: 'loop' cannot be used"),
@@ -414,6 +424,12 @@ def cut_off(run: Path) -> None:
     (run / "last.pt").write_bytes(whole[: len(whole) // 2])
 
 
+def flipped(run: Path) -> None:
+    content = bytearray((only_last(run) / "last.pt").read_bytes())
+    content[len(content) // 2] ^= 16
+    (run / "last.pt").write_bytes(content)
+
+
 def best_gone(run: Path) -> None:
     (best,) = run.glob("cnn-*.pt")
     best.unlink()
@@ -438,6 +454,9 @@ CHECKPOINTS: dict[str, tuple[Damage, tuple[str, ...], str]] = {
     "empty": (last(b""), ("test",), NOT_LOADED),
     "text": (last(b"text"), ("test",), NOT_LOADED),
     "cut off": (cut_off, ("test",), NOT_LOADED),
+    "a flipped bit": (flipped, ("test",), NOT_LOADED),
+    "a flipped bit, for run": (flipped, ("run", "images/sample"), NOT_LOADED),
+    "resume with a flipped bit": (flipped, ("train", "--resume", "train.epochs=2"), NOT_LOADED),
     "foreign": (saved({"state_dict": {}}), ("test",), FOREIGN),
     "a list": (saved([1, 2]), ("test",), FOREIGN),
     "best file gone": (best_gone, ("test",), "no such checkpoint; name a run in"),
@@ -514,6 +533,284 @@ def test_a_checkpoint_cannot_have_a_file_outside_its_run_deleted(home: Path, tmp
     (project / "victim").write_text("own")
     in_project(project, "-m", "my_project", "train", "--resume", "first", "train.epochs=2")
     assert (project / "victim").read_text() == "own"
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.exhaustive)])
+def test_no_flipped_bit_or_zeroed_page_is_loaded(main: Main, home: Path, tmp_path: Path, count: int) -> None:
+    checkpoint = importlib.import_module("my_project.engine.checkpoint")
+    whole, path = (home / "checkpoints/first/last.pt").read_bytes(), tmp_path / "last.pt"
+    path.write_bytes(whole)
+    assert checkpoint.load(path)["epoch"] == 1
+    rng, silent = random.Random(int(os.environ["SEED"])), []
+    for number in range(count):
+        content = bytearray(whole)
+        if number % 6:
+            where, bit = rng.randrange(len(whole)), rng.randrange(8)
+            content[where] ^= 1 << bit
+        else:
+            where, bit = rng.randrange(0, len(whole), 4096), -1
+            content[where : where + 4096] = bytes(len(content[where : where + 4096]))
+        path.write_bytes(content)
+        try:
+            checkpoint.load(path)
+            silent.append((where, bit))
+        except checkpoint.UserError:
+            pass
+    assert silent == []
+
+
+WRONG: dict[str, Any] = {
+    "model": [None, [1.0], {"features.0.weight": "text"}, {1: torch.zeros(1)}],
+    "optimizer": [7, {}, {"state": 1, "param_groups": {}}, {"state": {}, "param_groups": [1]}],
+    "scheduler": ["text", {"last_epoch": "x"}],
+    "epoch": ["1", None],
+    "step": [1.5],
+    "best": [[], {"file": 3, "value": 0.0}, {"file": "x.pt"}],
+    "rng": [7, [1, 2], []],
+    "config": ["text", {}, {"run": 3}, {"train": {"epochs": "many"}}],
+    "info": [None, [], {}, {"classes": 7}],
+    "under_way": [3, {}, {"batches": "a"}, {"batches": 1, "samples": 1, "loss": 1, "recent": None, "metrics": 5}],
+    "rows": [3, [3]],
+    "ranks": [3, [3]],
+    "shards": [3, "nowhere"],
+}
+DAMAGED = [(key, value) for key, values in WRONG.items() for value in values]
+
+
+@pytest.mark.parametrize(("key", "value"), DAMAGED, ids=[f"{key}-{n}" for n, (key, _) in enumerate(DAMAGED)])
+def test_a_wrong_type_in_a_checkpoint_is_one_line(
+    main: Main, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], key: str, value: Any
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(home / "checkpoints" / "first", runs / "first")
+    contents = torch.load(runs / "first/last.pt", weights_only=True)
+    for path in (runs / "first").glob("*.pt"):
+        torch.save(contents | {key: value}, path)
+    places = ["--checkpoints", str(runs), f"run.images={tmp_path / 'images'}"]
+    for words in (["test"], ["train", "--resume", "first", "train.epochs=2"]):
+        status = main([*words, *places])
+        said = capfd.readouterr().err
+        assert "Traceback" not in said
+        lines = said.count("error: ")
+        assert (status, lines) in ((0, 0), (2, 1)) or (key, status) == ("config", 2), said
+
+
+# --- files beside the checkpoints, and names ---
+
+
+@pytest.fixture
+def resumed(
+    main: Main, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Callable[[Damage], tuple[Path, str]]:
+    """Damages a copy of the run `first` and trains one more epoch; its folder, and what was said."""
+
+    def resume(damage: Damage) -> tuple[Path, str]:
+        run = tmp_path / "runs" / "first"
+        shutil.copytree(home / "checkpoints" / "first", run)
+        damage(run)
+        places = ["--checkpoints", str(run.parent), f"run.images={tmp_path / 'images'}"]
+        assert main(["train", "--resume", "first", "train.epochs=2", *places]) == 0
+        captured = capfd.readouterr()
+        return run, captured.err + captured.out
+
+    return resume
+
+
+def epochs(run: Path) -> list[str]:
+    with (run / "metrics.csv").open() as file:
+        return [row["epoch"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"epoch,step\n1", b"\xff\x00\n\x00,,,", b'"'])
+def test_a_damaged_table_of_metrics_is_written_anew(resumed: Any, content: bytes | None) -> None:
+    def damage(run: Path) -> None:
+        (run / "metrics.csv").unlink() if content is None else (run / "metrics.csv").write_bytes(content)
+
+    run, said = resumed(damage)
+    assert epochs(run) == ["1", "2"]
+    assert "warning" not in said
+
+
+def of_v07(run: Path) -> None:
+    for path in run.glob("*.pt"):
+        contents = torch.load(path, weights_only=True)
+        torch.save({key: value for key, value in contents.items() if key not in ("rows", "data")}, path)
+
+
+def test_an_older_checkpoint_takes_its_rows_from_the_table(resumed: Any) -> None:
+    run, said = resumed(of_v07)
+    assert epochs(run) == ["1", "2"]
+    assert "warning" not in said
+
+
+@pytest.mark.parametrize("content", [b"", b"epoch,step\n1", b"\xff\xfe", b"a\n\x00\n"])
+def test_rows_that_are_lost_with_an_older_checkpoint_are_told(resumed: Any, content: bytes) -> None:
+    def damage(run: Path) -> None:
+        of_v07(run)
+        (run / "metrics.csv").write_bytes(content)
+
+    run, said = resumed(damage)
+    assert epochs(run)[-1] == "2"
+    assert ("damaged, it has 0 of 1 epochs" in said) == (epochs(run) == ["2"])
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "{}", "[" * 100_000, "\udcff"])
+def test_a_damaged_provenance_is_kept_aside(resumed: Any, content: str) -> None:
+    def damage(run: Path) -> None:
+        (run / "provenance.json").write_text(content, errors="surrogateescape")
+
+    run, said = resumed(damage)
+    assert "provenance.json: damaged" in said
+    assert (run / "provenance.json.damaged").read_text(errors="surrogateescape") == content
+    assert (run / "provenance.json").read_text().count('"started"') == 1
+
+
+def test_a_new_metric_gets_a_column_of_its_own(main: Main, tmp_path: Path) -> None:
+    tracking = importlib.import_module("my_project.engine.tracking")
+    table = tracking.CSV(tmp_path / "metrics.csv", [{"epoch": 1, "valid_loss": "0.5"}])
+    table.log({"epoch": 2, "valid_loss": 0.25, "valid_f1": 1.0})
+    table.log({"epoch": 3, "valid_f1": 0.75})
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines == ["epoch,valid_loss,valid_f1", "1,0.5,", "2,0.25,1", "3,,0.75"]
+
+
+def test_a_longer_run_says_that_the_learning_rate_jumps(resumed: Any) -> None:
+    assert "train.epochs is 2, and was 1: the learning rate jumps from " in resumed(nothing)[1]
+
+
+def test_names_of_files_stay_names_with_any_field(main: Main) -> None:
+    named = importlib.import_module("my_project.options").named
+    assert named("{model}", model="../../x") == "-..-x"
+    assert named("{monitor}{value:.4f}", monitor="a/b:c", value=0.5) == "a-b-c0.5000"
+    assert len(named("{value:.4f}", value=1e300)) == 100
+    assert [named("{model}", model=name) for name in ("last", "", "..")] == ["last_", "_", "_"]
+
+
+# --- pictures ---
+
+
+def test_a_checkpoint_cannot_have_pictures_written_elsewhere(
+    main: Main, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = shutil.copytree(home, tmp_path / "project")
+    for path in (project / "checkpoints/first").glob("*.pt"):
+        contents = torch.load(path, weights_only=True)
+        contents["config"]["run"]["images"] = str(tmp_path / "elsewhere")
+        torch.save(contents, path)
+    done = in_project(project, "-m", "my_project", "test")
+    assert f"warning: {tmp_path / 'elsewhere'}: of the checkpoint, outside the project; images is used" in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+    assert (project / "images/result/confusion.png").is_file()
+    done = in_project(project, "-m", "my_project", "test", f"run.images={tmp_path / 'elsewhere'}")
+    assert not done.stderr
+    assert (tmp_path / "elsewhere/result/confusion.png").is_file()
+
+
+def test_pictures_that_cannot_be_written_cost_one_warning(
+    main: Main, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").write_text("a file, where a folder is meant to be")
+    places = [f"run.checkpoints={tmp_path}/runs", f"run.images={tmp_path}/images", "train.epochs=3"]
+    assert main(["train", str(home / "configs/train.yaml"), *QUICK, *places]) == 0
+    said = capfd.readouterr()
+    assert said.err.count(f"warning: {tmp_path}/images/loader: ") == 1
+    assert said.err.count("warning: ") == 2  # and the curves
+    assert main(["test", str(tmp_path / "runs/a-run"), f"run.images={tmp_path}/images"]) == 0
+    said = capfd.readouterr()
+    assert "\n  acc " in said.out
+    assert said.err.count("warning: ") == 1
+
+
+# --- an error of any kind, and other data ---
+
+
+@pytest.mark.parametrize("where", ["train", "valid"])
+def test_any_error_of_a_dataset_keeps_what_was_trained(
+    main: Main, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    places = [f"run.checkpoints={tmp_path}/runs", f"run.images={tmp_path}/images", "model.args.dropout=0.5"]
+    train = ["train", str(home / "configs/train.yaml"), *QUICK, *places, "train.epochs=2"]
+    assert main([*train, "run.name=whole"]) == 0
+    folder = importlib.import_module("my_project.data.dataset").ClassFolder
+    read, reads = folder.__getitem__, []
+
+    def broken(self: Any, index: int) -> Any:
+        if where in str(self.samples[0][0]):
+            reads.append(index)
+        if len(reads) == 10:
+            raise KeyError("a bug")
+        return read(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "__getitem__", broken)
+        with pytest.raises(KeyError):
+            main([*train, "run.name=stopped"])
+    assert main(["train", "--checkpoints", f"{tmp_path}/runs", "--resume", "stopped"]) == 0
+    whole, stopped = (torch.load(tmp_path / "runs" / name / "last.pt") for name in ("whole", "stopped"))
+    torch.testing.assert_close(stopped["model"], whole["model"], rtol=0, atol=0)
+    assert stopped["best"] == whole["best"]
+
+
+def test_an_error_before_anything_is_saved_spares_earlier_states(
+    main: Main, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(home / "checkpoints/first", tmp_path / "runs/first")
+    (tmp_path / "runs/first/last.pt").unlink()
+
+    def broken(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(importlib.import_module("my_project.engine.loop"), "train_epoch", broken)
+    with pytest.raises(KeyError):
+        main(["train", "--checkpoints", f"{tmp_path}/runs", "--resume", "first", "train.epochs=2"])
+    assert len(list((tmp_path / "runs/first").glob("cnn-*.pt"))) == 1
+
+
+def test_a_resume_within_an_epoch_tells_of_other_data(
+    main: Main, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_data(tmp_path / "data")
+    loop = importlib.import_module("my_project.engine.loop")
+    step = loop.train_step
+
+    def broken(state: Any, *others: Any) -> Any:
+        if state.step == 1:
+            raise KeyError("a bug")
+        return step(state, *others)
+
+    places = [f"run.checkpoints={tmp_path}/runs", f"run.images={tmp_path}/images", f"data.folder={tmp_path}/data"]
+    train = ["train", str(home / "configs/train.yaml"), *QUICK, *places, "checkpoint.every_steps=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", broken)
+        with pytest.raises(KeyError):
+            main(train)
+    shutil.copytree(tmp_path / "runs", tmp_path / "again")
+    changed = "warning: the training data has changed since the run was saved"
+    assert main(["train", "--checkpoints", f"{tmp_path}/runs", "--resume", "a-run"]) == 0
+    assert changed not in capfd.readouterr().out
+    (tmp_path / "data/train/left/3.png").rename(tmp_path / "data/train/left/30.png")
+    assert main(["train", "--checkpoints", f"{tmp_path}/again", "--resume", "a-run"]) == 0
+    assert changed in capfd.readouterr().out
+
+
+# --- a folder of a run ---
+
+
+def test_a_start_that_was_killed_before_its_first_save_is_started_anew(main: Main, home: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "a-run"
+    run.mkdir(parents=True)
+    for name in ("config.yaml", "provenance.json", "metrics.csv", "last.pt.partial"):
+        (run / name).write_text("")  # as v0.7 left them
+    train = ["train", str(home / "configs/train.yaml"), *QUICK]
+    assert main([*train, f"run.checkpoints={tmp_path}/runs", f"run.images={tmp_path}/images"]) == 0
+    assert epochs(run) == ["1"]
+
+
+def test_a_folder_that_is_no_run_is_left_alone(refuse: Refuse, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs/a-run").mkdir(parents=True)
+    (tmp_path / "runs/a-run/notes.txt").write_text("own")
+    places = [f"run.checkpoints={tmp_path}/runs", f"run.images={tmp_path}/images"]
+    refuse("a-run: already exists; set another run.name", "train", "configs/train.yaml", *QUICK, *places)
 
 
 # --- as people start it ---

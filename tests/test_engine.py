@@ -98,6 +98,11 @@ def test_the_tensors_of_the_best_checkpoint_stay_with_fsdp(project: Path) -> Non
     in_project(project, *launch, *first_is_best, "distributed.strategy=fsdp", "train.limit_batches=4")
     assert load(project / "checkpoints/a-run/last.pt")["best"]["stale"] == 2
     in_project(project, "-m", "my_project", "test", "a-run")
+    for path in project.glob("checkpoints/a-run/shards-*/*"):  # the tensors have checksums, too
+        whole = bytearray(path.read_bytes())
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    done = in_project(project, "-m", "my_project", "test", "a-run", ok=False)
+    assert (done.returncode, "its tensors are damaged" in done.stderr) == (2, True), done.stderr
 
 
 def test_validation_takes_no_more_than_limit_batches(project: Path) -> None:

@@ -124,7 +124,9 @@ def test_a_damaged_export_is_refused(render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind="custom"), project)
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *QUICK, "run.name=a-run")
-    in_project(project, "-m", "my_project", "export", "--only", "onnx")
+    kill = "import os, my_project.commands.export as e, my_project.cli as c; e.fill = lambda *_: os._exit(9)"
+    assert in_project(project, "-c", f"{kill}; c.main(['export'])", ok=False).returncode == 9
+    in_project(project, "-m", "my_project", "export", "--only", "onnx")  # the killed one is not in its way
     folder = project / "exports/a-run"
     for file, content in {"model.onnx": b"\x08\x07", "config.yaml": b"model: {name: mlp", "export.json": b"{"}.items():
         (folder / file).write_bytes(content)

@@ -1,19 +1,23 @@
 """What goes wrong does so for real, costs nothing that was saved, and says what docs/faults.md of the project shows."""
 
+import csv
+import errno
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Render, in_project, run
+import warm
+from conftest import Render, in_project, run, start
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +25,7 @@ TRAIN = ["-m", "my_project", "train", "configs/train.yaml", "run.name=a-run", "r
 QUICK = ["model.args.width=4", "train.epochs=3", "train.log_every=10"]
 RESUME = ["-m", "my_project", "train", "--resume"]
 STEPS = 25  # of an epoch
+SHORT = ["model.args.width=4", "train.epochs=2", "train.limit_batches=3", "checkpoint.every_steps=2"]
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +66,11 @@ def assert_goes_on(project: Path, undisturbed: dict[str, Any]) -> None:
 
 def assert_documented(project: Path, title: str, done: "subprocess.CompletedProcess[str]") -> None:
     """docs/faults.md shows, under this title, the exit status and all that was said but for the progress."""
-    said = [line for line in (done.stdout + done.stderr).splitlines() if not re.match(r"  step|epoch|\S+: cnn,", line)]
+    said = [
+        line
+        for line in (done.stdout + done.stderr).splitlines()
+        if not re.match(r"  step|epoch|train\.epochs is|\S+: cnn,", line)
+    ]
     page = (project / "docs" / "faults.md").read_text()
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, flags=re.M | re.S))
     text = sections.get(title, "")
@@ -72,6 +81,7 @@ def assert_documented(project: Path, title: str, done: "subprocess.CompletedProc
 
 def counted(text: str) -> str:
     """Without what differs from time to time: how far the run was, and the numbers of processes."""
+    text = re.sub(r"process \d+ on \S+", "process N on HOST", text)
     return re.sub(r"(step[ -]|pid |pid\(s\) )0*\d+", r"\1N", text)
 
 
@@ -230,3 +240,136 @@ def test_the_message_of_one_process_is_not_lost_while_the_others_end(project: Pa
     done = in_project(project, *launch, *TRAIN, "checkpoint.monitor=beauty", ok=False, cold=True, PYTHONPATH=paths)
     assert done.returncode == 2
     assert "checkpoint.monitor: no metric 'beauty'" in done.stderr
+
+
+# --- one process owns a run ---
+
+
+def test_a_second_resume_is_refused_and_names_the_process(project: Path, undisturbed: dict[str, Any]) -> None:
+    second: list[Any] = []
+
+    def resume(process: subprocess.Popen[str]) -> None:
+        second.append(in_project(project, *RESUME, "a-run", ok=False))
+
+    first = interrupt(project, "epoch 1", resume, "data.workers=2")
+    [done] = second
+    owner = (project / "checkpoints/a-run/provenance.json").read_text().count('"started"')
+    assert (first.returncode, done.returncode, owner) == (0, 2, 1)
+    assert_documented(project, "Two processes train one run", done)
+    torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
+
+
+def test_the_lock_of_a_process_that_was_killed_is_free_at_once(project: Path, undisturbed: dict[str, Any]) -> None:
+    """Also while a data worker of it is left, which has noticed nothing yet."""
+    stopped: list[int] = []
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        stopped.extend(children(process.pid))
+        for child in stopped:
+            os.kill(child, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        assert_goes_on(project, undisturbed)
+        for child in stopped:
+            os.kill(child, signal.SIGKILL)
+
+    interrupt(project, "epoch 1", kill, "data.workers=2")
+    assert stopped
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
+def test_starts_at_once_with_one_template_of_names_are_as_many_runs(project: Path, count: int) -> None:
+    words = ["-m", "my_project", "train", "configs/train.yaml", *SHORT, "train.epochs=1", "run.name={date:.8s}"]
+    with open(os.devnull, "r+b") as nothing:
+        processes = [start(project, *words, "run.device=cpu", files=[nothing] * 3) for _ in range(count)]
+    assert [process.wait() for process in processes] == [0] * count
+    runs = sorted((project / "checkpoints").glob("*/last.pt"))
+    assert len({path.parent.name for path in runs}) == count
+    assert all(torch.load(path, weights_only=True)["epoch"] == 1 for path in runs)
+
+
+def test_of_starts_at_once_with_one_name_one_trains(project: Path, undisturbed: dict[str, Any]) -> None:
+    with open(os.devnull, "r+b") as nothing:
+        processes = [start(project, *TRAIN, *QUICK, files=[nothing] * 3) for _ in range(3)]
+    assert sorted(process.wait() for process in processes) == [0, 2, 2]
+    torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
+    assert len(list((project / "checkpoints").iterdir())) == 2  # and README.md
+
+
+# --- every call that changes a file fails once ---
+
+WAYS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "killed": 0}
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warm.Server]:
+    """Starts commands in which `faults.c` sees what they do to files."""
+    if not warm.AVAILABLE or not shutil.which("cc"):
+        pytest.skip("needs Linux and a C compiler")
+    library = tmp_path_factory.mktemp("library") / "faults.so"
+    run("cc", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("faults.c"), "-ldl", cwd=library.parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_PRELOAD", str(library))
+        server = warm.Server()
+    yield server
+    server.stop()
+
+
+def train_with_a_fault(server: warm.Server, project: Path, folder: Path, at: int, way: str) -> Any:
+    """A short run in a folder, of whose calls one fails."""
+    folder.mkdir()
+    fault = {"FAULT_FOLDER": str(folder), "FAULT_LOG": f"{folder}.log"}
+    fault |= {"FAULT_AT": str(at), "FAULT_ERRNO": str(WAYS[way])}
+    places = [f"run.checkpoints={folder}/checkpoints", f"run.images={folder}/images"]
+    env = {"PYTHONPATH": str(project / "src"), "SKETCH": "1"} | fault
+    return server.run([*TRAIN, *SHORT, *places], project, os.environ | env)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that a run leaves but times: the last state, the best one, and the rows of metrics.csv."""
+    at = folder / "checkpoints" / "a-run"
+    kept = ("model", "optimizer", "scheduler", "rng", "epoch", "step", "best")
+    last: dict[str, Any] = torch.load(at / "last.pt", weights_only=True)
+    best: dict[str, Any] = torch.load(at / last["best"]["file"], weights_only=True)
+    with (at / "metrics.csv").open() as file:
+        rows = [row | {"seconds": ""} for row in csv.DictReader(file)]
+    return {"last": {key: last[key] for key in kept}, "best": {key: best[key] for key in kept}, "rows": rows}
+
+
+def plain(value: Any) -> Any:
+    """The same without tensors, bit for bit, to compare."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def recovers(project: Path, folder: Path, done: "subprocess.CompletedProcess[str]", whole: dict[str, Any]) -> None:
+    """What is done next, a resume or another start of a run that saved nothing, ends as if nothing had happened."""
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode in (0, 2, -signal.SIGKILL), done
+    assert (done.returncode == 2) == bool(re.search("^error: ", done.stderr, flags=re.M)), done
+    places = [f"run.checkpoints={folder}/checkpoints", f"run.images={folder}/images"]
+    again = in_project(project, *RESUME, "a-run", "--checkpoints", folder / "checkpoints", ok=False)
+    if again.returncode:
+        assert (again.returncode, again.stderr.count("\n")) == (2, 1), again
+        if "epochs are done" not in again.stderr:
+            assert not list(folder.rglob("*.pt")), again
+            in_project(project, *TRAIN, *SHORT, *places)
+    assert plain(outcome(folder)) == plain(whole)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(0, marks=pytest.mark.exhaustive)], ids=["some", "all"])
+def test_a_call_that_fails_once_loses_no_run(count: int, preloaded: warm.Server, fresh: Path, tmp_path: Path) -> None:
+    """`make kill-test` tries all calls, each in all ways."""
+    project = shutil.copytree(fresh, tmp_path / "project")
+    train_with_a_fault(preloaded, project, tmp_path / "whole", 0, "EIO")
+    whole, calls = outcome(tmp_path / "whole"), (tmp_path / "whole.log").read_text().splitlines()
+    points = [(at, way) for at in range(1, len(calls) + 1) for way in WAYS]
+    for at, way in random.Random(int(os.environ["SEED"])).sample(points, count) if count else points:
+        folder = tmp_path / f"{at}-{way}"
+        done = train_with_a_fault(preloaded, project, folder, at, way)
+        print(f"{at} of {len(calls)}, {calls[at - 1]}: {way}, exit status {done.returncode}", flush=True)
+        recovers(project, folder, done, whole)
+        shutil.rmtree(folder)

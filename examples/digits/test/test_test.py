@@ -21,7 +21,8 @@ def runs(settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_the_best_checkpoint_gives_its_metrics_again(
     runs: list[str], config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["test", *runs, "--split", "valid"]) == 0
+    images = f"run.images={tmp_path / 'images'}"
+    assert main(["test", *runs, "--split", "valid", images]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     best = checkpoint.load(Path(result["checkpoint"]))["best"]["value"]
     assert result[config.checkpoint.monitor] == pytest.approx(best, rel=1e-6)

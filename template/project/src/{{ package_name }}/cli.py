@@ -1,6 +1,7 @@
 """Train a model, test it, run it on new data."""
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -13,15 +14,15 @@ from typing import Any
 
 from .config import FORMATS, dump, load, locate, read
 from .errors import Stopped, UserError
-from .options import Config
+from .options import Config, named
 
 # torch takes seconds to import: a command does so only when it needs it.
 
 
 def train(args: argparse.Namespace) -> None:
     """Train a model, or go on with a run."""
-    with tempfile.TemporaryDirectory() as aside:
-        config, run, contents = plan(args, aside)
+    with tempfile.TemporaryDirectory() as aside, contextlib.ExitStack() as stack:
+        config, run, contents = plan(args, aside, stack)
 
         from .engine import distributed
         from .engine.loop import train as train_loop
@@ -40,21 +41,33 @@ def train(args: argparse.Namespace) -> None:
         from .visualization.plots import curves
 
         images = locate(config.run.images, inside=True)
-        curves(run / "metrics.csv", images / "result" / "curves.png")
+        try:
+            curves(run / "metrics.csv", images / "result" / "curves.png")
+        except Exception as error:  # the run is done, and saved
+            print(f"warning: {images / 'result' / 'curves.png'}: {error}", file=sys.stderr)
         monitor = f"{config.checkpoint.monitor} {state.best:.4f}"
         print(f"trained in {seconds:.1f} s; best {monitor}:\n  {run / state.best_file}")
         print(f"  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
 
 
-def plan(args: argparse.Namespace, aside: str) -> tuple[Config, Path, dict[str, Any] | None]:
-    """What to train: its config, the run's folder and, to go on with a run, its checkpoint."""
+def plan(
+    args: argparse.Namespace, aside: str, stack: contextlib.ExitStack
+) -> tuple[Config, Path, dict[str, Any] | None]:
+    """What to train: its config, the run's folder and, to go on with a run, its checkpoint.
+
+    The folder is this process's own until the stack is closed.
+    """
     if args.resume and "=" in args.resume:  # what argparse took for the run's name
         args.settings, args.resume = [args.resume, *args.settings], ""
     files, overrides = files_and_overrides(args.settings)
+    first = os.environ.get("RANK", "0") == "0"
     if args.resume is not None:
-        from .engine import checkpoint
+        from .engine import checkpoint, provenance
 
+        stack.callback(provenance.disown)
         run = checkpoint.find_run(args.resume, args.checkpoints)
+        if first and run.is_dir():
+            provenance.own(run, new=False)
         contents = checkpoint.newest(run)
         config = load(Config, files, overrides, contents["config"])
         if contents["epoch"] >= config.train.epochs:
@@ -67,8 +80,14 @@ def plan(args: argparse.Namespace, aside: str) -> tuple[Config, Path, dict[str, 
         overrides += [f"run.checkpoints={aside}", f"run.images={aside}"]
     config = load(Config, files, overrides)
     date = time.strftime("%Y%m%d-%H%M%S")
-    name = config.run.name.format(model=config.model.name, date=date, seed=config.run.seed)
-    return config, locate(config.run.checkpoints, inside=True) / name, None
+    name = named(config.run.name, model=config.model.name, date=date, seed=config.run.seed)
+    run = locate(config.run.checkpoints, inside=True) / name
+    if first:
+        from .engine import provenance
+
+        stack.callback(provenance.disown)
+        run = provenance.own(run, new=True, rename="{date" in config.run.name)
+    return config, run, None
 
 
 def default_config() -> list[str]:
@@ -100,13 +119,17 @@ def test(args: argparse.Namespace) -> None:
     if len(names) > 1:
         raise UserError(f"test takes one checkpoint, not {len(names)}: {' '.join(names)}")
     path = checkpoint.find(names[0] if names else None, args.checkpoints)
-    metrics, pictures = measure(path, args.split, overrides)
-    if args.json:
-        print(json.dumps({"checkpoint": str(path), "split": args.split, **metrics}))
-    else:
-        print(f"{path} on {args.split}:")
-        print("\n".join(f"  {name} {value:.4f}" for name, value in metrics.items()))
-        print("\n".join(f"  {picture}" for picture in pictures))
+
+    def say(metrics: dict[str, float]) -> None:
+        if args.json:
+            print(json.dumps({"checkpoint": str(path), "split": args.split, **metrics}), flush=True)
+        else:
+            lines = [f"  {name} {value:.4f}" for name, value in metrics.items()]
+            print(f"{path} on {args.split}:", *lines, sep="\n", flush=True)
+
+    _, pictures = measure(path, args.split, overrides, say)
+    if not args.json:
+        print(*(f"  {picture}" for picture in pictures), sep="\n")
 
 
 def run(args: argparse.Namespace) -> None:

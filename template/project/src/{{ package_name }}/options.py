@@ -10,13 +10,21 @@ from .config import Section
 from .data.options import Data
 
 
+def named(rule: str, **fields: object) -> str:
+    """The file name that a rule makes; a `-` stands for what a name can't hold."""
+    name = re.sub(r"[/\\:*?\"<>|\0-\x1f]", "-", rule.format(**fields))[:100].lstrip(". ")
+    return f"{name}_" if name in ("", "last") else name
+
+
 def rule(**fields: object) -> AfterValidator:
     """A rule to name files by, which is tried out with example values of its fields."""
 
     def check(text: str) -> str:
-        for _, field, _, _ in Formatter().parse(text):
+        for _, field, form, conversion in Formatter().parse(text):
             if field is not None and field not in fields:
                 raise ValueError(f"{{{field}}} is not known here; there are: {', '.join(fields)}")
+            if conversion or not re.fullmatch(r"(\d{1,2})?(\.\d{1,2})?[defgsEFG%]?", form or ""):
+                raise ValueError(f"{{{field}}}: use a format such as 03d or .4f, got {form!r}")
         name = text.format(**fields)
         allowed = r"[^\s./\\:*?\"<>|\0][^/\\:*?\"<>|\0-\x1f]{0,79}"
         if not re.fullmatch(allowed, name) or name == "last":

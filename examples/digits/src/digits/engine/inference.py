@@ -1,6 +1,7 @@
 """From a checkpoint back to a model: measure it, let it predict."""
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,9 @@ import torch
 from torch import nn
 
 from .. import task as yours
+from ..config import ROOT, locate
 from ..config import load as load_config
-from ..config import locate
-from ..errors import UserError
-from ..options import Config
+from ..options import Config, Run
 from . import checkpoint, sharded
 from .contract import Batch, Task
 from .device import autocast, pick_device, to_device
@@ -29,28 +29,33 @@ def _restored(
 ) -> tuple[Config, Task, nn.Module]:
     config = load_config(Config, [], overrides, contents["config"])
     device = pick_device(config.run.device)
-    task: Task = yours.Task(config, device, contents["info"])
-    model = task.build_model().to(device)
-    try:
+    with checkpoint.fits(f"{path}: does not fit {config.model.name}"):
+        task: Task = yours.Task(config, device, contents["info"])
+        model = task.build_model().to(device)
         if "shards" in contents:
             sharded.load_weights(contents, model)
         else:
             model.load_state_dict(contents.get("ema") or contents["model"])
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path}: does not fit {config.model.name}: {reason}") from error
     return config, task, model.eval()
 
 
-def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, float], list[Path]]:
+def measure(
+    path: Path,
+    split: str,
+    settings: list[str],
+    say: Callable[[dict[str, float]], None] | None = None,
+) -> tuple[dict[str, float], list[Path]]:
     """The loss and metrics of a checkpoint on a split, and the pictures drawn of it.
 
-    The run's tracker gets them too, if the checkpoint lies in the run's folder.
+    `say` gets the figures before anything is drawn. The run's tracker gets all of it too, if the
+    checkpoint lies in the run's folder.
     """
     contents = checkpoint.load(path)
     config, task, model = _restored(path, contents, settings)
     loader, device = task.eval_loader(split), pick_device(config.run.device)
     metrics = evaluate(model, task, loader, device, config.train.precision)
+    if say:
+        say(metrics)
 
     @torch.no_grad()
     def outputs() -> Iterator[tuple[Any, Batch]]:
@@ -59,7 +64,11 @@ def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, floa
                 outputs = task.forward(model, to_device(batch, device))
             yield to_device(outputs, torch.device("cpu")), batch
 
-    pictures = task.draw_results(outputs(), locate(config.run.images, inside=True) / "result")
+    folder, pictures = _images(config, settings) / "result", list[Path]()
+    try:
+        pictures = task.draw_results(outputs(), folder)
+    except OSError as error:
+        print(f"warning: {folder}: cannot be written ({error.strerror})", file=sys.stderr)
     run, step = path.parent, contents["step"]
     name = config.run.tracker if (run / "config.yaml").is_file() else "none"
     if tracker := open_tracker(name, run, config.model_dump()):
@@ -68,6 +77,18 @@ def measure(path: Path, split: str, settings: list[str]) -> tuple[dict[str, floa
         show([tracker], pictures, step)
         tracker.close()
     return metrics, pictures
+
+
+def _images(config: Config, settings: list[str]) -> Path:
+    """Where pictures go; a checkpoint can't have them written outside the project."""
+    folder = locate(config.run.images, inside=True)
+    asked = any(setting.startswith("run.images=") for setting in settings)
+    if asked or folder.resolve().is_relative_to(ROOT.resolve()):
+        return folder
+    default = locate(Run().images, inside=True)
+    advice = f"{default} is used; to use it, set run.images"
+    print(f"warning: {folder}: of the checkpoint, outside the project; {advice}", file=sys.stderr)
+    return default
 
 
 @torch.no_grad()

@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from .. import task as yours
-from ..errors import UserError
 from ..model.utils import count_parameters
 from ..options import Config
-from . import distributed
+from . import checkpoint, distributed
 from .contract import Batch, Task
 from .device import autocast, on_device, pick_device, prepare, to_device
 from .metrics import Average, merged
 from .progress import Progress, log
 from .session import Session, finite
-from .state import State, build, end_epoch, monitored, restore, schedule, skip, update_ema
+from .state import DIFFERS, State, build, end_epoch, monitored, restore, schedule, skip, update_ema
 from .tracking import open_trackers
 
 
@@ -40,7 +39,7 @@ def train(
     """
     device = pick_device(config.run.device)
     prepare(config.run)
-    with distributed.main_first():
+    with distributed.main_first(), checkpoint.fits(DIFFERS if resume else None):
         task: Task = yours.Task(config, device, resume["info"] if resume else None)
         train_loader: Any = task.train_loader()
         valid_loader: Any = task.eval_loader("valid")
@@ -50,14 +49,12 @@ def train(
     state = build(config, task, device, min(limit, len(train_loader)))
     if resume:
         restore(state, resume, config)
-    elif distributed.rank() == 0 and run.exists():
-        raise UserError(f"{run}: is there already; set another run.name, or --resume it")
     monitored(config, {"loss": math.nan, **task.metrics().compute()})  # refuses a wrong name now
     patience = config.train.patience or math.inf
     with Session(config, task, device, run, state, profile) as session:
         main = distributed.rank() == 0
         name = config.run.tracker
-        trackers = open_trackers(name, run, config.model_dump(), state.epoch) if main else []
+        trackers = open_trackers(name, run, config.model_dump(), state) if main else []
         session.trackers = trackers
         size, where = count_parameters(state.model), f"{distributed.world()} x {device.type}"
         log(f"{run}: {config.model.name}, {size:,} parameters, on {where}")
@@ -77,6 +74,7 @@ def train(
                     figures |= {**seen, f"valid_{name}": value}
                 for tracker in trackers:  # before the save: a resumed run drops what came after it
                     tracker.log({**when, **figures, "seconds": seconds})
+                session.consistent = False  # until it is saved
                 schedule(state, config, valid)
                 best = "  best" if end_epoch(state, task, config, valid) else ""
                 session.save()
@@ -98,7 +96,7 @@ def train_epoch(
     state.net.train()
     progress = Progress(device)
     more = max(0, limit - state.batches)
-    left = progress.fetch(loader, skip(loader, state), more, session.rescue)
+    left = progress.fetch(loader, skip(loader, state), more)
     batches = on_device(left, device, rule.channels_last)
     while group := list(islice(batches, rule.accumulate)):  # the last one may be smaller
         progress.samples += train_step(state, session, group)

@@ -2,12 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import torch
 
-from ..errors import UserError
 from . import distributed
 from .contract import Batch
 from .signals import kept_from_children
@@ -25,28 +24,18 @@ class Progress:
     def _again(self) -> None:
         self.started, self.waited, self.samples = time.perf_counter(), 0.0, 0.0
 
-    def fetch(
-        self, loader: Iterable[Batch], skip: int, limit: int, rescue: Callable[[], None]
-    ) -> Iterator[Batch]:
-        """At most `limit` batches; where one can't be had, `rescue` saves the run first."""
-        try:
-            with kept_from_children():
-                iterator = islice(loader, skip, min(skip + limit, sys.maxsize))
-            while True:
-                asked = time.perf_counter()
-                try:
-                    batch = next(iterator)
-                except StopIteration:
-                    return
-                self.waited += time.perf_counter() - asked
-                yield batch
-        except UserError:
-            rescue()
-            raise
-        except RuntimeError as error:
-            if WORKER in str(error):
-                rescue()
-            raise
+    def fetch(self, loader: Iterable[Batch], skip: int, limit: int) -> Iterator[Batch]:
+        """At most `limit` batches, after those to skip."""
+        with kept_from_children():
+            iterator = islice(loader, skip, min(skip + limit, sys.maxsize))
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self.waited += time.perf_counter() - asked
+            yield batch
 
     def line(self, step: int, figures: dict[str, float], learning_rate: float) -> str:
         """Figures, samples a second (of all processes), waiting, learning rate and memory."""

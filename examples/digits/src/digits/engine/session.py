@@ -1,7 +1,7 @@
 """What keeps a run safe: when to save it, what may stop it, what is left when it fails."""
 
 import math
-import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..config import dump, locate
-from ..errors import UserError
+from ..errors import Stopped, UserError
 from ..options import Config
 from . import checkpoint, distributed, provenance
 from .contract import Batch, Task
@@ -48,13 +48,19 @@ class Session:
         self.writer = checkpoint.Writer(run, rule.keep, rule.background)
         self.saved_at = time.monotonic()
         self.asked = self.due = False
+        self.consistent = True  # not in the middle of a step, of an epoch's end, or of a save
+        self.drawn = True  # until a picture can't be
         self.trackers: list[Any] = []
 
     def __enter__(self) -> "Session":
         if distributed.rank() == 0:
-            self.run.mkdir(parents=True, exist_ok=True)
-            checkpoint.write_whole(self.run / "config.yaml", dump(self.config, "yaml"))
-            provenance.record(self.run, self.device)
+            provenance.own(self.run, new=self.state.saved_step < 0)
+            try:
+                checkpoint.write_whole(self.run / "config.yaml", dump(self.config, "yaml"))
+                provenance.record(self.run, self.device)
+            except BaseException:
+                provenance.disown()
+                raise
         self.stack = ExitStack()
         self.stack.enter_context(self.signals)
         self.stack.enter_context(self.profiler)
@@ -66,21 +72,23 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stack.close()
         try:
+            if isinstance(error, Exception) and not isinstance(error, Stopped):
+                self.rescue(error)
+            self.stack.close()
             self.writer.wait()
             if isinstance(error, RuntimeError) and WORKER in str(error):  # it may come at any time
                 advice = "if memory ran out, lower data.workers or data.batch_size"
                 died = "data.workers: a process that reads data died"
                 raise UserError(f"{died}; {advice}") from error
         finally:
-            if distributed.rank() == 0 and not (self.run / checkpoint.LAST).exists():
-                shutil.rmtree(self.run)
+            provenance.disown()
 
     # --- saving ---
 
     def save(self) -> None:
         """Make the state as it is now the newest checkpoint. All processes must call this."""
+        self.consistent = False
         weights = [p.isfinite().all() for p in self.weights]
         if not all(torch.stack([local(w) for w in weights]).tolist()):
             finite(math.nan, self.state)
@@ -88,11 +96,18 @@ class Session:
         self.writer.save(saved, self.state.saved_step, self.best_file)
         self.state.saved_step, self.best_file = self.state.step, self.state.best_file
         self.saved_at = time.monotonic()
+        self.consistent = True
 
-    def rescue(self) -> None:
-        """Save what was trained, since the next batch can't be had."""
-        if distributed.world() == 1 and self.state.step > max(0, self.state.saved_step):
-            self.save()
+    def rescue(self, error: Exception) -> None:
+        """Save what was trained, if this error came where the state is that of a whole step."""
+        anew = self.state.step > max(0, self.state.saved_step)
+        if not self.consistent or not (anew or isinstance(error, UserError)):
+            return
+        try:
+            if anew and distributed.world() == 1:
+                self.save()
+        except Exception as failed:  # the first error is the one to tell of
+            print(f"warning: {failed}", file=sys.stderr)
         if self.state.saved_step >= 0:
             log(f"saved at step {self.state.saved_step}; once this is mended, `train --resume`")
 
@@ -101,6 +116,7 @@ class Session:
     def agree(self, samples: float) -> float:
         """The samples of this step in all processes; they also agree on what comes after it."""
         every, minutes = self.config.checkpoint.every_steps, self.config.checkpoint.every_minutes
+        self.consistent = False  # until after_step
         due = bool(every) and (self.state.step + 1) % (every or 1) == 0
         due |= bool(minutes) and time.monotonic() - self.saved_at > 60 * (minutes or 0)
         samples, asked, ripe = distributed.agree(samples, bool(self.signals.received), due)
@@ -109,6 +125,7 @@ class Session:
 
     def after_step(self) -> None:
         """Save where it is time to, and raise Stopped where a signal asked for it."""
+        self.consistent = True
         self.profiler.step()
         if self.asked or self.due:
             self.save()
@@ -126,22 +143,24 @@ class Session:
         """Batches of an evaluation; a signal stops it as it does training."""
         with kept_from_children():
             batches = islice(loader, limit)
-        try:
-            for batch in batches:
-                if self.signals.received and distributed.world() == 1:
-                    self.save()
-                    self.stop()
-                yield batch
-        except UserError:
-            self.rescue()
-            raise
+        for batch in batches:
+            if self.signals.received and distributed.world() == 1:
+                self.save()
+                self.stop()
+            yield batch
 
     def draw(self, batch: Batch) -> None:
-        """The picture of what the model sees."""
-        if distributed.rank() == 0:
-            folder = locate(self.config.run.images, inside=True) / "loader"
+        """The picture of what the model sees; where it can't be drawn, training goes on."""
+        if distributed.rank() > 0 or not self.drawn:
+            return
+        folder = locate(self.config.run.images, inside=True) / "loader"
+        try:
             picture = self.task.draw_batch(to_device(batch, torch.device("cpu")), folder)
             show(self.trackers, [picture], self.state.step)
+        except Exception as error:  # a task or a tracker may raise anything
+            self.drawn = False
+            kind = "" if isinstance(error, UserError | OSError) else f"{type(error).__name__}: "
+            print(f"warning: {folder}: no picture of a batch: {kind}{error}", file=sys.stderr)
 
 
 def local(value: torch.Tensor) -> torch.Tensor:

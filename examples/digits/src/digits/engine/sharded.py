@@ -39,11 +39,16 @@ def describe(model: nn.Module, ema: nn.Module | None, optimizer: Any) -> dict[st
 
 
 def save_shards(parts: Any, folder: Path) -> None:
-    """Write the tensors; all processes must call this."""
+    """Write the tensors; all processes must call this. UserError if they can't be written."""
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
-    save(parts, storage_writer=FileSystemWriter(folder))
+    try:
+        save(parts, storage_writer=FileSystemWriter(folder))
+    except (Exception, CheckpointException) as error:  # torch's are of several kinds
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{folder}: cannot be written ({reason})") from error
 
 
 def load_shards(

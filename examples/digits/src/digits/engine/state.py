@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from ..components import build_optimizer, build_scheduler
 from ..errors import UserError
-from ..options import Config
-from . import distributed, sharded
+from ..options import Config, named
+from . import checkpoint, distributed, sharded
 from .contract import Batch, Metrics, Task
 from .device import seed_all
 from .metrics import Average, merged
+from .progress import log
+
+DIFFERS = "the run to resume does not fit"
 
 
 @dataclass
@@ -45,6 +49,8 @@ class State:
     best_file: str = ""
     stale: int = 0  # epochs since then
     saved_step: int = -1  # of last.pt
+    rows: Any = None  # of metrics.csv, an epoch each
+    data: list[int] | None = None  # what `samples_of` gives
 
     @property
     def evaluated(self) -> nn.Module:
@@ -84,6 +90,11 @@ def build(config: Config, task: Task, device: torch.device, batches: int) -> Sta
 
 def skip(loader: Iterable[Batch], state: State) -> int:
     """Put the loader to where the epoch stands; how many batches are still to be passed over."""
+    if state.data is None or state.batches:
+        known, state.data = state.data, samples_of(loader)
+        if state.batches and known not in (None, state.data):
+            changed = "the training data has changed since the run was saved"
+            log(f"warning: {changed}, so the rest of this epoch has another order")
     sampler: Any = getattr(loader, "sampler", None)
     if sampler is not None:
         sampler.epoch = state.epoch
@@ -91,6 +102,17 @@ def skip(loader: Iterable[Batch], state: State) -> int:
         return state.batches  # to be read again
     sampler.start = state.samples
     return 0
+
+
+def samples_of(loader: Any) -> list[int] | None:
+    """How many samples a split has, and a checksum of their files' names; None if unknown."""
+    dataset: Any = getattr(loader, "dataset", None)
+    dataset = getattr(dataset, "dataset", dataset)
+    if not hasattr(dataset, "__len__"):
+        return None
+    files = (each[0] for each in getattr(dataset, "samples", []) if isinstance(each, tuple))
+    names = "\n".join(path.name for path in files if isinstance(path, Path))
+    return [len(dataset), zlib.crc32(names.encode("utf-8", "surrogateescape"))]
 
 
 def schedule(state: State, config: Config, valid: dict[str, float] | None = None) -> None:
@@ -116,7 +138,7 @@ def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float])
     if better:
         fields = {"model": config.model.name, "epoch": state.epoch, "step": state.step}
         state.best, state.best_loss = value, valid["loss"]
-        state.best_file = f"{rule.name.format(**fields, monitor=rule.monitor, value=value)}.pt"
+        state.best_file = f"{named(rule.name, **fields, monitor=rule.monitor, value=value)}.pt"
     state.batches = state.samples = 0
     state.loss, state.recent, state.metrics = Average(), Average(), task.metrics()
     return better
@@ -175,6 +197,8 @@ def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
         "ranks": distributed.gather(rng_state()),
         "config": config.model_dump(),
         "info": task.info,
+        "rows": state.rows,
+        "data": state.data,
     }
 
 
@@ -186,7 +210,7 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
         if old.name != now.name or (part != "model" and old != now):  # whose states these are
             was = old.model_dump()
             raise UserError(f"{part}: the run to resume has {was}; start a new run to change it")
-    try:
+    with checkpoint.fits(DIFFERS):
         if "shards" in saved:
             sharded.load_shards(saved, state.model, state.ema, state.optimizer)
         elif sharded.is_sharded(state.model):
@@ -199,11 +223,18 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
         state.scheduler.load_state_dict(saved["scheduler"])
         if state.scaler.is_enabled() and saved.get("scaler"):
             state.scaler.load_state_dict(saved["scaler"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"the run to resume does not fit: {reason}") from error
+        _restore_progress(state, saved)
+    if before.train.epochs != config.train.epochs and isinstance(state.scheduler, LambdaLR):
+        scheduler, [was, *_] = state.scheduler, state.scheduler.get_last_lr()
+        now = scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch)
+        epochs = f"train.epochs is {config.train.epochs}, and was {before.train.epochs}"
+        log(f"{epochs}: the learning rate jumps from {was:.1e} to {now:.1e}")
+
+
+def _restore_progress(state: State, saved: dict[str, Any]) -> None:
     state.epoch, state.step = saved["epoch"], saved["step"]
     state.saved_step = state.step
+    state.rows, state.data = saved.get("rows"), saved.get("data")  # v0.7 and older lack them
     state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
     state.stale = saved["best"].get("stale", 0)
     state.best_loss = saved["best"].get("loss", math.nan)  # v0.6 and older don't save it

@@ -1,12 +1,19 @@
 """Checkpoints: tensors and plain values only, whole or not there at all.
 
 A run's folder holds the newest state, `last.pt`, those before it in `earlier/`, and the best one,
-named by the rule `checkpoint.name`. Each holds all that it takes to go on.
+named by the rule `checkpoint.name`. Each holds all that it takes to go on, and ends with a
+checksum of all before it.
 """
 
+import contextlib
+import errno
+import io
 import os
+import re
 import shutil
 import sys
+import zlib
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +25,8 @@ from ..errors import UserError
 from . import distributed, sharded
 
 LAST, EARLIER = "last.pt", "earlier"
-KEYS = {"model", "optimizer", "scheduler", "epoch", "step", "best", "rng", "config", "info"}
+TYPES: dict[str, Any] = dict.fromkeys(("model", "optimizer", "scheduler", "config", "info"), dict)
+TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 
 
 # --- writing ---
@@ -49,7 +57,9 @@ class Writer:
             folder = self.run / f"shards-{contents['step']:08d}"
             if replaced_step != contents["step"]:  # or last.pt has these very tensors already
                 sharded.save_shards(contents["shards"], folder)
-            contents = {**contents, "shards": folder.name}
+            contents = {**contents, "shards": folder.name, "sums": {}}
+            if distributed.rank() == 0:
+                contents["sums"] = _sums(folder)
         if distributed.rank() == 0:
             if self.thread:
                 snapshot = _copied(contents)
@@ -68,37 +78,71 @@ class Writer:
         last, best = self.run / LAST, contents["best"]["file"]
         partial = self.run / f"{LAST}.partial"
         try:
-            with open(partial, "wb") as file:
+            with _Summed(io.FileIO(partial, "wb")) as file:
                 torch.save(contents, file)
+                file.write(b"crc32 %08x\n" % file.sum)
                 file.flush()
                 os.fsync(file.fileno())
+            if "shards" in contents:
+                sync(self.run / contents["shards"])
             if last.exists() and self.keep > 1 and replaced_step != contents["step"]:
                 (self.run / EARLIER).mkdir(exist_ok=True)
                 _link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
+                sync(self.run / EARLIER)
             if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
                 _link(partial, self.run / best)
+            sync(self.run)  # whatever last.pt needs is on the disk before it is
             os.replace(partial, last)
+            sync(self.run)  # and only now is what it replaces removed
+            if old_best not in ("", best):
+                (self.run / old_best).unlink(missing_ok=True)
+            for path in _earlier(self.run)[self.keep - 1 :]:
+                path.unlink()
+            if folders := list(self.run.glob("shards-*")):
+                states = [last, *_earlier(self.run), *([self.run / best] if best else [])]
+                used = {_read(path).get("shards") for path in states if path.is_file()}
+                for folder in folders:
+                    if folder.name not in used:
+                        shutil.rmtree(folder)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             kept = "what was saved is kept"
             raise UserError(f"{last}: cannot be written ({_reason(error)}); {kept}") from error
-        if old_best not in ("", best):
-            (self.run / old_best).unlink(missing_ok=True)  # only now does last.pt no longer name it
-        for path in _earlier(self.run)[self.keep - 1 :]:
-            path.unlink()
-        if folders := list(self.run.glob("shards-*")):
-            states = [last, *_earlier(self.run), *([self.run / best] if best else [])]
-            used = {load(path).get("shards") for path in states if path.is_file()}
-            for folder in folders:
-                if str(folder) not in used:
-                    shutil.rmtree(folder)
+
+
+class _Summed(io.BufferedWriter):
+    """Keeps the checksum of what is written."""
+
+    sum = 0
+
+    def write(self, data: Any) -> int:
+        self.sum = zlib.crc32(data, self.sum)
+        return super().write(data)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file: a process that is killed meanwhile leaves the one that was there."""
+    """Write a small file: whatever ends the process, the old one or the new one is there."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder survive a power loss; some file systems can't, and say so."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _link(file: Path, name: Path) -> None:
@@ -109,6 +153,8 @@ def _link(file: Path, name: Path) -> None:
         os.link(file, partial)
     except OSError:
         shutil.copyfile(file, partial)
+        with open(partial, "rb+") as copy:
+            os.fsync(copy.fileno())
     os.replace(partial, name)
 
 
@@ -137,20 +183,69 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        if not _intact(path):
+            raise ValueError("its checksum is another one")
+        contents = _read(path)
     except Exception as error:  # torch raises half a dozen kinds
         reason = "it is damaged, or holds more than tensors and plain values, which could run code"
         raise UserError(f"{path}: not loaded: {reason}") from error
-    missing = KEYS - contents.keys() if isinstance(contents, dict) else KEYS
+    foreign = f"{path}: not a checkpoint of this project"
+    missing = TYPES.keys() - contents.keys() if isinstance(contents, dict) else TYPES.keys()
     if missing:
-        names = ", ".join(sorted(missing))
-        raise UserError(f"{path}: not a checkpoint of this project (it has no {names})")
+        raise UserError(f"{foreign} (it has no {', '.join(sorted(missing))})")
+    wrong = [key for key, kind in TYPES.items() if not isinstance(contents[key], kind)]
+    if wrong or not isinstance(contents["best"].get("file"), str):
+        raise UserError(f"{foreign} (it has another type of {', '.join(wrong) or 'best.file'})")
     if "shards" in contents:
         folder = path.parent.parent if path.parent.name == EARLIER else path.parent
-        contents["shards"] = str(folder / Path(contents["shards"]).name)
-        if not Path(contents["shards"], ".metadata").is_file():
-            raise UserError(f"{path}: not loaded: its tensors are gone, {contents['shards']}")
+        shards = folder / Path(str(contents["shards"])).name
+        if not (shards / ".metadata").is_file():
+            raise UserError(f"{path}: not loaded: its tensors are gone, {shards}")
+        if contents.get("sums", found := _sums(shards)) != found:  # v0.7 and older save none
+            raise UserError(f"{path}: not loaded: its tensors are damaged, {shards}")
+        contents["shards"] = str(shards)
     return contents
+
+
+@contextlib.contextmanager
+def fits(else_say: str | None) -> Iterator[None]:
+    """What of a checkpoint is used in here may be of a wrong type, and fail in any way."""
+    try:
+        yield
+    except Exception as error:
+        if not else_say or isinstance(error, UserError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+        raise UserError(f"{else_say}: {reason}") from error
+
+
+def _read(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _intact(path: Path) -> bool:
+    """Whether the checksum at the end is right; v0.7 and older, and torch.save itself, put none."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 22))
+        tail = file.read()
+    if tail.startswith(b"PK\5\6"):  # with which an archive ends that has no comment
+        return True
+    found = re.fullmatch(rb"crc32 ([0-9a-f]{8})\n", tail[-15:])
+    return found is not None and int(found[1], 16) == _sum(path, 15)
+
+
+def _sum(path: Path, but: int = 0) -> int:
+    """The checksum of a file without its last bytes."""
+    left, found = path.stat().st_size - but, 0
+    with open(path, "rb") as file:
+        while left and (block := file.read(min(left, 1 << 20))):
+            found, left = zlib.crc32(block, found), left - len(block)
+    return found
+
+
+def _sums(folder: Path) -> dict[str, int]:
+    """The checksum of each file in a folder."""
+    return {path.name: _sum(path) for path in sorted(folder.iterdir())}
 
 
 def _earlier(run: Path) -> list[Path]:
@@ -190,7 +285,7 @@ def find(name: str | None, folder: Path) -> Path:
     """The checkpoint file `name`, or the best one of a run; UserError if it is not there."""
     path = find_run(name, folder)
     if path.is_dir():
-        best = newest(path)["best"]["file"]
+        best = Path(newest(path)["best"]["file"]).name
         path = path / (best or LAST)  # a run that has not finished an epoch has no best one yet
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; name a run in {folder}, or a file")

@@ -49,7 +49,10 @@ class Profiler:
     def _write(self, profile: "torch.profiler.profile") -> None:
         assert self.run is not None
         trace = self.run / f"trace-{distributed.rank()}.json"
-        profile.export_chrome_trace(str(trace))
+        try:
+            profile.export_chrome_trace(str(trace))
+        except (OSError, RuntimeError) as error:
+            log(f"warning: {trace}: cannot be written ({error})")
         order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         log(profile.key_averages().table(sort_by=order, row_limit=15))
         log(f"the trace: {trace}, for chrome://tracing or ui.perfetto.dev")

@@ -1,31 +1,125 @@
-"""Which code, packages and machine a run is of: `provenance.json` in its folder.
+"""Whose a run is: the one process that may write to it, by a lock, and its code and machine.
 
-It has an entry for each start of the run, since what goes on with it may be another version.
+`provenance.json` has an entry for each start of the run, since a resume may be of another version.
 """
 
+import errno
 import json
+import os
 import platform
+import shutil
+import socket
 import subprocess
 import sys
 import time
 from functools import cache
 from importlib.metadata import distributions
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from ..config import ROOT
-from .checkpoint import write_whole
+from ..errors import UserError
+from .checkpoint import sync, write_whole
 
-FILE = "provenance.json"
+FILE, LOCK = "provenance.json", "run.lock"
+_owned: dict[Path, tuple[IO[str], bool]] = {}
+
+
+# --- the process ---
+
+
+def own(run: Path, new: bool, rename: bool = False) -> Path:
+    """Hold the lock of a run's folder until `disown`, or until this process ends, however it does.
+
+    UserError if another process holds it, or if the folder of a `new` run holds something other
+    than what a start leaves that ended before its first checkpoint. With `rename`, the name of the
+    run gets a number then. Returns the folder.
+    """
+    path, number = run, 1
+    while True:
+        try:
+            _own(path, new)
+            return path
+        except UserError:
+            if not rename:
+                raise
+        number += 1
+        path = run.with_name(f"{run.name}-{number}")
+
+
+def _own(run: Path, new: bool) -> None:
+    taken = UserError(f"{run}: already exists; set another run.name, or --resume it")
+    if run.resolve() in _owned:
+        return
+    if new and run.exists() and not _unsaved(run):
+        raise taken
+    empty = not run.exists() or not any(run.iterdir())
+    run.mkdir(parents=True, exist_ok=True)
+    sync(run.parent)
+    file = open(run / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, closed by `disown`
+    if not _locked(file):
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        file.close()
+        raise UserError(f"{run}: {owner} trains this run; wait for it, or stop it first")
+    if not os.fstat(file.fileno()).st_nlink or (new and not _unsaved(run)):
+        file.close()  # another process removed the file, or trained the run, a moment ago
+        raise taken
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    _owned[run.resolve()] = file, empty
+
+
+def disown() -> None:
+    """Let other processes have what this one owns; a run that it began, and never saved, goes."""
+    while _owned:
+        run, (file, empty) = _owned.popitem()
+        file.truncate(0)
+        if empty and not any(run.rglob("*.pt")):
+            shutil.rmtree(run, ignore_errors=True)
+        file.close()
+
+
+def _unsaved(run: Path) -> bool:
+    """Whether a folder is empty, or is that of a run without any checkpoint."""
+    ours = any((run / name).exists() for name in (LOCK, "config.yaml"))
+    return (ours or not any(run.iterdir())) and not any(run.rglob("*.pt"))
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock an open file, unless another process has; a child of this process does not hold it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(1 << 20)  # behind the text, which others read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        print(f"warning: {file.name}: cannot be locked ({error.strerror})", file=sys.stderr)
+    return True
+
+
+# --- its code and machine ---
 
 
 def record(run: Path, device: torch.device) -> None:
     """Add an entry; what differs from the commit goes to `code-<number>.diff` beside it."""
     entries = read(run)
+    if not entries and (run / FILE).exists():  # damaged
+        os.replace(run / FILE, run / f"{FILE}.damaged")
     changes = _git("diff", "HEAD") or ""
-    name = f"code-{len(entries)}.diff" if changes else None
+    names = (f"code-{number}.diff" for number in count(len(entries)))
+    name = next(name for name in names if not (run / name).exists()) if changes else None
     if name:
         (run / name).write_text(changes, encoding="utf-8")
     entry = {
@@ -55,9 +149,16 @@ def packages() -> dict[str, str]:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """The entries of a run, the newest last; none if it was made before there were any."""
+    """The entries of a run, the newest last; none if there are none, or if the file is damaged."""
     path = run / FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+            return entries
+    except (OSError, ValueError, RecursionError):
+        pass
+    print(f"warning: {path}: damaged, so what it said of earlier starts is lost", file=sys.stderr)
+    return []
 
 
 def newest(run: Path) -> dict[str, Any]:
@@ -67,8 +168,8 @@ def newest(run: Path) -> dict[str, Any]:
 
 def changes(run: Path) -> str | None:
     """The newest start's difference from its commit, if any, as `git diff` prints it."""
-    name = newest(run).get("diff")
-    return (run / name).read_text(encoding="utf-8") if name else None
+    path = run / Path(newest(run).get("diff") or ".").name
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _git(*arguments: str) -> str | None:

@@ -2,42 +2,65 @@
 
 import csv
 import importlib
+import io
+import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ..checkpoint import write_whole
 
 
 class CSV:
-    """A row an epoch; a resumed run drops the rows that its checkpoint does not know."""
+    """A row an epoch; the checkpoint holds the rows, too, so a damaged file is written anew."""
 
-    def __init__(self, path: Path, epochs_done: int) -> None:
-        self.path, self.rows = path, list[list[str]]()
-        if epochs_done and path.is_file():
-            with open(path, newline="") as file:
-                self.rows = list(csv.reader(file))[: epochs_done + 1]
+    def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
+        self.path, self.rows = path, rows
+        if rows:
+            self.write()
 
     def log(self, row: dict[str, float]) -> None:
-        self.rows += [] if self.rows else [list(row)]
-        self.rows.append([str(v) if isinstance(v, int) else f"{v:.8g}" for v in row.values()])
-        partial = self.path.with_suffix(".partial")
-        with open(partial, "w", newline="") as file:
-            csv.writer(file).writerows(self.rows)
-        partial.replace(self.path)
+        self.rows.append({k: v if isinstance(v, int) else f"{v:.8g}" for k, v in row.items()})
+        self.write()
+
+    def write(self) -> None:
+        text = io.StringIO(newline="")
+        columns = dict.fromkeys(column for row in self.rows for column in row)  # may differ
+        table = csv.DictWriter(text, list(columns), restval="")
+        table.writeheader()
+        table.writerows(self.rows)
+        write_whole(self.path, text.getvalue())
 
     def close(self) -> None:
         """Every row is written already."""
 
 
-def open_trackers(name: str, run: Path, config: dict[str, Any], epochs_done: int) -> list[Any]:
+def rows_of(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's epochs: as a checkpoint has them, or, of v0.7 and older, the file."""
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        return rows[:epochs]
+    try:
+        text = (run / "metrics.csv").read_text(encoding="utf-8")
+        found = enumerate(list(csv.DictReader(io.StringIO(text, newline="")))[:epochs], 1)
+        rows = [row for n, row in found if row.get("epoch") == str(n) and None not in row.values()]
+    except (OSError, ValueError, csv.Error):
+        rows = []
+    if len(rows) < epochs:
+        lost = f"it has {len(rows)} of {epochs} epochs"
+        print(f"warning: {run / 'metrics.csv'}: damaged, {lost}", file=sys.stderr)
+    return rows
+
+
+def open_trackers(name: str, run: Path, config: dict[str, Any], state: Any) -> list[Any]:
     """The CSV file, and a `Tracker(run, config)` of a file here called `name`; both log and close.
 
     Raises UserError if there is no such tracker, or its package is not installed.
     """
     tracker = open_tracker(name, run, config)
-    return [CSV(run / "metrics.csv", epochs_done), *([tracker] if tracker else [])]
+    state.rows = rows_of(state.rows, state.epoch, run)
+    return [CSV(run / "metrics.csv", state.rows), *([tracker] if tracker else [])]
 
 
 def open_tracker(name: str, run: Path, config: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """The commands `export` and `run-exported`."""
 
 import argparse
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -19,13 +20,14 @@ def export(args: argparse.Namespace) -> None:
     run = path.parent.parent if path.parent.name == checkpoint.EARLIER else path.parent
     folder = locate(args.to or Path("exports", run.name), inside=not args.to)
     if folder.exists():
-        raise UserError(f"{folder}: is there already; remove it, or name another by --to")
-    folder.mkdir(parents=True)
+        raise UserError(f"{folder}: already exists; remove it, or name another with --to")
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}")  # a kill leaves no half export
+    partial.mkdir(parents=True)
     try:
-        tried = fill(folder, path, run, [args.only] if args.only else ["onnx", "pt2"])
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
+        tried = fill(partial, path, run, [args.only] if args.only else ["onnx", "pt2"])
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     print(f"{folder}:", *tried, sep="\n  ")
 
 

@@ -211,6 +211,7 @@ def work(made: Plan, trials: Any) -> None:
 def train(made: Plan, trials: Any, trial: Any) -> None:
     """Train with the options of a trial, or go on where a process that is gone left the run."""
     from ..engine import checkpoint, loop
+    from ..engine.tracking import rows_of
 
     run, column = trials.path(trial.number), f"valid_{made.config.checkpoint.monitor}"
     try:
@@ -219,8 +220,7 @@ def train(made: Plan, trials: Any, trial: Any) -> None:
         shutil.rmtree(run, ignore_errors=True)
         contents = None
     if contents and contents["epoch"]:
-        with open(run / "metrics.csv", newline="") as file:
-            rows = list(csv.DictReader(file))[: contents["epoch"]]
+        rows = rows_of(contents.get("rows"), contents["epoch"], run)
         trial.figures = [float(row[column]) for row in rows]
 
     def on_epoch(epoch: int, figures: dict[str, float]) -> None:
