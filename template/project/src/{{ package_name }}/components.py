@@ -10,18 +10,22 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from . import loss, model, optim, scheduler, transforms
 from .config import did_you_mean
 from .errors import UserError
-from .options import Component, Optimizer, Scheduler
+from .options import Component, Config, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
+UNSUPPORTED = {  # classes of torch.optim
+    "LBFGS": "it computes the loss several times a step, the training loop once",
+    "SparseAdam": "it takes sparse gradients only",
+}
 
 
 def defined_in(module: ModuleType) -> dict[str, Factory]:
@@ -66,30 +70,119 @@ def build(key: str, known: Mapping[str, Factory], config: Component, **given: An
 
 def build_model(config: Component, **given: Any) -> nn.Module:
     """A model of `model/`; `given` is what the data say of it (num_classes, ...)."""
-    own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
-    return build("model", own, config, **given)
+    return build("model", _models(), config, **given)
 
 
-def build_loss(config: Component) -> Callable[..., torch.Tensor]:
-    """A loss of yours or of torch.nn: a class is built, a function is called as it is."""
+def _models() -> dict[str, Factory]:
+    return {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
+
+
+def without_pretrained(config: Config) -> Config:
+    """The config for a checkpoint, which has all weights: the argument `pretrained` is off."""
+    factory, args = _models().get(config.model.name), config.model.args
+    if factory is None or "pretrained" not in (known := inspect.signature(factory).parameters):
+        return config
+    before = args.get("pretrained", known["pretrained"].default)
+    off = {**args, "pretrained": False if isinstance(before, bool) else None}
+    return config.model_copy(update={"model": config.model.model_copy(update={"args": off})})
+
+
+def build_loss(config: Component) -> Callable[..., Tensor]:
+    """A loss of yours or of torch.nn: a class is built, a function is called as it is.
+
+    Numbers and lists in `args` become float32 tensors where the annotation says Tensor.
+    """
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
-    if inspect.isfunction(known.get(config.name)):
-        return bind("loss", known, config.name, config.args)
-    return build("loss", known, config)
+    is_function = inspect.isfunction(known.get(config.name))
+    tensors = _tensors(known[config.name], config.args) if config.name in known else {}
+    config = config.model_copy(update={"args": {**config.args, **tensors}})
+    built: Any = (
+        bind("loss", known, config.name, config.args)
+        if is_function
+        else build("loss", known, config)
+    )
+    if tensors:
+        built = _Function(built, tensors) if is_function else built
+        built.forward = partial(_checked, built.forward, " and ".join(tensors))
+    return built
 
 
-def build_optimizer(config: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of yours or of torch.optim, for all parameters of the model."""
-    known = _classes(torch.optim, torch.optim.Optimizer) | defined_in(optim)
-    params: list[Any] = list(model.parameters())
+def _tensors(factory: Factory, args: Mapping[str, Any]) -> dict[str, Tensor]:
+    try:
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        wanted = [name for name in args if hints.get(name) in (Tensor, Tensor | None)]
+        given = {name: args[name] for name in wanted if args[name] is not None}
+        return {name: torch.tensor(value, dtype=torch.float32) for name, value in given.items()}
+    except NameError:  # an annotation for type checkers alone
+        return {}
+    except (TypeError, ValueError) as error:
+        raise UserError(f"loss.args: should be numbers: {error}") from error
+
+
+def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
+    try:
+        return forward(*inputs)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"loss.args: {names} does not fit: {error}") from error
+
+
+class _Function(nn.Module):
+    """A function with tensors, which move to the device as those of a module do."""
+
+    def __init__(self, function: Factory, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.function(*inputs, **dict(self.named_buffers()))
+
+
+def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer of yours or of torch.optim, for the model and, if it has weights, the loss."""
+    own = defined_in(optim)
+    if config.name in UNSUPPORTED and config.name not in own:
+        raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
+    known = {**_classes(torch.optim, torch.optim.Optimizer), "Muon": Muon, **own}
     given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if "fused" not in config.args and all(p.is_cuda for p in params):
+    groups: list[Any] = []
+    for module in modules:
+        params = list(module.parameters())
+        bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
+        groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
+        groups.append({"params": bare, "weight_decay": 0.0})
+    if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
         given["fused"] = True  # one kernel for all parameters, and fp16 waits for no GPU
-    if not config.decay_all:
-        bare = [p for p in params if p.dim() < 2]
-        params = [{"params": [p for p in params if p.dim() >= 2]}]
-        params += [{"params": bare, "weight_decay": 0.0}] if bare else []
-    return build("optimizer", known, config, params=params, **given)
+    given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
+    return build("optimizer", known, config, **given)
+
+
+class Muon(torch.optim.Optimizer):
+    """torch.optim.Muon for weights of linear layers but the last, AdamW for all else.
+
+    Muon's steps are scaled to the size of AdamW's, so that one learning rate serves both.
+    """
+
+    def __init__(self, params: Any, model: nn.Module, lr: float, weight_decay: float, **args: Any):
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        hidden = {id(module.weight) for module in linear[:-1]}
+        if not hidden:
+            raise ValueError("Muon trains hidden linear layers, and this model has none")
+        chosen, others = (
+            [{**g, "params": [p for p in g["params"] if (id(p) in hidden) == yes]} for g in params]
+            for yes in (True, False)
+        )
+        args = {"lr": lr, "weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw", **args}
+        adamw = torch.optim.AdamW(others, lr, weight_decay=weight_decay)
+        self.parts = (torch.optim.Muon(chosen, **args), adamw)
+        super().__init__([group for part in self.parts for group in part.param_groups], {})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        groups = iter(self.param_groups)  # new ones, once a state is loaded
+        for part in self.parts:
+            part.param_groups, part.state = [next(groups) for _ in part.param_groups], self.state
+            part.step()  # type: ignore[no-untyped-call]
 
 
 def build_scheduler(

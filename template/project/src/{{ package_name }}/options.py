@@ -71,6 +71,7 @@ class Train(Section):  # the training loop
 class Distributed(Section):  # several processes, started by torchrun
     strategy: Literal["ddp", "fsdp"] = "ddp"  # each has the whole model, or its share of it
     sync_batchnorm: bool = False  # statistics over all processes; needs GPUs
+    timeout_minutes: Annotated[float, Field(gt=0)] = 30.0  # of waiting for another process
 
 
 class Checkpoint(Section):  # what to keep of a run, and under which name

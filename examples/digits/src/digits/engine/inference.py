@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import task as yours
 from ..config import load as load_config
 from ..config import locate
 from ..errors import UserError
@@ -16,6 +15,7 @@ from . import checkpoint, sharded
 from .contract import Batch, Task
 from .device import autocast, pick_device, to_device
 from .loop import evaluate
+from .state import load_loss, loss_module, task_of
 from .tracking import open_tracker, show
 
 
@@ -29,13 +29,14 @@ def _restored(
 ) -> tuple[Config, Task, nn.Module]:
     config = load_config(Config, [], overrides, contents["config"])
     device = pick_device(config.run.device)
-    task: Task = yours.Task(config, device, contents["info"])
+    task = task_of(contents, config, device)
     model = task.build_model().to(device)
     try:
         if "shards" in contents:
             sharded.load_weights(contents, model)
         else:
             model.load_state_dict(contents.get("ema") or contents["model"])
+        load_loss(contents, config, loss_module(task))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{path}: does not fit {config.model.name}: {reason}") from error

@@ -31,7 +31,7 @@ class Progress:
         """At most `limit` batches; where one can't be had, `rescue` saves the run first."""
         try:
             with kept_from_children():
-                iterator = islice(loader, skip, min(skip + limit, sys.maxsize))
+                iterator = islice(loader, skip, min(skip + max(0, limit), sys.maxsize))
             while True:
                 asked = time.perf_counter()
                 try:
@@ -56,6 +56,15 @@ class Progress:
         parts += [f"lr {learning_rate:.1e}", f"{memory(self.device) / 2**30:.1f} GiB"]
         self._again()
         return "  " + "  ".join(parts)
+
+
+def fewest_batches(limit: int, own: int) -> tuple[int, int]:
+    """How many batches of an epoch to take at most, and how many there are."""
+    counts = distributed.gather(min(limit, own))
+    if min(counts) < max(counts):  # an own loader: a process without a batch would be waited for
+        limit = min(counts)
+        log(f"processes have {counts} batches; each takes {limit} an epoch")
+    return limit, min(counts)
 
 
 def memory(device: torch.device) -> int:
