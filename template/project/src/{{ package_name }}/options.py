@@ -42,7 +42,7 @@ class Run(Section):  # one training run as a whole
     images: str = "images"
 
 
-class Optimizer(Component):  # from optim, or any of torch.optim
+class Optimizer(Component):  # from optim, or one of torch.optim
     name: str = "AdamW"
     lr: Annotated[float, Field(gt=0)] = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

@@ -59,7 +59,15 @@ def processes(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
     except Stopped:
         raise  # all of them do, having agreed on it
     except Exception as error:
-        mendable = isinstance(error, UserError | OSError)
+        waited = f"waited {options.timeout_minutes:g} minutes for another process"
+        reasons = {
+            "by peer": "another process is gone; was it killed?",  # closed, or reset
+            "timed out": f"{waited} (distributed.timeout_minutes)",
+            "finished reduction": "parameters without a gradient, which ddp does not allow",
+        }
+        text = str(error).lower() if isinstance(error, RuntimeError) else ""
+        known = next((reason for part, reason in reasons.items() if part in text), None)
+        mendable = known or isinstance(error, UserError | OSError)
         if store.add("failures", 1) > 1:  # another says why; torchrun ends it after this one
             sys.stdout.flush()
             patience = time.monotonic() + 10
@@ -69,12 +77,7 @@ def processes(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
         store.set("status", "2" if mendable else "1")
         atexit.register(store.set, "said", "")
         if mendable:
-            raise UserError(f"rank {me}: {error}") from error
-        if isinstance(error, RuntimeError) and "by peer" in str(error):  # closed, or reset
-            raise UserError(f"rank {me}: another process is gone; was it killed?") from error
-        if isinstance(error, RuntimeError) and "timed out" in str(error).lower():
-            waited = f"waited {options.timeout_minutes:g} minutes for another process"
-            raise UserError(f"rank {me}: {waited} (distributed.timeout_minutes)") from error
+            raise UserError(f"rank {me}: {known or error}") from error
         raise
     finally:
         # The group must end here. Freed by a reducer, it waits for gloo's threads with Python's

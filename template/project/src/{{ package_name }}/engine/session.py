@@ -116,14 +116,15 @@ class Session:
         due |= bool(minutes) and time.monotonic() - self.saved_at > 60 * (minutes or 0)
         stop = bool(self.signals.received)
         total, without, stops, saves = distributed.agree(samples, samples == 0, stop, due)
-        return Agreed(total, without > 0, stops > 0, stops + saves > 0)
+        return Agreed(total, without > 0, stops > 0, saves > 0)
 
     def after_step(self, agreed: Agreed) -> None:
         """Save where it is time to, and raise Stopped where a signal asked for it."""
         self.profiler.step()
-        if agreed.save:
+        stop = agreed.stop or (distributed.world() == 1 and bool(self.signals.received))
+        if stop or agreed.save:
             self.save()
-        if agreed.stop:
+        if stop:
             self.stop()
 
     def stop(self) -> None:
