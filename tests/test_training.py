@@ -1,6 +1,7 @@
 """Losses with parameters, optimizers, pretrained weights, seeds of workers, and several processes with uneven work."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -165,10 +166,12 @@ def test_every_optimizer_of_torch_trains_or_says_why_not(render: Render) -> None
             assert losses[-1] < losses[0], name
     """
     said = in_project(render(), "-c", code).stdout.splitlines()
-    assert [line.split()[1] for line in said] == ["LBFGS", "SparseAdam"]
+    assert sorted(line.split()[1] for line in said) == ["LBFGS", "Muon", "SparseAdam"]
 
 
-def test_muon_gets_hidden_matrices_and_adamw_all_else(render: Render) -> None:
+def test_muon_of_the_docs_combines_it_with_adamw(project: Path) -> None:
+    found = re.findall(r"```python\n(# [^`]*class Muon[^`]*)```", (project / "docs/api.md").read_text())
+    (project / "src/my_project/optim.py").write_text(found[0])
     code = """if True:
         import torch
         from torch import nn
@@ -198,7 +201,7 @@ def test_muon_gets_hidden_matrices_and_adamw_all_else(render: Render) -> None:
         except UserError as error:
             print(error)
     """
-    said = in_project(render(), "-c", code).stdout
+    said = in_project(project, "-c", code).stdout
     assert said == "optimizer: Muon trains hidden linear layers, and this model has none\n"
 
 

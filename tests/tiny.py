@@ -55,6 +55,11 @@ def make_model(dropout: float) -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, CLASSES))
 
 
+def dropout(row: dict[str, Any], world: int) -> float:
+    """None where draws are others than the loop by hand has: of other processes, or of compiled code."""
+    return 0.0 if world > 1 or row["compile"] else 0.2
+
+
 def make_loss(name: str) -> nn.Module:
     return Learned() if name == "Learned" else nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5]))
 
@@ -116,7 +121,7 @@ def config_of(row: dict[str, Any], world: int) -> Any:
         {
             "run": {"device": "cpu"},
             "data": {"batch_size": SIZE // world, "workers": row["workers"], "transforms": {}},
-            "model": {"name": "tiny", "args": {"dropout": 0.0 if world > 1 else 0.2}},
+            "model": {"name": "tiny", "args": {"dropout": dropout(row, world)}},
             "loss": {"name": row["loss"]},
             "optimizer": {"name": "AdamW", "lr": 0.02, "decay_all": row["decay_all"]},
             "scheduler": {**scheduler, "every": row["every"]},
@@ -158,7 +163,7 @@ def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Ten
 def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, int]:
     """The same in plain PyTorch, with none of the engine's code; the batches are those of all processes together."""
     part("engine.device").prepare(config_of(row, world).run)  # the seed
-    loss_function, model = make_loss(row["loss"]), make_model(0.0 if world > 1 else 0.2)
+    loss_function, model = make_loss(row["loss"]), make_model(dropout(row, world))
     ema = copy.deepcopy(model)
     weights = [*model.parameters(), *loss_function.parameters()]
     every = [list(module.parameters()) for module in (model, loss_function)]

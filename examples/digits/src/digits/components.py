@@ -24,6 +24,7 @@ from .options import Component, Config, Optimizer, Scheduler
 Factory = Callable[..., Any]
 UNSUPPORTED = {  # classes of torch.optim
     "LBFGS": "it computes the loss several times a step, the training loop once",
+    "Muon": "it takes matrices only; docs/api.md has one that gives the rest to AdamW",
     "SparseAdam": "it takes sparse gradients only",
 }
 
@@ -70,16 +71,13 @@ def build(key: str, known: Mapping[str, Factory], config: Component, **given: An
 
 def build_model(config: Component, **given: Any) -> nn.Module:
     """A model of `model/`; `given` is what the data say of it (num_classes, ...)."""
-    return build("model", _models(), config, **given)
-
-
-def _models() -> dict[str, Factory]:
-    return {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
+    own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
+    return build("model", own, config, **given)
 
 
 def without_pretrained(config: Config) -> Config:
     """The config for a checkpoint, which has all weights: the argument `pretrained` is off."""
-    factory, args = _models().get(config.model.name), config.model.args
+    factory, args = defined_in(model).get(config.model.name), config.model.args
     if factory is None or "pretrained" not in (known := inspect.signature(factory).parameters):
         return config
     before = args.get("pretrained", known["pretrained"].default)
@@ -96,13 +94,12 @@ def build_loss(config: Component) -> Callable[..., Tensor]:
     is_function = inspect.isfunction(known.get(config.name))
     tensors = _tensors(known[config.name], config.args) if config.name in known else {}
     config = config.model_copy(update={"args": {**config.args, **tensors}})
-    built: Any = (
-        bind("loss", known, config.name, config.args)
-        if is_function
-        else build("loss", known, config)
-    )
+    built: Any = bind("loss", known, config.name, config.args)
+    if not is_function:
+        built = build("loss", known, config)
+    elif tensors:
+        built = _Function(built, tensors)
     if tensors:
-        built = _Function(built, tensors) if is_function else built
         built.forward = partial(_checked, built.forward, " and ".join(tensors))
     return built
 
@@ -144,7 +141,7 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
     own = defined_in(optim)
     if config.name in UNSUPPORTED and config.name not in own:
         raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
-    known = {**_classes(torch.optim, torch.optim.Optimizer), "Muon": Muon, **own}
+    known = _classes(torch.optim, torch.optim.Optimizer) | own
     given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     groups: list[Any] = []
     for module in modules:
@@ -156,33 +153,6 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
         given["fused"] = True  # one kernel for all parameters, and fp16 waits for no GPU
     given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
     return build("optimizer", known, config, **given)
-
-
-class Muon(torch.optim.Optimizer):
-    """torch.optim.Muon for weights of linear layers but the last, AdamW for all else.
-
-    Muon's steps are scaled to the size of AdamW's, so that one learning rate serves both.
-    """
-
-    def __init__(self, params: Any, model: nn.Module, lr: float, weight_decay: float, **args: Any):
-        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-        hidden = {id(module.weight) for module in linear[:-1]}
-        if not hidden:
-            raise ValueError("Muon trains hidden linear layers, and this model has none")
-        chosen, others = (
-            [{**g, "params": [p for p in g["params"] if (id(p) in hidden) == yes]} for g in params]
-            for yes in (True, False)
-        )
-        args = {"lr": lr, "weight_decay": weight_decay, "adjust_lr_fn": "match_rms_adamw", **args}
-        adamw = torch.optim.AdamW(others, lr, weight_decay=weight_decay)
-        self.parts = (torch.optim.Muon(chosen, **args), adamw)
-        super().__init__([group for part in self.parts for group in part.param_groups], {})
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        groups = iter(self.param_groups)  # new ones, once a state is loaded
-        for part in self.parts:
-            part.param_groups, part.state = [next(groups) for _ in part.param_groups], self.state
-            part.step()  # type: ignore[no-untyped-call]
 
 
 def build_scheduler(

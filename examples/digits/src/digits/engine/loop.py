@@ -98,7 +98,8 @@ def train_epoch(
     state.net.train()
     state.loss_module.train()
     progress = Progress(device)
-    left = progress.fetch(loader, skip(loader, state), limit - state.batches, session.rescue)
+    more = max(0, limit - state.batches)
+    left = progress.fetch(loader, skip(loader, state), more, session.rescue)
     batches = on_device(left, device, rule.channels_last)
     while True:
         begins, first = state.batches == 0, next(batches, None)

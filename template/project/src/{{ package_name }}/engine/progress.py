@@ -31,7 +31,7 @@ class Progress:
         """At most `limit` batches; where one can't be had, `rescue` saves the run first."""
         try:
             with kept_from_children():
-                iterator = islice(loader, skip, min(skip + max(0, limit), sys.maxsize))
+                iterator = islice(loader, skip, min(skip + limit, sys.maxsize))
             while True:
                 asked = time.perf_counter()
                 try:

@@ -31,9 +31,7 @@ def _with_loss(model: nn.Module, loss: nn.Module) -> nn.Module:
     return both
 
 
-def _tensors(
-    model: nn.Module, ema: nn.Module | None, optimizer: Any, loss: nn.Module
-) -> tuple[Any, Any]:
+def _tensors(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> tuple[Any, Any]:
     """All tensors by name, and the optimizer's settings."""
     from torch.distributed.checkpoint import state_dict as states
 
@@ -45,9 +43,7 @@ def _tensors(
     return parts, of_optimizer["param_groups"]
 
 
-def describe(
-    model: nn.Module, ema: nn.Module | None, optimizer: Any, loss: nn.Module
-) -> dict[str, Any]:
+def describe(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> dict[str, Any]:
     """What the file says in the place of tensors, and, until it is written, the tensors."""
     parts, groups = _tensors(model, ema, optimizer, loss)
     return {"model": {}, "optimizer": {"param_groups": groups}, "shards": parts}
@@ -61,9 +57,7 @@ def save_shards(parts: Any, folder: Path) -> None:
     save(parts, storage_writer=FileSystemWriter(folder))
 
 
-def load_shards(
-    saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, optimizer: Any, loss: nn.Module
-) -> None:
+def load_shards(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
     """Read the tensors into a model, split or whole, and its optimizer.
 
     Raises UserError if the folder is missing, damaged or holds more than tensors.
@@ -114,9 +108,7 @@ def _read(parts: dict[str, Any], shards: str) -> None:
         raise UserError(f"{shards}: not loaded: {str(error).splitlines()[-1].strip()}") from error
 
 
-def load_whole(
-    saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, opt: Any, loss: nn.Module
-) -> None:
+def load_whole(saved: Any, model: nn.Module, ema: Any, opt: Any, loss: nn.Module) -> None:
     """Split what one process, or each of several, had as a whole."""
     from torch.distributed.checkpoint import state_dict as states
 
