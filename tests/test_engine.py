@@ -181,7 +181,7 @@ def test_lr_range_suggests_where_the_loss_falls_fastest(project: Path) -> None:
         from my_project.config import load
         from my_project.options import Config
         steps = iter(range(40))
-        def train_step(state, session, group):
+        def train_step(state, session, group, samples):
             step = next(steps)
             state.recent.update(torch.tensor(2.0 if step < 20 else 1.0 if step < 30 else 3.0), 1)
         lr.train_step = train_step
@@ -343,7 +343,7 @@ def test_reduce_on_plateau_follows_checkpoint_mode(render: Render) -> None:
         config = load(Config, ["configs/train.yaml"], sys.argv[1:])
         now = state.build(config, Task(config, torch.device("cpu"), {"classes": ["a", "b"]}), torch.device("cpu"), 5)
         for acc in (0.1, 0.2, 0.3, 0.2, 0.1):
-            state.schedule(now, config, {"acc": acc, "loss": 1 - acc})
+            state.schedule_epoch(now, config, {"acc": acc, "loss": 1 - acc})
             print(now.optimizer.param_groups[0]["lr"])
     """
     plateau = ["scheduler.name=ReduceLROnPlateau", "optimizer.lr=1"]
@@ -420,9 +420,9 @@ def test_ties_of_the_monitored_figure_go_to_the_lower_loss(render: Render) -> No
 
 def test_the_decay_of_the_ema_warms_up(project: Path) -> None:
     code = """if True:
-        import sys, my_project.cli as cli, my_project.engine.loop as loop
+        import sys, my_project.cli as cli, my_project.engine.state as states
         decays = []
-        loop.update_ema = lambda mean, model, decay: decays.append(round(decay, 4))
+        states.update_ema = lambda mean, model, decay: decays.append(round(decay, 4))
         cli.main(["train", *sys.argv[1:]])
         print(*decays)
     """

@@ -10,18 +10,23 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from . import loss, model, optim, scheduler, transforms
 from .config import did_you_mean
 from .errors import UserError
-from .options import Component, Optimizer, Scheduler
+from .options import Component, Config, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
+UNSUPPORTED = {  # classes of torch.optim
+    "LBFGS": "it computes the loss several times a step, the training loop once",
+    "Muon": "it takes matrices only; docs/api.md has one that gives the rest to AdamW",
+    "SparseAdam": "it takes sparse gradients only",
+}
 
 
 def defined_in(module: ModuleType) -> dict[str, Factory]:
@@ -70,26 +75,84 @@ def build_model(config: Component, **given: Any) -> nn.Module:
     return build("model", own, config, **given)
 
 
-def build_loss(config: Component) -> Callable[..., torch.Tensor]:
-    """A loss of yours or of torch.nn: a class is built, a function is called as it is."""
+def without_pretrained(config: Config) -> Config:
+    """The config for a checkpoint, which has all weights: the argument `pretrained` is off."""
+    factory, args = defined_in(model).get(config.model.name), config.model.args
+    if factory is None or "pretrained" not in (known := inspect.signature(factory).parameters):
+        return config
+    before = args.get("pretrained", known["pretrained"].default)
+    off = {**args, "pretrained": False if isinstance(before, bool) else None}
+    return config.model_copy(update={"model": config.model.model_copy(update={"args": off})})
+
+
+def build_loss(config: Component) -> Callable[..., Tensor]:
+    """A loss of yours or of torch.nn: a class is built, a function is called as it is.
+
+    Numbers and lists in `args` become float32 tensors where the annotation says Tensor.
+    """
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
-    if inspect.isfunction(known.get(config.name)):
-        return bind("loss", known, config.name, config.args)
-    return build("loss", known, config)
+    is_function = inspect.isfunction(known.get(config.name))
+    tensors = _tensors(known[config.name], config.args) if config.name in known else {}
+    config = config.model_copy(update={"args": {**config.args, **tensors}})
+    built: Any = bind("loss", known, config.name, config.args)
+    if not is_function:
+        built = build("loss", known, config)
+    elif tensors:
+        built = _Function(built, tensors)
+    if tensors:
+        built.forward = partial(_checked, built.forward, " and ".join(tensors))
+    return built
 
 
-def build_optimizer(config: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of yours or of torch.optim, for all parameters of the model."""
-    known = _classes(torch.optim, torch.optim.Optimizer) | defined_in(optim)
-    params: list[Any] = list(model.parameters())
+def _tensors(factory: Factory, args: Mapping[str, Any]) -> dict[str, Tensor]:
+    try:
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        wanted = [name for name in args if hints.get(name) in (Tensor, Tensor | None)]
+        given = {name: args[name] for name in wanted if args[name] is not None}
+        return {name: torch.tensor(value, dtype=torch.float32) for name, value in given.items()}
+    except NameError:  # an annotation for type checkers alone
+        return {}
+    except (TypeError, ValueError) as error:
+        raise UserError(f"loss.args: should be numbers: {error}") from error
+
+
+def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
+    try:
+        return forward(*inputs)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"loss.args: {names} does not fit: {error}") from error
+
+
+class _Function(nn.Module):
+    """A function with tensors, which move to the device as those of a module do."""
+
+    def __init__(self, function: Factory, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.function(*inputs, **dict(self.named_buffers()))
+
+
+def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer of yours or of torch.optim, for the model and, if it has weights, the loss."""
+    own = defined_in(optim)
+    if config.name in UNSUPPORTED and config.name not in own:
+        raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
+    known = _classes(torch.optim, torch.optim.Optimizer) | own
     given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if "fused" not in config.args and all(p.is_cuda for p in params):
+    groups: list[Any] = []
+    for module in modules:
+        params = list(module.parameters())
+        bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
+        groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
+        groups.append({"params": bare, "weight_decay": 0.0})
+    if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
         given["fused"] = True  # one kernel for all parameters, and fp16 waits for no GPU
-    if not config.decay_all:
-        bare = [p for p in params if p.dim() < 2]
-        params = [{"params": [p for p in params if p.dim() >= 2]}]
-        params += [{"params": bare, "weight_decay": 0.0}] if bare else []
-    return build("optimizer", known, config, params=params, **given)
+    given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
+    return build("optimizer", known, config, **given)
 
 
 def build_scheduler(

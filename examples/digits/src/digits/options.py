@@ -50,7 +50,7 @@ class Run(Section):  # one training run as a whole
     images: str = "images"
 
 
-class Optimizer(Component):  # from optim, or any of torch.optim
+class Optimizer(Component):  # from optim, or one of torch.optim
     name: str = "AdamW"
     lr: Annotated[float, Field(gt=0)] = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -79,6 +79,7 @@ class Train(Section):  # the training loop
 class Distributed(Section):  # several processes, started by torchrun
     strategy: Literal["ddp", "fsdp"] = "ddp"  # each has the whole model, or its share of it
     sync_batchnorm: bool = False  # statistics over all processes; needs GPUs
+    timeout_minutes: Annotated[float, Field(gt=0)] = 30.0  # of waiting for another process
 
 
 class Checkpoint(Section):  # what to keep of a run, and under which name

@@ -28,7 +28,7 @@ def train(args: argparse.Namespace) -> None:
         from .engine.loop import train as train_loop
 
         started = time.perf_counter()
-        with distributed.processes(run.name) as name:
+        with distributed.processes(run.name, config.distributed) as name:
             run = run.with_name(name)
             state = train_loop(config, run, contents, args.profile)
         seconds = time.perf_counter() - started

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,20 @@ from . import checkpoint, distributed
 from .contract import Batch, Task
 from .device import autocast, on_device, pick_device, prepare, to_device
 from .metrics import Average, merged
-from .progress import Progress, log
+from .progress import Progress, fewest_batches, log
 from .session import Session, finite
-from .state import DIFFERS, State, build, end_epoch, monitored, restore, schedule, skip, update_ema
+from .state import (
+    DIFFERS,
+    State,
+    build,
+    end_epoch,
+    loss_module,
+    monitored,
+    optimize,
+    restore,
+    skip,
+    task_of,
+)
 from .tracking import open_trackers
 
 
@@ -40,13 +51,14 @@ def train(
     device = pick_device(config.run.device)
     prepare(config.run)
     with distributed.main_first(), checkpoint.fits(DIFFERS if resume else None):
-        task: Task = yours.Task(config, device, resume["info"] if resume else None)
+        task = task_of(resume, config, device) if resume else yours.Task(config, device)
         train_loader: Any = task.train_loader()
         valid_loader: Any = task.eval_loader("valid")
     if config.train.overfit_batches:
         train_loader = valid_loader = list(islice(train_loader, config.train.overfit_batches))
     limit = config.train.limit_batches or sys.maxsize
-    state = build(config, task, device, min(limit, len(train_loader)))
+    limit, steps = fewest_batches(limit, len(train_loader))
+    state = build(config, task, device, steps)
     if resume:
         restore(state, resume, config)
     monitored(config, {"loss": math.nan, **task.metrics().compute()})  # refuses a wrong name now
@@ -75,7 +87,6 @@ def train(
                 for tracker in trackers:  # before the save: a resumed run drops what came after it
                     tracker.log({**when, **figures, "seconds": seconds})
                 session.consistent = False  # until it is saved
-                schedule(state, config, valid)
                 best = "  best" if end_epoch(state, task, config, valid) else ""
                 session.save()
                 text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
@@ -94,51 +105,54 @@ def train_epoch(
     """One pass over the training data, or over what is left of it; returns loss and metrics."""
     rule, device = session.config.train, session.device
     state.net.train()
+    state.loss_module.train()
     progress = Progress(device)
     more = max(0, limit - state.batches)
     left = progress.fetch(loader, skip(loader, state), more)
     batches = on_device(left, device, rule.channels_last)
-    while group := list(islice(batches, rule.accumulate)):  # the last one may be smaller
-        progress.samples += train_step(state, session, group)
-        if state.batches == len(group):
-            session.draw(group[0])
+    while True:
+        begins, first = state.batches == 0, next(batches, None)
+        agreed = session.agree(0 if first is None else len(first[0]))
+        if first is None or agreed.ended:
+            break
+        group = chain([first], islice(batches, rule.accumulate - 1))  # the last one may be smaller
+        progress.samples += train_step(state, session, group, agreed.samples)
+        if begins:
+            session.draw(first)
         if state.step % rule.log_every == 0:  # the only place that waits for the device
             figures = {"loss": finite(merged(Average, state.recent).compute(), state)}
             figures |= merged(session.task.metrics, state.metrics).compute()
             log(progress.line(state.step, figures, float(state.scheduler.get_last_lr()[0])))
             state.loss, state.recent = state.loss.plus(state.recent), Average()
-        session.after_step()  # saves where it is time to; Stopped if asked
+        session.after_step(agreed)  # saves where it is time to; Stopped if asked
     loss = finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
     return {"loss": loss, **merged(session.task.metrics, state.metrics).compute()}
 
 
-def train_step(state: State, session: Session, group: list[Batch]) -> float:
-    """One step of the optimizer on a group of batches, as if they were one; returns its samples."""
+def train_step(state: State, session: Session, group: Iterable[Batch], samples: float) -> float:
+    """One step of the optimizer on a group of batches, as if they were one; returns its samples.
+
+    `samples` is how many the first batches of all processes have together.
+    """
     config, task = session.config, session.task
-    own = sum(len(batch[0]) for batch in group)
-    samples = session.agree(own)
-    for number, batch in enumerate(group):
-        count = len(batch[0])
-        more = number + 1 < len(group)
-        with distributed.accumulating(state.net, more):
+    expected = samples * config.train.accumulate  # if all batches are as large as the first ones
+    batches, done, own = iter(group), 0, 0
+    batch = next(batches, None)
+    while batch is not None:
+        following, count = next(batches, None), len(batch[0])
+        with distributed.accumulating(state.net, following is not None):
             with autocast(session.device, config.train.precision):
                 outputs = task.forward(state.net, batch)
                 loss = task.loss(outputs, batch)
-            share = count * distributed.world() / samples  # of the mean over all samples
+            share = count * distributed.world() / expected  # of the mean over all samples
             state.scaler.scale(loss if share == 1 else loss * share).backward()
         state.metrics.update(outputs, batch)
         state.recent.update(loss, count)
-    if config.train.grad_clip:
-        state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_(session.weights, config.train.grad_clip)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.optimizer.zero_grad(set_to_none=True)
-    schedule(state, config)
-    if state.ema and config.train.ema:
-        warm = (1 + state.step) / (10 + state.step)  # or the initial weights stay long
-        update_ema(state.ema, state.model, min(config.train.ema, warm))
-    state.step, state.batches = state.step + 1, state.batches + len(group)
+        batch, done, own = following, done + 1, own + count
+    distributed.finish_gradients(state.model, state.loss_module)
+    samples = expected if config.train.accumulate == 1 else distributed.agree(own)[0]
+    optimize(state, config, session.weights, expected / samples)
+    state.step, state.batches = state.step + 1, state.batches + done
     state.samples += int(samples)
     return samples
 
@@ -153,7 +167,8 @@ def evaluate(
 ) -> dict[str, float]:
     """One pass without training; returns the loss and metrics, over all processes."""
     model.eval()
-    distributed.same_buffers(model)
+    of_loss = loss_module(task).eval()
+    distributed.same_tensors(*model.buffers(), *of_loss.buffers())
     loss, metrics = Average(), task.metrics()
     for batch, counts in distributed.in_step(loader):
         batch = to_device(batch, device)

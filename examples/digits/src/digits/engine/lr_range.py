@@ -38,7 +38,7 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.recent = Average()
-        train_step(state, session, [to_device(batch, device)])
+        train_step(state, session, [to_device(batch, device)], len(batch[0]))
         mean = SMOOTHING * mean + (1 - SMOOTHING) * state.recent.compute()
         smooth = mean / (1 - SMOOTHING ** (step + 1))
         if not math.isfinite(smooth) or (losses and smooth > 4 * min(losses)):

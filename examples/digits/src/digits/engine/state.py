@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from ..components import build_optimizer, build_scheduler
+from .. import task as yours
+from ..components import build_optimizer, build_scheduler, without_pretrained
 from ..errors import UserError
 from ..options import Config, named
 from . import checkpoint, distributed, sharded
 from .contract import Batch, Metrics, Task
-from .device import seed_all
+from .device import derived_seed, seed_all
 from .metrics import Average, merged
 from .progress import log
 
@@ -34,6 +35,7 @@ class State:
     model: nn.Module  # whose weights are saved
     net: nn.Module  # the same as the loop calls it: compiled, one of several processes
     ema: nn.Module | None  # the mean of the weights, which is then evaluated and used
+    loss_module: nn.Module  # of the task; empty if its loss is a function
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
     scaler: GradScaler  # of fp16's gradients; does nothing for the others
@@ -67,22 +69,42 @@ def build(config: Config, task: Task, device: torch.device, batches: int) -> Sta
         if device.type != "cuda":
             raise UserError("distributed.sync_batchnorm: needs GPUs; set it to false")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    loss = loss_module(task).to(device)
+    distributed.same_tensors(*loss.parameters(), *loss.buffers())
     ema = copy.deepcopy(model).requires_grad_(False) if rule.ema else None
     net = distributed.wrap(model, config.distributed, device)
     if ema and net is model and distributed.world() > 1:
         distributed.shard(ema, device)
     if rule.compile:
         net = torch.compile(net)  # type: ignore[assignment]
-    optimizer = build_optimizer(config.optimizer, model)
+    optimizer = build_optimizer(config.optimizer, model, *([] if is_frozen(loss) else [loss]))
     steps = math.ceil(batches / rule.accumulate) if config.scheduler.every == "step" else 1
     mode = config.checkpoint.mode
     scheduler = build_scheduler(config.scheduler, optimizer, rule.epochs * steps, mode)
     scaler = GradScaler(device.type, enabled=rule.precision == "fp16")
     if rank := distributed.rank():  # the weights are the same everywhere, dropout is not
-        # On a CPU, torch takes the lower 32 bits of a seed.
-        seeds = np.random.SeedSequence((config.run.seed, rank)).generate_state(1)
-        seed_all(int(seeds[0]))
-    return State(model, net, ema, optimizer, scheduler, scaler, task.metrics())
+        seed_all(derived_seed(config.run.seed, rank))
+    return State(model, net, ema, loss, optimizer, scheduler, scaler, task.metrics())
+
+
+def loss_module(task: Task) -> nn.Module:
+    """The loss of a task, whose parameters are trained too; an empty module if it is a function."""
+    loss = getattr(task, "loss_function", None)
+    return loss if isinstance(loss, nn.Module) else nn.Module()
+
+
+def task_of(contents: dict[str, Any], config: Config, device: torch.device) -> Task:
+    """The task of a checkpoint."""
+    task: Task = yours.Task(without_pretrained(config), device, contents["info"])
+    if contents.get("loss") is None:  # v0.7 and older don't train it
+        loss_module(task).requires_grad_(False)
+    return task
+
+
+def is_frozen(loss: nn.Module) -> bool:
+    """Whether it has parameters, and none of them is trained."""
+    trained = [parameter.requires_grad for parameter in loss.parameters()]
+    return bool(trained) and not any(trained)
 
 
 # --- from step to step, from epoch to epoch ---
@@ -115,20 +137,30 @@ def samples_of(loader: Any) -> list[int] | None:
     return [len(dataset), zlib.crc32(names.encode("utf-8", "surrogateescape"))]
 
 
-def schedule(state: State, config: Config, valid: dict[str, float] | None = None) -> None:
-    """Move the learning rate on, after a step or (with the figures of `valid`) an epoch."""
+def schedule_step(state: State, config: Config) -> None:
+    """Move the learning rate on after a step, if it moves with steps."""
+    if config.scheduler.every == "step" and not isinstance(state.scheduler, ReduceLROnPlateau):
+        _move(state.scheduler)
+
+
+def schedule_epoch(state: State, config: Config, valid: dict[str, float]) -> None:
+    """Move the learning rate on after an epoch with these figures, if it moves with epochs."""
     if isinstance(state.scheduler, ReduceLROnPlateau):
-        if valid:
-            state.scheduler.step(monitored(config, valid))
-    elif config.scheduler.every == ("epoch" if valid else "step"):
-        try:
-            state.scheduler.step()
-        except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
-            raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
+        state.scheduler.step(monitored(config, valid))
+    elif config.scheduler.every == "epoch":
+        _move(state.scheduler)
+
+
+def _move(scheduler: LRScheduler) -> None:
+    try:
+        scheduler.step()
+    except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
+        raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
 
 
 def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
-    """Whether the epoch was the best so far; the next one begins."""
+    """Whether the epoch was the best so far; the learning rate moves, the next epoch begins."""
+    schedule_epoch(state, config, valid)
     rule, value = config.checkpoint, monitored(config, valid)
     state.epoch += 1
     better = value > state.best if rule.mode == "max" else value < state.best
@@ -152,6 +184,23 @@ def monitored(config: Config, valid: dict[str, float]) -> float:
     return valid[name]
 
 
+def optimize(state: State, config: Config, weights: list[Tensor], scale: float) -> None:
+    """One step of the optimizer, the scheduler and the EMA; gradients are multiplied by `scale`."""
+    with distributed.mixed_tensors():
+        if scale != 1:
+            torch._foreach_mul_([p.grad for p in weights if p.grad is not None], scale)
+        if config.train.grad_clip:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(weights, config.train.grad_clip)
+        state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    schedule_step(state, config)
+    if state.ema and config.train.ema:
+        warm = (1 + state.step) / (10 + state.step)  # or the initial weights stay long
+        update_ema(state.ema, state.model, min(config.train.ema, warm))
+
+
 @torch.no_grad()
 def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the mean of the weights on (Polyak and Juditsky, 1992); buffers are copied."""
@@ -166,7 +215,7 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
 
 def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
     """What a checkpoint holds: tensors and plain values. All processes must call this."""
-    distributed.same_buffers(state.model)
+    distributed.same_tensors(*state.model.buffers(), *state.loss_module.buffers())
     metrics = merged(task.metrics, state.metrics) if hasattr(state.metrics, "state") else None
     split = sharded.is_sharded(state.model)
     weights = {
@@ -174,8 +223,10 @@ def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
         "ema": state.ema.state_dict() if state.ema else None,
         "optimizer": state.optimizer.state_dict(),
     }
+    loss = state.loss_module
     return {
-        **(sharded.describe(state.model, state.ema, state.optimizer) if split else weights),
+        **(sharded.describe(state.model, state.ema, state.optimizer, loss) if split else weights),
+        "loss": None if is_frozen(loss) else loss.state_dict(),
         "scheduler": state.scheduler.state_dict(),
         "scaler": state.scaler.state_dict(),
         "epoch": state.epoch,
@@ -205,21 +256,23 @@ def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
 def restore(state: State, saved: dict[str, Any], config: Config) -> None:
     """Put a checkpoint's contents into a state built by the same config, or raise UserError."""
     before = Config.model_validate(saved["config"])  # options that are newer get their defaults
-    for part in ("model", "optimizer", "scheduler"):
+    trained = list(state.loss_module.parameters())
+    for part in ("model", "optimizer", "scheduler", *(["loss"] if trained else [])):
         old, now = getattr(before, part), getattr(config, part)
         if old.name != now.name or (part != "model" and old != now):  # whose states these are
             was = old.model_dump()
             raise UserError(f"{part}: the run to resume has {was}; start a new run to change it")
     with checkpoint.fits(DIFFERS):
         if "shards" in saved:
-            sharded.load_shards(saved, state.model, state.ema, state.optimizer)
+            sharded.load_shards(saved, state.model, state.ema, state.optimizer, state.loss_module)
         elif sharded.is_sharded(state.model):
-            sharded.load_whole(saved, state.model, state.ema, state.optimizer)
+            sharded.load_whole(saved, state.model, state.ema, state.optimizer, state.loss_module)
         else:
             state.model.load_state_dict(saved["model"])
             state.optimizer.load_state_dict(saved["optimizer"])
             if state.ema:
                 state.ema.load_state_dict(saved.get("ema") or saved["model"])
+        load_loss(saved, config, state.loss_module)
         state.scheduler.load_state_dict(saved["scheduler"])
         if state.scaler.is_enabled() and saved.get("scaler"):
             state.scaler.load_state_dict(saved["scaler"])
@@ -248,6 +301,12 @@ def _restore_progress(state: State, saved: dict[str, Any]) -> None:
     ranks = saved.get("ranks", [saved["rng"]])
     if distributed.rank() < len(ranks):
         set_rng_state(ranks[distributed.rank()])
+
+
+def load_loss(saved: dict[str, Any], config: Config, loss: nn.Module) -> None:
+    """Restore the loss's tensors, unless the config has another loss than the checkpoint."""
+    if saved.get("loss") and saved["config"]["loss"] == config.loss.model_dump():
+        loss.load_state_dict(saved["loss"])
 
 
 def rng_state() -> list[Any]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from ..components import build_transforms
+from ..engine import distributed
+from ..engine.device import derived_seed, seed_all
 from ..engine.sampler import EpochSampler, Share
 from ..options import Config
 
@@ -32,6 +34,8 @@ class Augmented(Dataset[Any]):
 
         A transform with a `batch` function gets all of them in one call, which is faster.
         """
+        if get_worker_info():  # whose global generators no checkpoint has
+            seed_all(derived_seed(self.seed, *keys[0]))
         samples = [self.dataset[index] for _, index in keys]
         rngs = [np.random.default_rng((self.seed, *key)) for key in keys]
         for transform in self.transforms:
@@ -48,13 +52,13 @@ def train_loader(dataset: Any, config: Config, collate: Collate | None = None) -
     data, seed = config.data, config.run.seed
     augmented = Augmented(dataset, build_transforms(data.transforms), seed)
     sampler = EpochSampler(len(dataset), seed, data.batch_size)
-    return make_loader(augmented, data.batch_size, data.workers, sampler, collate)
+    return make_loader(augmented, data.batch_size, data.workers, sampler, collate, seed)
 
 
 def eval_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:
     """Batches of the samples as they are, in their order."""
     data, share = config.data, Share(len(dataset))
-    return make_loader(dataset, data.batch_size, data.workers, share, collate)
+    return make_loader(dataset, data.batch_size, data.workers, share, collate, config.run.seed)
 
 
 def make_loader(
@@ -63,8 +67,9 @@ def make_loader(
     workers: int,
     sampler: Sampler[Any],
     collate: Collate | None = None,
+    seed: int = 0,
 ) -> DataLoader[Batch]:
-    """Batches of `batch_size`, in the sampler's order."""
+    """Batches of `batch_size`, in the sampler's order; `seed` is for draws of its workers."""
     return DataLoader(
         dataset,
         batch_size,
@@ -73,5 +78,6 @@ def make_loader(
         collate_fn=collate,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # or each pass would draw a seed from the global one
+        # Or each pass would draw a seed from the global generator.
+        generator=torch.Generator().manual_seed(derived_seed(seed, distributed.rank())),
     )

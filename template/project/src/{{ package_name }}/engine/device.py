@@ -40,6 +40,11 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
+def derived_seed(*numbers: int) -> int:
+    """A seed from several numbers; of 32 bits, of which torch on a CPU takes no more."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 def prepare(options: Run) -> None:
     """Seed and modes of this process."""
     seed_all(options.seed)

@@ -7,8 +7,10 @@ import atexit
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from ..errors import Stopped, UserError
 from ..options import Distributed
 
 _wrapped: list[nn.parallel.DistributedDataParallel] = []
+_DEFAULTS = Distributed()
 
 
 def rank() -> int:
@@ -35,7 +38,7 @@ def world() -> int:
 
 
 @contextmanager
-def processes(name: str) -> Iterator[str]:
+def processes(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
     """Join the processes that torchrun started, if it did; they all get the name that rank 0 has.
 
     What fails in one of them is said once, by that one, and ends them all.
@@ -45,7 +48,8 @@ def processes(name: str) -> Iterator[str]:
         return
     shared, me, count = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=shared, rank=me, world_size=count)
+    wait = timedelta(minutes=options.timeout_minutes)
+    dist.init_process_group(backend, timeout=wait, store=shared, rank=me, world_size=count)
     store = PrefixStore("run", shared)
     if me == 0:
         store.set("name", name)
@@ -55,7 +59,15 @@ def processes(name: str) -> Iterator[str]:
     except Stopped:
         raise  # all of them do, having agreed on it
     except Exception as error:
-        mendable = isinstance(error, UserError | OSError)
+        waited = f"waited {options.timeout_minutes:g} minutes for another process"
+        reasons = {
+            "by peer": "another process is gone; was it killed?",  # closed, or reset
+            "timed out": f"{waited} (distributed.timeout_minutes)",
+            "finished reduction": "parameters without a gradient, which ddp does not allow",
+        }
+        text = str(error).lower() if isinstance(error, RuntimeError) else ""
+        known = next((reason for part, reason in reasons.items() if part in text), None)
+        mendable = known or isinstance(error, UserError | OSError)
         if store.add("failures", 1) > 1:  # another says why; torchrun ends it after this one
             sys.stdout.flush()
             patience = time.monotonic() + 10
@@ -65,9 +77,7 @@ def processes(name: str) -> Iterator[str]:
         store.set("status", "2" if mendable else "1")
         atexit.register(store.set, "said", "")
         if mendable:
-            raise UserError(f"rank {me}: {error}") from error
-        if isinstance(error, RuntimeError) and "by peer" in str(error):  # closed, or reset
-            raise UserError(f"rank {me}: another process is gone; was it killed?") from error
+            raise UserError(f"rank {me}: {known or error}") from error
         raise
     finally:
         # The group must end here. Freed by a reducer, it waits for gloo's threads with Python's
@@ -125,23 +135,59 @@ def shard(model: nn.Module, device: torch.device) -> None:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (world(),))
-    for child in model.children():
-        for part in child if isinstance(child, nn.ModuleList) else [child]:
-            if any(True for _ in part.parameters()):
-                fully_shard(part, mesh=mesh)
+    units = [unit for unit in _units(model) if any(True for _ in unit.parameters())]
+    uses = Counter(p for unit in units for p in unit.parameters())
+    for unit in units:
+        if all(uses[p] == 1 for p in unit.parameters()):  # tied weights are the root's
+            fully_shard(unit, mesh=mesh)
     fully_shard(model, mesh=mesh)
 
 
-def accumulating(net: nn.Module, more: bool) -> AbstractContextManager[None]:
+def _units(module: nn.Module) -> Iterator[nn.Module]:
+    """The blocks in lists of modules, however deep, and what is beside these lists."""
+    lists = (nn.ModuleList, nn.ModuleDict)  # without a `forward` of their own
+    for child in module.children():
+        split = isinstance(module, lists) or not any(isinstance(m, lists) for m in child.modules())
+        if split and not isinstance(child, lists):
+            yield child
+        else:
+            yield from _units(child)
+
+
+def accumulating(net: Any, more: bool) -> AbstractContextManager[None]:
     """While `more` batches of a step are to come, gradients need not be exchanged."""
-    skip: Any = getattr(net, "no_sync", None) if more else None
-    return skip() if skip else nullcontext()
+    if hasattr(net, "set_requires_gradient_sync"):  # split by FSDP
+        net.set_requires_gradient_sync(not more)
+        net.set_is_last_backward(not more)
+    return net.no_sync() if more and hasattr(net, "no_sync") else nullcontext()
 
 
-def same_buffers(model: nn.Module) -> None:
-    """Rank 0's running means and the like, for all; no weight is touched."""
-    for buffer in list(model.buffers()) if world() > 1 else ():
-        dist.broadcast(buffer, 0)
+def same_tensors(*tensors: torch.Tensor) -> None:
+    """Rank 0's values for all: running means of batch norm, say."""
+    for tensor in tensors if world() > 1 else ():
+        dist.broadcast(tensor.detach(), 0)
+
+
+def finish_gradients(model: nn.Module, loss: nn.Module) -> None:
+    """Average the gradients of the loss, which `wrap` does not; refuse those that DDP can't."""
+    if world() == 1:
+        return
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if _wrapped and (names := [name for name, p in trained if p.grad is None]):
+        do = "use them in `forward`, or set their requires_grad to False"
+        raise UserError(f"model: no gradient for {', '.join(names)}; with ddp, {do}")
+    for p in loss.parameters():
+        if p.requires_grad:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            dist.all_reduce(p.grad)
+            p.grad /= world()
+
+
+def mixed_tensors() -> AbstractContextManager[None]:
+    """Within it, an optimizer may have the whole tensors of a loss beside a model's shards."""
+    from torch.distributed.tensor.experimental import implicit_replication
+
+    return implicit_replication() if world() > 1 and not _wrapped else nullcontext()
 
 
 def in_step(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import task as yours
 from ..config import ROOT, locate
 from ..config import load as load_config
 from ..options import Config, Run
@@ -16,6 +15,7 @@ from . import checkpoint, sharded
 from .contract import Batch, Task
 from .device import autocast, pick_device, to_device
 from .loop import evaluate
+from .state import load_loss, loss_module, task_of
 from .tracking import open_tracker, show
 
 
@@ -30,12 +30,13 @@ def _restored(
     config = load_config(Config, [], overrides, contents["config"])
     device = pick_device(config.run.device)
     with checkpoint.fits(f"{path}: does not fit {config.model.name}"):
-        task: Task = yours.Task(config, device, contents["info"])
+        task = task_of(contents, config, device)
         model = task.build_model().to(device)
         if "shards" in contents:
             sharded.load_weights(contents, model)
         else:
             model.load_state_dict(contents.get("ema") or contents["model"])
+        load_loss(contents, config, loss_module(task))
     return config, task, model.eval()
 
 

@@ -47,6 +47,15 @@ class Progress:
         return "  " + "  ".join(parts)
 
 
+def fewest_batches(limit: int, own: int) -> tuple[int, int]:
+    """How many batches of an epoch to take at most, and how many there are."""
+    counts = distributed.gather(min(limit, own))
+    if min(counts) < max(counts):  # an own loader: a process without a batch would be waited for
+        limit = min(counts)
+        log(f"processes have {counts} batches; each takes {limit} an epoch")
+    return limit, min(counts)
+
+
 def memory(device: torch.device) -> int:
     """Bytes: the most that was used of a GPU, or of this process's memory."""
     if device.type == "cuda":

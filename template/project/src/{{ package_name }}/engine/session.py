@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,6 +23,15 @@ from .progress import WORKER, log
 from .signals import Signals, kept_from_children
 from .state import State, contents
 from .tracking import show
+
+
+class Agreed(NamedTuple):
+    """What all processes know before a step."""
+
+    samples: float  # of their first batches together
+    ended: bool  # one of them has no batch left
+    stop: bool  # after the step
+    save: bool
 
 
 class Session:
@@ -42,12 +51,14 @@ class Session:
     ) -> None:
         self.config, self.task, self.device, self.run = config, task, device, run
         self.state, self.best_file = state, state.best_file
-        self.weights = list(state.model.parameters())
+        self.weights: list[torch.Tensor] = [
+            *state.model.parameters(),
+            *state.loss_module.parameters(),
+        ]
         self.signals, self.profiler = Signals(), Profiler(run if profile else None)
         rule = config.checkpoint
         self.writer = checkpoint.Writer(run, rule.keep, rule.background)
         self.saved_at = time.monotonic()
-        self.asked = self.due = False
         self.consistent = True  # not in the middle of a step, of an epoch's end, or of a save
         self.drawn = True  # until a picture can't be
         self.trackers: list[Any] = []
@@ -90,7 +101,7 @@ class Session:
         """Make the state as it is now the newest checkpoint. All processes must call this."""
         self.consistent = False
         weights = [p.isfinite().all() for p in self.weights]
-        if not all(torch.stack([local(w) for w in weights]).tolist()):
+        if not all(torch.stack([full(w) for w in weights]).tolist()):
             finite(math.nan, self.state)
         saved = contents(self.state, self.task, self.config)
         self.writer.save(saved, self.state.saved_step, self.best_file)
@@ -113,23 +124,24 @@ class Session:
 
     # --- between steps ---
 
-    def agree(self, samples: float) -> float:
-        """The samples of this step in all processes; they also agree on what comes after it."""
+    def agree(self, samples: int) -> Agreed:
+        """What all processes know before a step, of whose first batch this one has `samples`."""
         every, minutes = self.config.checkpoint.every_steps, self.config.checkpoint.every_minutes
-        self.consistent = False  # until after_step
         due = bool(every) and (self.state.step + 1) % (every or 1) == 0
         due |= bool(minutes) and time.monotonic() - self.saved_at > 60 * (minutes or 0)
-        samples, asked, ripe = distributed.agree(samples, bool(self.signals.received), due)
-        self.asked, self.due = asked > 0, ripe > 0
-        return samples
+        stop = bool(self.signals.received)
+        total, without, stops, saves = distributed.agree(samples, samples == 0, stop, due)
+        self.consistent = without > 0  # in the middle of a step until `after_step`, if there is one
+        return Agreed(total, without > 0, stops > 0, saves > 0)
 
-    def after_step(self) -> None:
+    def after_step(self, agreed: Agreed) -> None:
         """Save where it is time to, and raise Stopped where a signal asked for it."""
         self.consistent = True
         self.profiler.step()
-        if self.asked or self.due:
+        stop = agreed.stop or (distributed.world() == 1 and bool(self.signals.received))
+        if stop or agreed.save:
             self.save()
-        if self.asked:
+        if stop:
             self.stop()
 
     def stop(self) -> None:
@@ -163,8 +175,8 @@ class Session:
             print(f"warning: {folder}: no picture of a batch: {kind}{error}", file=sys.stderr)
 
 
-def local(value: torch.Tensor) -> torch.Tensor:
-    """What this process has of a tensor that may be split over several."""
+def full(value: torch.Tensor) -> torch.Tensor:
+    """The whole of a tensor that may be split over several processes, which all call this."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 

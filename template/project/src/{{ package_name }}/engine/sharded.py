@@ -4,6 +4,7 @@ A folder `shards-<step>` holds the tensors, `torch.distributed.checkpoint` puts 
 any number of processes; the file beside it, all else.
 """
 
+import copy
 import pickle
 import warnings
 from pathlib import Path
@@ -21,20 +22,30 @@ def is_sharded(model: nn.Module) -> bool:
     return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
 
 
-def _tensors(model: nn.Module, ema: nn.Module | None, optimizer: Any) -> tuple[Any, Any]:
+def _with_loss(model: nn.Module, loss: nn.Module) -> nn.Module:
+    """One module of all that is trained: the names of the model's own parameters stay."""
+    if not any(parameter.requires_grad for parameter in loss.parameters()):
+        return model
+    both = copy.copy(model)
+    both._modules = {**model._modules, "loss_function": loss}
+    return both
+
+
+def _tensors(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> tuple[Any, Any]:
     """All tensors by name, and the optimizer's settings."""
-    from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_state_dict
+    from torch.distributed.checkpoint import state_dict as states
 
-    weights, states = get_state_dict(model, optimizer)
-    parts: dict[str, Any] = {"model": weights, "optimizer": states["state"]}
+    of_optimizer: Any = states.get_optimizer_state_dict(_with_loss(model, loss), optimizer)
+    weights = states.get_model_state_dict(model)
+    parts: dict[str, Any] = {"model": weights, "optimizer": of_optimizer["state"]}
     if ema:
-        parts["ema"] = get_model_state_dict(ema)
-    return parts, states["param_groups"]
+        parts["ema"] = states.get_model_state_dict(ema)
+    return parts, of_optimizer["param_groups"]
 
 
-def describe(model: nn.Module, ema: nn.Module | None, optimizer: Any) -> dict[str, Any]:
+def describe(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> dict[str, Any]:
     """What the file says in the place of tensors, and, until it is written, the tensors."""
-    parts, groups = _tensors(model, ema, optimizer)
+    parts, groups = _tensors(model, ema, optimizer, loss)
     return {"model": {}, "optimizer": {"param_groups": groups}, "shards": parts}
 
 
@@ -51,21 +62,20 @@ def save_shards(parts: Any, folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written ({reason})") from error
 
 
-def load_shards(
-    saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, optimizer: Any
-) -> None:
+def load_shards(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
     """Read the tensors into a model, split or whole, and its optimizer.
 
     Raises UserError if the folder is missing, damaged or holds more than tensors.
     """
-    from torch.distributed.checkpoint.state_dict import set_model_state_dict, set_state_dict
+    from torch.distributed.checkpoint import state_dict as states
 
-    parts, _ = _tensors(model, ema, optimizer)
+    parts, _ = _tensors(model, ema, optimizer, loss)
     _read(parts, saved["shards"])
-    states = {"state": parts["optimizer"], **saved["optimizer"]}
-    set_state_dict(model, optimizer, model_state_dict=parts["model"], optim_state_dict=states)
+    of_optimizer: Any = {"state": parts["optimizer"], **saved["optimizer"]}
+    states.set_model_state_dict(model, parts["model"])
+    states.set_optimizer_state_dict(_with_loss(model, loss), optimizer, of_optimizer)
     if ema:
-        set_model_state_dict(ema, parts["ema"])
+        states.set_model_state_dict(ema, parts["ema"])
 
 
 def load_weights(saved: dict[str, Any], model: nn.Module) -> None:
@@ -103,11 +113,12 @@ def _read(parts: dict[str, Any], shards: str) -> None:
         raise UserError(f"{shards}: not loaded: {str(error).splitlines()[-1].strip()}") from error
 
 
-def load_whole(saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, opt: Any) -> None:
+def load_whole(saved: Any, model: nn.Module, ema: Any, opt: Any, loss: nn.Module) -> None:
     """Split what one process, or each of several, had as a whole."""
     from torch.distributed.checkpoint import state_dict as states
 
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    both = _with_loss(model, loss)
+    names = {parameter: name for name, parameter in both.named_parameters()}
     ordered = [names[p] for group in opt.param_groups for p in group["params"]]
     groups = [
         {**group, "params": [ordered[i] for i in group["params"]]}
@@ -117,7 +128,7 @@ def load_whole(saved: dict[str, Any], model: nn.Module, ema: nn.Module | None, o
     whole = states.StateDictOptions(full_state_dict=True)
     optimizer: Any = {"state": by_name, "param_groups": groups}
     states.set_model_state_dict(model, saved["model"], options=whole)
-    states.set_optimizer_state_dict(model, opt, optimizer, options=whole)
+    states.set_optimizer_state_dict(both, opt, optimizer, options=whole)
     if ema:
         states.set_model_state_dict(ema, saved.get("ema") or saved["model"], options=whole)
 
