@@ -27,7 +27,7 @@ FACTORS: dict[str, list[Any]] = {
     "compile": [False],
     "strategy": ["one"],
 }
-SLOW = {"compile": [False, True], "strategy": ["one", "ddp", "fsdp"]}
+SLOW: dict[str, list[Any]] = {"compile": [False, True], "strategy": ["one", "ddp", "fsdp"]}
 Row = dict[str, Any]
 
 
@@ -78,10 +78,22 @@ def test_a_pair_of_features_trains_as_a_loop_by_hand(row: str, found: dict[str, 
     assert not found[row]
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_train_model_and_loss_as_a_loop_by_hand(strategy: str, render: Render, tmp_path: Path) -> None:
+    row = ROWS[0] | {"precision": "fp32", "loss": "Learned", "accumulate": 2, "clip": 0.5, "strategy": strategy}
+    assert trained(render(), row, tmp_path) == ""
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("row", ALL, ids=name)
 def test_compiled_or_in_two_processes_too(row: Row, render: Render, tmp_path: Path) -> None:
+    assert trained(render(), row, tmp_path) == ""
+
+
+def trained(project: Path, row: Row, runs: Path) -> str:
+    """What is wrong with a row."""
     launch: list[str | Path] = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
     command = [*([] if row["strategy"] == "one" else launch), TINY, json.dumps([row])]
-    done = in_project(render(), *command, cold=row["compile"], RUNS=str(tmp_path))
-    assert json.loads(done.stdout.splitlines()[-1]) == [""]
+    done = in_project(project, *command, cold=row["compile"], RUNS=str(runs))
+    wrong: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return wrong[0]

@@ -43,6 +43,7 @@ class Learned(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.temperature = nn.Parameter(torch.tensor(1.5))
+        self.calls: Tensor
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -182,11 +183,11 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
             return (step + 1) / (warmup + 1)
         return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
 
-    scheduler: Any = {
-        "cosine": lambda: LambdaLR(optimizer, cosine),
-        "steps": lambda: StepLR(optimizer, 2, 0.5),
-        "plateau": lambda: ReduceLROnPlateau(optimizer, mode=row["mode"], patience=0, factor=0.5),
-    }[row["scheduler"]]()
+    scheduler: Any = LambdaLR(optimizer, cosine)
+    if row["scheduler"] == "steps":
+        scheduler = StepLR(optimizer, 2, 0.5)
+    elif row["scheduler"] == "plateau":
+        scheduler = ReduceLROnPlateau(optimizer, mode=row["mode"], patience=0, factor=0.5)
     plateau = row["scheduler"] == "plateau"
     scaler = torch.amp.GradScaler("cpu", enabled=row["precision"] == "fp16")
     x, y = numbers(1, SAMPLES)
@@ -220,7 +221,7 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
             step += 1
         tested = (ema if row["ema"] else model).eval()
         with torch.no_grad(), lower:
-            shares = [torch.arange(rank, 40, world).split(SIZE // world) for rank in range(world)]
+            shares = [torch.split(torch.arange(rank, 40, world), SIZE // world) for rank in range(world)]
             parts = [(tested(valid_x[share]), valid_y[share]) for split in shares for share in split]
             valid_loss = sum(float(loss_function(out, truth) * len(truth)) for out, truth in parts) / 40
         right = sum(int((out.argmax(1) == truth).sum()) for out, truth in parts)
