@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .config import FORMATS, dump, load, locate, read
+from .config import FORMATS, check_model, dump, keys_called, load, locate, read, to_resume
 from .errors import Stopped, UserError
 from .options import Config
 
@@ -28,7 +28,7 @@ def train(args: argparse.Namespace) -> None:
 
         started = time.perf_counter()
         with distributed.processes(run.name) as name:
-            run = run.with_name(name)
+            args.run = run = run.with_name(name)
             state = train_loop(config, run, contents, args.profile)
         seconds = time.perf_counter() - started
         if int(os.environ.get("RANK", "0")) > 0:
@@ -66,6 +66,7 @@ def plan(args: argparse.Namespace, aside: str) -> tuple[Config, Path, dict[str, 
         overrides += ["train.epochs=1", "train.limit_batches=1"]
         overrides += [f"run.checkpoints={aside}", f"run.images={aside}"]
     config = load(Config, files, overrides)
+    check_model(config.model.name)
     date = time.strftime("%Y%m%d-%H%M%S")
     name = config.run.name.format(model=config.model.name, date=date, seed=config.run.seed)
     return config, locate(config.run.checkpoints, inside=True) / name, None
@@ -83,6 +84,7 @@ def lr_range(args: argparse.Namespace) -> None:
     """Raise the learning rate step by step, and plot the loss, to find a good one."""
     files, overrides = files_and_overrides(args.settings)
     config = load(Config, files or default_config(), overrides)
+    check_model(config.model.name)
 
     from .engine.lr_range import lr_range as find
 
@@ -115,6 +117,7 @@ def run(args: argparse.Namespace) -> None:
     from .engine.inference import predict
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
+    print(f"checkpoint: {path}", file=sys.stderr)
     say(predict(path, args.inputs), args.json)
 
 
@@ -206,6 +209,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def override_for(words: list[str]) -> str:
+    """A hint at the override that an unknown option means: train.epochs=5 for --epochs 5."""
+    option, _, value = "=".join(words[:2]).partition("=")
+    name = option.lstrip("-").replace("-", "_")
+    keys = [key for key in keys_called(Config, name.split(".")[-1]) if key.endswith(name)]
+    return f"; did you mean {keys[0]}={value}?" if len(keys) == 1 else ""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
@@ -213,9 +224,12 @@ def main(argv: list[str] | None = None) -> int:
     stopped, which is saved: start it again with `--resume`.
     """
     parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
     args, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(args, "settings") or any(item.startswith("-") for item in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        words = argv[argv.index(next((item for item in rest if item[:2] == "--"), rest[0])) :]
+        hint = override_for(words) if hasattr(args, "settings") else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     args.settings = [*getattr(args, "settings", []), *rest]  # argparse stops after an option
     try:
         args.command(args)
@@ -229,6 +243,8 @@ def main(argv: list[str] | None = None) -> int:
             print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
-        print("stopped; `train --resume` goes on from the last checkpoint, if any", file=sys.stderr)
+        run = getattr(args, "run", None)
+        saved = run and (run / "last.pt").is_file()
+        print("stopped" + (f"; resume with: {to_resume(run)}" if saved else ""), file=sys.stderr)
         return 130
     return 0

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import runpy
+import shlex
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,11 @@ def locate(path: str | Path, inside: bool = False) -> Path:
     path = Path(path).expanduser()
     path = path if path.exists() and not inside else ROOT / path
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def to_resume(run: Path) -> str:
+    """The command that resumes a run, as it can be typed in the current folder."""
+    return shlex.join([str(locate("scripts/train.sh", inside=True)), "--resume", str(run)])
 
 
 class Text(str):
@@ -154,7 +160,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises UserError if it is missing, of another format, or malformed, with the line.
     """
     if path.suffix[1:] not in FORMATS:
-        raise UserError(f"{path}: should be a .yaml, .json, .ini or .py file, or section.key=value")
+        should = "should be a .yaml, .json, .ini or .py file, or section.key=value"
+        raise UserError(f"{path}: {should}{_meant(path)}")
     try:
         if path.suffix == ".py":
             return _read_py(path)
@@ -164,7 +171,8 @@ def read(path: Path) -> dict[str, Any]:
         else:
             config = _read_json(text) if path.suffix == ".json" else _read_ini(text)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the path of a config file") from error
+        hint = _meant(path) or "; give the path of a config file"
+        raise UserError(f"{path}: {error.strerror}{hint}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}, line {line}: {error.problem}") from error
@@ -177,6 +185,14 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict | None):
         raise UserError(f"{path}: should hold sections (model, data, ...), not a single value")
     return config or {}
+
+
+def _meant(path: Path) -> str:
+    """A hint at the file of configs/ that is called so."""
+    files = [file for file in (ROOT / "configs").glob("*.*") if file.suffix[1:] in FORMATS]
+    known = {file.stem: file for file in files}
+    close = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.7)
+    return f"; did you mean {locate(known[close[0]])}?" if close else ""
 
 
 # --- layers: files, then section.key=value
@@ -204,7 +220,8 @@ def load(
         name, equals, text = override.partition("=")
         section, *path = name.strip().split(".")
         if not (equals and section and path and all(path)):
-            raise UserError(f"{override!r}: an override is section.key=value")
+            meant = "".join(f"; did you mean {key}={text}?" for key in keys_called(schema, section))
+            raise UserError(f"{override!r}: an override is section.key=value{meant}")
         values = _replaced(config.get(section), path, Text(text.strip()))
         _lay(config, section, {path[0]: values[path[0]]})
         origin |= {f"{section}.{path[0]}": "command line"}
@@ -246,12 +263,28 @@ def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str
     }
     advice = special.get(kind, problem["msg"].removeprefix("Input ") + got)
     if kind == "extra_forbidden":
-        elsewhere = [f"{s}.{loc[-1]}" for s in sections if loc[-1] in sections[s].model_fields]
+        elsewhere = keys_called(schema, loc[-1])
         own = f"; what {loc[0]}.name itself takes goes under {loc[0]}.args"
         hint = did_you_mean(loc[-1], known) + (own if "args" in known else "")
         advice = "unknown key" + (f"; did you mean {elsewhere[0]}?" if elsewhere else hint)
     source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
     return f"{source}: {'.'.join(loc)}: {advice}"
+
+
+def keys_called(schema: type[Section], name: str) -> list[str]:
+    """The dotted keys that end in `name`."""
+    sections: Any = {key: field.annotation for key, field in schema.model_fields.items()}
+    return [f"{key}.{name}" for key in sections if name in sections[key].model_fields]
+
+
+def check_model(name: str) -> None:
+    """UserError, before torch is imported, if no file of `model/` can define such a model."""
+    files = (Path(__file__).parent / "model").rglob("*.py")
+    text = "\n".join(file.read_text("utf-8") for file in files if file.name != "utils.py")
+    known = re.findall(r"^def ([^\W_]\w*)", text, re.MULTILINE)
+    dynamic = r"globals|locals|vars|exec|setattr|__dict__"  # functions may get any name so
+    if known and not re.search(rf"\b({dynamic}|{re.escape(name)})\b", text):
+        raise UserError(f"model: nothing is called {name!r}{did_you_mean(name, known)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
