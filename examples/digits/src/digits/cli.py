@@ -211,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def override_for(words: list[str]) -> str:
     """A hint at the override that an unknown option means: train.epochs=5 for --epochs 5."""
-    option, _, value = "=".join(words[:2]).partition("=")
+    option, _, value = "=".join(words[: 1 if "=" in words[0] else 2]).partition("=")
     name = option.lstrip("-").replace("-", "_")
     keys = [key for key in keys_called(Config, name.split(".")[-1]) if key.endswith(name)]
     return f"; did you mean {keys[0]}={value}?" if len(keys) == 1 else ""
@@ -243,8 +243,8 @@ def main(argv: list[str] | None = None) -> int:
             print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
-        run = getattr(args, "run", None)
-        saved = run and (run / "last.pt").is_file()
-        print("stopped" + (f"; resume with: {to_resume(run)}" if saved else ""), file=sys.stderr)
+        run = getattr(args, "run", Path())
+        saved = f"; resume with: {to_resume(run)}" if (run / "last.pt").is_file() else ""
+        print(f"stopped{saved}", file=sys.stderr)
         return 130
     return 0

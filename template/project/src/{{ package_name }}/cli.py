@@ -243,8 +243,8 @@ def main(argv: list[str] | None = None) -> int:
             print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
-        run = getattr(args, "run", None)
-        saved = run and (run / "last.pt").is_file()
-        print("stopped" + (f"; resume with: {to_resume(run)}" if saved else ""), file=sys.stderr)
+        run = getattr(args, "run", Path())
+        saved = f"; resume with: {to_resume(run)}" if (run / "last.pt").is_file() else ""
+        print(f"stopped{saved}", file=sys.stderr)
         return 130
     return 0

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 from .errors import UserError
 
 FORMATS = ("yaml", "json", "ini", "py")
+LARGEST = 250_000  # bytes: a second to parse
 # An editable install knows its project, so that commands work from any folder.
 _project = Path(__file__).resolve().parents[2]
 ROOT = _project if (_project / "pyproject.toml").is_file() else Path.cwd()
@@ -107,9 +108,26 @@ def parsed(value: object) -> Any:
     if not isinstance(value, Text):
         return value
     try:
-        return json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
-    except (yaml.YAMLError, ValueError):
+        found = json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ValueError("cannot be read; put text between double quotes") from None
+    bounded(found)
+    return found
+
+
+def bounded(value: Any, depth: int = 0) -> int:
+    """How many values there are in this one; ValueError if there are more than a config needs."""
+    if depth > 20:
+        raise ValueError("is nested too deeply, or contains itself")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("an integer is too large: it has more than 64 bits")
+    items = value.values() if isinstance(value, dict) else value
+    count = 1
+    for item in items if isinstance(value, dict | list | tuple) else ():
+        count += bounded(item, depth + 1)
+        if count > 100_000:  # aliases of YAML can make a small file that large
+            raise ValueError("has more than 100,000 values")
+    return count
 
 
 def _read_json(text: str) -> Any:
@@ -151,7 +169,9 @@ def _read_py(path: Path) -> dict[str, Any]:
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
     helpers = (ModuleType, FunctionType, type)
-    return {k: lists(v) for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
+    names = {k: v for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
+    bounded(names)
+    return {name: lists(value) for name, value in names.items()}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -163,6 +183,8 @@ def read(path: Path) -> dict[str, Any]:
         should = "should be a .yaml, .json, .ini or .py file, or section.key=value"
         raise UserError(f"{path}: {should}{_meant(path)}")
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"has more than {LARGEST:,} bytes; is it a config?")
         if path.suffix == ".py":
             return _read_py(path)
         text = path.read_text(encoding="utf-8-sig")
@@ -170,6 +192,7 @@ def read(path: Path) -> dict[str, Any]:
             config = yaml.load(text, _YamlLoader)
         else:
             config = _read_json(text) if path.suffix == ".json" else _read_ini(text)
+        bounded(config)
     except OSError as error:
         hint = _meant(path) or "; give the path of a config file"
         raise UserError(f"{path}: {error.strerror}{hint}") from error
@@ -180,8 +203,11 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
-    except (yaml.YAMLError, configparser.Error, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: {error}".replace("\n", " ")) from error
+    except RecursionError as error:
+        raise UserError(f"{path}: is nested too deeply") from error
+    except (yaml.YAMLError, configparser.Error, ValueError) as error:
+        reason = str(error).partition("; use sys.")[0]  # Python's advice for long integers
+        raise UserError(f"{path}: {reason}".replace("\n", " ")) from error
     if not isinstance(config, dict | None):
         raise UserError(f"{path}: should hold sections (model, data, ...), not a single value")
     return config or {}
@@ -219,7 +245,7 @@ def load(
     for override in overrides:
         name, equals, text = override.partition("=")
         section, *path = name.strip().split(".")
-        if not (equals and section and path and all(path)):
+        if not (equals and section and path and all(path) and len(path) < 20):
             meant = "".join(f"; did you mean {key}={text}?" for key in keys_called(schema, section))
             raise UserError(f"{override!r}: an override is section.key=value{meant}")
         values = _replaced(config.get(section), path, Text(text.strip()))
@@ -254,8 +280,10 @@ def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str
     loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
     sections: dict[str, Any] = {key: field.annotation for key, field in schema.model_fields.items()}
     known = sections[loc[0]].model_fields if loc[0] in sections else sections
-    kind, got = problem["type"], f", got {problem['input']!r}"
+    kind, got = problem["type"], f", got {problem['input']!r:.200}"
+    form = getattr(known.get(loc[-1]), "description", None) or "of another form"
     special = {
+        "string_pattern_mismatch": f"should be {form}{got}",
         "missing": "missing; presets such as debug go on top of a whole config (train)",
         "model_type": f"should be a section with the keys {', '.join(known)}{got}",
         "invalid-json-value": f"should be a number, text, list or map{got}",
@@ -282,8 +310,8 @@ def check_model(name: str) -> None:
     files = (Path(__file__).parent / "model").rglob("*.py")
     text = "\n".join(file.read_text("utf-8") for file in files if file.name != "utils.py")
     known = re.findall(r"^def ([^\W_]\w*)", text, re.MULTILINE)
-    dynamic = r"globals|locals|vars|exec|setattr|__dict__"  # functions may get any name so
-    if known and not re.search(rf"\b({dynamic}|{re.escape(name)})\b", text):
+    # In some ways, a function can get a name that the text does not have.
+    if known and not re.search(rf"\b(globals|vars|exec|setattr|{re.escape(name)})\b", text):
         raise UserError(f"model: nothing is called {name!r}{did_you_mean(name, known)}")
 
 

@@ -26,23 +26,21 @@ def rule(**fields: object) -> AfterValidator:
     return AfterValidator(check)
 
 
-def valid_device(name: str) -> str:
-    """The name of a device as torch has it, whether or not this machine has one."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,4})?", name):
-        hint = "; did you mean 'cuda'?" if name[:3].lower() in ("gpu", "cud", "nvi") else ""
-        raise ValueError(f"should be auto, cpu, mps, cuda or cuda:N, got {name!r}{hint}")
-    return name
-
-
 class Component(Section):  # something of yours, or of torch's, by name
     name: str
     args: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+DEVICE = Field(
+    pattern=r"^(auto|cpu|mps|cuda(:\d{1,4})?)$",
+    description="auto, cpu, mps, cuda (for a GPU) or cuda:1 (for the second of several)",
+)
+
+
 class Run(Section):  # one training run as a whole
     name: Annotated[str, rule(model="cnn", date="20260101-120000", seed=0)] = "{model}-{date}"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    device: Annotated[str, AfterValidator(valid_device)] = "auto"
+    device: Annotated[str, DEVICE] = "auto"
     deterministic: bool = False  # only operations that repeat bit for bit on a GPU; slower
     detect_anomaly: bool = False  # shows which operation made the first NaN; slow
     tracker: str = "none"  # metrics.csv is always written

@@ -47,10 +47,10 @@ class Signals:
             raise KeyboardInterrupt
         self.received = number
 
-    def stopped(self, number: int, saved: str, command: str) -> Stopped:
-        """The exception for a signal, once the state is saved; `command` resumes the run."""
+    def stopped(self, number: int, saved: str) -> Stopped:
+        """The exception for a signal, once the state is saved."""
         name = signal.Signals(number).name
-        return Stopped(f"stopped by {name}, {saved}; resume with: {command}", CODES[name])
+        return Stopped(f"stopped by {name}, {saved}", CODES[name])
 
 
 @contextmanager

@@ -121,8 +121,8 @@ class Session:
         self.writer.wait()
         distributed.agree()  # the one that writes is done
         number = max(distributed.gather(int(self.signals.received)))
-        saved = f"saved at step {self.state.saved_step}"
-        raise self.signals.stopped(number, saved, to_resume(self.run))
+        saved = f"saved at step {self.state.saved_step}; resume with: {to_resume(self.run)}"
+        raise self.signals.stopped(number, saved)
 
     def until_asked_to_stop(self, loader: Iterable[Batch], limit: int) -> Iterator[Batch]:
         """Batches of an evaluation; a signal stops it as it does training."""

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # PIL's for others may start programs
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
 MASKS = (".png", ".bmp", ".tif", ".tiff")  # formats that keep each pixel's value
 UNLABELLED = 255  # in the file of a mask: a pixel of no known class
 IGNORE = -100  # the same in memory: what torch's losses pass over

@@ -14,7 +14,7 @@ from ..errors import UserError
 from . import coco
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # PIL's for others may start programs
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
 
 Target = dict[str, Tensor]
 """`boxes`, float32 (n, 4): left, top, right, bottom in pixels; `labels`, int64 (n,); and `size`,
