@@ -169,9 +169,7 @@ def _read_py(path: Path) -> dict[str, Any]:
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
     helpers = (ModuleType, FunctionType, type)
-    names = {k: v for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
-    bounded(names)
-    return {name: lists(value) for name, value in names.items()}
+    return {k: lists(v) for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
 
 
 def read(path: Path) -> dict[str, Any]:
