@@ -78,7 +78,9 @@ def readers(package: str, kind: str, folder: Path) -> dict[str, tuple[Reader, bo
         return {".csv": (dataset.read_file, True)}
     if kind == "time_series":
         return {".csv": (lambda path: dataset.read_series(path, missing="interpolate").later(range(1, 8)), True)}
-    tables, columns, options = (importlib.import_module(f"{package}.data.{n}") for n in ("tables", "columns", "options"))
+    tables, columns, options = (
+        importlib.import_module(f"{package}.data.{n}") for n in ("tables", "columns", "options")
+    )
 
     def table(path: Path) -> None:
         names = [name for row in tables.read_rows(path, ",") for name in row.cells]

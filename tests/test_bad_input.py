@@ -102,7 +102,9 @@ def refuse(home: Path, main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 NAMES = "abcdefg"
 BOMB = "x: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"  # each alias holds eight of the one before: two million values
-BOMB += "".join(f"{name}: &{name} [{', '.join(8 * [f'*{old}'])}]\n" for old, name in zip(NAMES, NAMES[1:], strict=False))
+BOMB += "".join(
+    f"{name}: &{name} [{', '.join(8 * [f'*{old}'])}]\n" for old, name in zip(NAMES, NAMES[1:], strict=False)
+)
 
 CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "model: {name: cnn\n", "a.yaml, line 2: expected ',' or '}'"),
@@ -256,7 +258,7 @@ COMMANDS = [
     (("config", "configs/train.yaml", "--to", "toml"), "argument --to: invalid choice: 'toml'"),
     (("test", "--split", "tset"), "argument --split: invalid choice: 'tset'"),
     (("test", "first", "second"), "test takes one checkpoint, not 2: first second"),
-    (("train", "configs/train.yaml", "--epochs", "5"), "--epochs; did you mean train.epochs=5?"),
+    (("train", "configs/train.yaml", "--epochs", "5"), "; did you mean train.epochs=5?"),
     (("test", "configs/train.yaml"), "train.yaml: a config, not a checkpoint; give a run or a .pt file"),
     (("train", "--resume", "configs/train.yaml"), "train.yaml: a config, not a checkpoint"),
     (("run", "x.png", "--checkpoint", "configs/train.yaml"), "train.yaml: a config, not a checkpoint"),
@@ -401,7 +403,6 @@ def test_bad_data_to_test_on_are_refused(refuse: Refuse, tmp_path: Path, damage:
 
 INPUTS: dict[str, tuple[str, bytes | None, str]] = {
     "missing": ("gone.png", None, "gone.png: no such file"),
-    "missing, with a newline": ("a\nb.png", None, "b.png: no such file"),
     "missing, with an equals sign": ("a=b.png", None, "a=b.png: no such file"),
     "bytes that are no UTF-8": ("a\udcff.png", b"text", "not an image (cannot identify image file)"),
     "quotes": ("a'\"b.png", b"text", "b.png: not an image (cannot identify image file)"),
@@ -418,6 +419,23 @@ def test_bad_input_to_run_on_is_refused(
     if content is not None and name != ".":
         (tmp_path / name).write_bytes(content)
     refuse(message, "run", str(home / "data" / "test"), name, "--json")
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_run_names_its_checkpoint_on_standard_error(home: Path, main: Main, capfd: Any, form: list[str]) -> None:
+    (image,) = (home / "data/test/left").glob("0.png")
+    assert main(["run", str(image), "--checkpoint", "first", *form]) == 0
+    out, err = capfd.readouterr()
+    (best,) = (home / "checkpoints/first").glob("cnn-*.pt")
+    assert err == f"checkpoint: {best}\n"
+    assert "checkpoint" not in out
+
+
+def test_a_file_name_with_a_line_break_is_read(home: Path, main: Main, tmp_path: Path) -> None:
+    (image,) = (home / "data/test/left").glob("0.png")
+    for name in ("a\nb.png", "-dash.png", "a=b.png", "a'\"b.png", "a\udcff.png"):
+        shutil.copy(image, tmp_path / name)
+        assert main(["run", str(tmp_path / name), "--json"]) == 0, name
 
 
 # --- checkpoints ---

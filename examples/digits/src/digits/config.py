@@ -183,11 +183,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"has more than {LARGEST:,} bytes; is it a config?")
-        if path.suffix == ".py":
-            return _read_py(path)
-        text = path.read_text(encoding="utf-8-sig")
+        text = "" if path.suffix == ".py" else path.read_text(encoding="utf-8-sig")
         if path.suffix == ".yaml":
             config = yaml.load(text, _YamlLoader)
+        elif path.suffix == ".py":
+            config = _read_py(path)
         else:
             config = _read_json(text) if path.suffix == ".json" else _read_ini(text)
         bounded(config)
@@ -308,7 +308,6 @@ def check_model(name: str) -> None:
     files = (Path(__file__).parent / "model").rglob("*.py")
     text = "\n".join(file.read_text("utf-8") for file in files if file.name != "utils.py")
     known = re.findall(r"^def ([^\W_]\w*)", text, re.MULTILINE)
-    # In some ways, a function can get a name that the text does not have.
     if known and not re.search(rf"\b(globals|vars|exec|setattr|{re.escape(name)})\b", text):
         raise UserError(f"model: nothing is called {name!r}{did_you_mean(name, known)}")
 

@@ -31,7 +31,9 @@ class Component(Section):  # something of yours, or of torch's, by name
     args: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-DEVICE = Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description="auto, cpu, cuda, cuda:1 or mps")
+DEVICE = Field(
+    pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description="auto, cpu, cuda, cuda:1 or mps"
+)
 
 
 class Run(Section):  # one training run as a whole

@@ -59,9 +59,8 @@ def train(
         name = config.run.tracker
         trackers = open_trackers(name, run, config.model_dump(), state.epoch) if main else []
         session.trackers = trackers
-        size, threads = count_parameters(state.model), torch.get_num_threads()
-        where = f"{distributed.world()} x {device.type}, {threads} thread{'s' * (threads > 1)}"
-        log(f"{run}: {config.model.name}, {size:,} parameters, on {where}")
+        where = f"{distributed.world()} x {device.type}, threads: {torch.get_num_threads()}"
+        log(f"{run}: {config.model.name}, {count_parameters(state.model):,} parameters, on {where}")
         try:
             while state.epoch < config.train.epochs and state.stale < patience:
                 started = time.perf_counter()
