@@ -5,6 +5,7 @@ Bad answers are in test_answers.py.
 
 import contextlib
 import importlib
+import itertools
 import pickle
 import shutil
 import sys
@@ -100,11 +101,9 @@ def refuse(home: Path, main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 # --- configs ---
 
-NAMES = "abcdefg"
-BOMB = "x: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"  # each alias holds eight of the one before: two million values
-BOMB += "".join(
-    f"{name}: &{name} [{', '.join(8 * [f'*{old}'])}]\n" for old, name in zip(NAMES, NAMES[1:], strict=False)
-)
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"  # each alias holds eight of the one before: two million values
+for _old, _name in itertools.pairwise("abcdefg"):
+    BOMB += f"{_name}: &{_name} [{', '.join(8 * [f'*{_old}'])}]\n"
 
 CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "model: {name: cnn\n", "a.yaml, line 2: expected ',' or '}'"),

@@ -75,7 +75,7 @@ def test_a_model_that_only_running_its_file_shows_is_left_to_torch(render: Rende
     in_project(project, "-c", code.format(["cnn", "resnet"]))
     (project / "src/my_project/model/mine.py").write_text("small = lambda num_classes: None\n")
     in_project(project, "-c", code.format(["small"]))
-    assert "'smal'; did you mean" in in_project(project, "-c", code.format(["smal"]), ok=False).stderr
+    assert "nothing is called 'smal'; there are: " in in_project(project, "-c", code.format(["smal"]), ok=False).stderr
     (project / "src/my_project/model/mine.py").write_text("for n in (1, 2):\n    globals()[f'm{n}'] = print\n")
     in_project(project, "-c", code.format(["m1"]))
 
