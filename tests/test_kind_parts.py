@@ -53,7 +53,7 @@ def test_an_eps_file_named_png_starts_no_other_program(render: Render, tmp_path:
     assert not (tmp_path / "started").exists()
 
 
-COUNTS = [60, pytest.param(2000, marks=pytest.mark.exhaustive)]
+COUNTS = [120, pytest.param(2000, marks=pytest.mark.exhaustive)]
 
 
 @pytest.mark.parametrize("count", COUNTS)
