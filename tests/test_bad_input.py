@@ -6,6 +6,7 @@ Bad answers are in test_answers.py.
 import contextlib
 import csv
 import importlib
+import itertools
 import os
 import pickle
 import random
@@ -103,6 +104,10 @@ def refuse(home: Path, main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 # --- configs ---
 
+BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"  # each alias holds eight of the one before: two million values
+for _old, _name in itertools.pairwise("abcdefg"):
+    BOMB += f"{_name}: &{_name} [{', '.join(8 * [f'*{_old}'])}]\n"
+
 CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "model: {name: cnn\n", "a.yaml, line 2: expected ',' or '}'"),
     ("a.yaml", "model:\n\tname: cnn", "a.yaml, line 2: found character '\\t'"),
@@ -114,7 +119,7 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "- model\n- data", "a.yaml: should hold sections (model, data, ...), not a single value"),
     ("a.yaml", "3: {epochs: 1}", "a.yaml: 3: Keys should be strings"),
     ("a.yaml", b"run: {name: caf\xe9}", "a.yaml: not UTF-8 text: save it as UTF-8"),
-    ("a.yaml", "model: " + "[" * 5000, "a.yaml: maximum recursion depth exceeded"),
+    ("a.yaml", "model: " + "[" * 5000, "a.yaml: is nested too deeply"),
     ("a.yaml", "trian: {epochs: 3}", "a.yaml: trian: unknown key; did you mean 'train'?"),
     ("a.yaml", "train: {epohcs: 3}", "a.yaml: train.epohcs: unknown key; did you mean 'epochs'?"),
     ("a.yaml", "train: {lr: 3}", "a.yaml: train.lr: unknown key; did you mean optimizer.lr?"),
@@ -132,14 +137,14 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "train:\n", "a.yaml: train: should be a section with the keys epochs, "),
     ("a.yaml", "data: {transforms: [random_flip]}", "a.yaml: data.transforms: should be a valid dictionary"),
     ("a.yaml", "scheduler: {every: day}", "a.yaml: scheduler.every: should be 'step' or 'epoch', got 'day'"),
-    ("a.yaml", "run: {device: tpu}", "a.yaml: run.device: String should match pattern '^(auto|cpu|"),
+    ("a.yaml", "run: {device: tpu}", "run.device: should be auto, cpu, cuda, cuda:1 or mps, got 'tpu'"),
     ("a.json", '{"train": {"epochs": 3},}', "a.json, line 1: Expecting property name enclosed in double quotes"),
     ("a.json", '// three\n{"train": {}}', "a.json, line 1: Expecting value"),
     ("a.json", '{"train": {"epochs": 1, "epochs": 2}}', "a.json: the key 'epochs' stands twice in one map"),
     ("a.json", '{"optimizer": {"lr": NaN}}', "a.json: optimizer.lr: should be a finite number, got nan"),
     ("a.json", '{"optimizer": {"lr": 1e999}}', "a.json: optimizer.lr: should be a finite number, got inf"),
     ("a.json", "[]", "a.json: should hold sections (model, data, ...), not a single value"),
-    ("a.json", "[" * 100_000, "a.json: maximum recursion depth exceeded"),
+    ("a.json", "[" * 100_000, "a.json: is nested too deeply"),
     ("a.ini", "epochs = 3", "a.ini: File contains no section headers."),
     ("a.ini", "[train]\nepochs", "[line  2]: 'epochs'"),
     ("a.ini", "[train]\nepochs = 1\n[train]\nepochs = 2", "[line  3]: section 'train' already exists"),
@@ -158,6 +163,21 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.py", "loss = object()", "a.py: loss: should be a section with the keys name, args, got <object"),
     ("a.py", "lr = 0.1", "a.py: lr: unknown key; did you mean optimizer.lr?"),
     ("a.py", "optimizer = dict(lr=float('nan'))", "a.py: optimizer.lr: should be a finite number, got nan"),
+    ("a.yaml", "model: &a {args: *a}", "a.yaml: is nested too deeply, or contains itself"),
+    ("a.yaml", BOMB, "a.yaml: has more than 100,000 values"),
+    ("a.yaml", "run: {name: " + "x" * 300_000 + "}", "a.yaml: has more than 250,000 bytes; is it a config?"),
+    ("a.json", '{"run": {"name": "' + "x" * 300_000 + '"}}', "a.json: has more than 250,000 bytes"),
+    ("a.ini", "[run]\nname = " + "x" * 300_000, "a.ini: has more than 250,000 bytes"),
+    ("a.py", f"run = dict(name={'x' * 300_000!r})", "a.py: has more than 250,000 bytes"),
+    ("a.yaml", "train: {epochs: " + "9" * 400 + "}", "a.yaml: an integer is too large: it has more than 64 bits"),
+    ("a.yaml", "train: {epochs: " + "9" * 5000 + "}", "a.yaml: Exceeds the limit (4300 digits)"),
+    ("a.json", '{"optimizer": {"lr": ' + "9" * 400 + "}}", "a.json: an integer is too large"),
+    ("a.ini", "[train]\nepochs = " + "9" * 400, "a.ini: train.epochs: an integer is too large"),
+    ("a.py", "train = dict(epochs=10**400)", "a.py: an integer is too large"),
+    ("a.py", "model = {}\nmodel['args'] = model", "a.py: is nested too deeply"),
+    ("a.ini", "[model]\nargs = " + "[" * 5000, "a.ini: model.args: cannot be read"),
+    ("a.ini", "[model" + ".a" * 5000 + "]\nb = 1", "a.ini: is nested too deeply"),
+    ("a.yaml", "train: {epochs: " + "x" * 9000 + "}", "a.yaml: train.epochs: should be a valid integer, got 'xxx"),
     ("a.toml", "[train]\nepochs = 3", "a.toml: should be a .yaml, .json, .ini or .py file"),
     ("config", "train: {epochs: 3}", "config: should be a .yaml, .json, .ini or .py file"),
 ]
@@ -173,15 +193,25 @@ NAMES = "should be a short file name: no slash, colon, leading dot or 'last'"
 SETTINGS = [
     ("missing.yaml", "missing.yaml: No such file or directory; give the path of a config file"),
     ("configs", "configs: should be a .yaml, .json, .ini or .py file"),
+    ("debug", "or section.key=value; did you mean "),
+    ("configs/debg.yaml", "configs/debug.yaml?"),
+    ("train.epochs=" + "9" * 400, "command line: train.epochs: an integer is too large"),
+    ("model.args.a=" + "[" * 5000, "command line: model.args: cannot be read"),
+    ("model" + ".a" * 5000 + "=3", "an override is section.key=value"),
+    ("model.args={a: &a {b: *a}}", "command line: model.args: is nested too deeply, or contains itself"),
     ("train.epochs", "train.epochs: should be a .yaml, .json, .ini or .py file, or section.key=value"),
     ("=3", "'=3': an override is section.key=value"),
-    ("epochs=3", "'epochs=3': an override is section.key=value"),
+    ("epochs=3", "'epochs=3': an override is section.key=value; did you mean train.epochs=3?"),
     ("train.=3", "'train.=3': an override is section.key=value"),
     ("trian.epochs=3", "command line: trian: unknown key; did you mean 'train'?"),
     ("train.epochs=", "command line: train.epochs: should be a valid integer, got None"),
     ("train.epochs.all=3", "command line: train.epochs: should be a valid integer, got {'all': 3}"),
     ("model.args.width=[4", "command line: model.args: cannot be read; put text between double quotes"),
-    ("--epochs=3", "unrecognized arguments: --epochs=3"),
+    ("--epochs=3", "unrecognized arguments: --epochs=3; did you mean train.epochs=3?"),
+    ("--optimizer.lr=3", "unrecognized arguments: --optimizer.lr=3; did you mean optimizer.lr=3?"),
+    ("--batch-size=8", "unrecognized arguments: --batch-size=8; did you mean data.batch_size=8?"),
+    ("--name=cnn", "unrecognized arguments: --name=cnn\n"),
+    ("run.device=gpu", "command line: run.device: should be auto, cpu, cuda, cuda:1 or mps, got 'gpu'"),
     ("checkpoint.name=../../escaped", f"command line: checkpoint.name: {NAMES}"),
     ("checkpoint.name=/tmp/escaped", NAMES),
     ("checkpoint.name=..", NAMES),
@@ -237,6 +267,11 @@ COMMANDS = [
     (("config", "configs/train.yaml", "--to", "toml"), "argument --to: invalid choice: 'toml'"),
     (("test", "--split", "tset"), "argument --split: invalid choice: 'tset'"),
     (("test", "first", "second"), "test takes one checkpoint, not 2: first second"),
+    (("train", "configs/train.yaml", "--epochs", "5"), "; did you mean train.epochs=5?"),
+    (("test", "configs/train.yaml"), "train.yaml: a config, not a checkpoint; give a run or a .pt file"),
+    (("train", "--resume", "configs/train.yaml"), "train.yaml: a config, not a checkpoint"),
+    (("run", "x.png", "--checkpoint", "configs/train.yaml"), "train.yaml: a config, not a checkpoint"),
+    (("run", "x.png", "--epochs=3"), "unrecognized arguments: --epochs=3\n"),
     (("run",), "the following arguments are required: INPUT"),
     (("check-data", "nowhere"), "nowhere/train: no such folder; data/README.md shows what belongs there"),
     (("split-data", "nowhere"), "data/train: is there already; move it away first"),
@@ -376,7 +411,10 @@ def test_bad_data_to_test_on_are_refused(refuse: Refuse, tmp_path: Path, damage:
 
 
 INPUTS: dict[str, tuple[str, bytes | None, str]] = {
-    "missing": ("gone.png", None, "gone.png: not an image ([Errno 2] No such file or directory)"),
+    "missing": ("gone.png", None, "gone.png: no such file"),
+    "missing, with an equals sign": ("a=b.png", None, "a=b.png: no such file"),
+    "bytes that are no UTF-8": ("a\udcff.png", b"text", "not an image (cannot identify image file)"),
+    "quotes": ("a'\"b.png", b"text", "b.png: not an image (cannot identify image file)"),
     "text": ("a.png", b"text", "a.png: not an image (cannot identify image file)"),
     "empty": ("a.png", b"", "a.png: not an image (the file is empty)"),
     "a folder without images": (".", b"", ".: holds no images"),
@@ -390,6 +428,23 @@ def test_bad_input_to_run_on_is_refused(
     if content is not None and name != ".":
         (tmp_path / name).write_bytes(content)
     refuse(message, "run", str(home / "data" / "test"), name, "--json")
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_run_names_its_checkpoint_on_standard_error(home: Path, main: Main, capfd: Any, form: list[str]) -> None:
+    (image,) = (home / "data/test/left").glob("0.png")
+    assert main(["run", str(image), "--checkpoint", "first", *form]) == 0
+    out, err = capfd.readouterr()
+    (best,) = (home / "checkpoints/first").glob("cnn-*.pt")
+    assert err == f"checkpoint: {best}\n"
+    assert "checkpoint" not in out
+
+
+def test_a_file_name_with_a_line_break_is_read(home: Path, main: Main, tmp_path: Path) -> None:
+    (image,) = (home / "data/test/left").glob("0.png")
+    for name in ("a\nb.png", "-dash.png", "a=b.png", "a'\"b.png", "a\udcff.png"):
+        shutil.copy(image, tmp_path / name)
+        assert main(["run", str(tmp_path / name), "--json"]) == 0, name
 
 
 # --- checkpoints ---

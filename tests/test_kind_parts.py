@@ -1,5 +1,7 @@
 """Parts of single kinds of data, each by what an owner would notice if it were wrong."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,113 @@ def test_the_best_epoch_is_the_one_with_the_better_figure(kind: str) -> None:
     text = (ROOT / "template" / "kinds" / kind / "train.yaml").read_text()
     rule = yaml.safe_load(text.replace("{{ tracker }}", "none"))["checkpoint"]
     assert rule["mode"] == ("max" if rule["monitor"] in RISES else "min")
+
+
+IMAGES = ["image_classification", "image_segmentation", "object_detection"]
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_an_eps_file_named_png_starts_no_other_program(render: Render, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "evil.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EndProlog\nshowpage\n%%EOF\n"
+    )
+    for name in ("gs", "gswin64c"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
+        (tmp_path / name).chmod(0o755)
+    code = f"""if True:
+        import os, sys
+        from pathlib import Path
+        os.environ["PATH"] = sys.argv[1] + os.pathsep + os.environ["PATH"]
+        from my_project.data import dataset
+        from my_project.errors import UserError
+        more = {{"image_classification": (8, 1), "image_segmentation": (1, None), "object_detection": (1,)}}[{kind!r}]
+        reads = [lambda path: dataset.read_image(path, *more)]
+        if hasattr(dataset, "read_mask"):
+            reads.append(lambda path: dataset.read_mask(path, 3))
+        for read in reads:
+            try:
+                read(Path(sys.argv[1], "evil.png"))
+            except UserError as error:
+                print(error)
+    """
+    said = in_project(render(data_kind=kind), "-c", code, tmp_path).stdout.splitlines()
+    assert set(said) == {f"{tmp_path}/evil.png: not an image (cannot identify image file); fix or remove it"}
+    assert not (tmp_path / "started").exists()
+
+
+COUNTS = [120, pytest.param(2000, marks=pytest.mark.exhaustive)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mutated_file_is_read_or_refused_by_name(render: Render, kind: str, count: int) -> None:
+    mutants, seed = ROOT / "tests" / "mutants.py", os.environ["SEED"]
+    project = render(data_kind=kind)
+    done = in_project(project, mutants, project, "my_project", kind, seed, str(count), ok=False)
+    assert done.returncode == 0, f"SEED={seed}:\n{done.stdout}{done.stderr}"
+    assert done.stdout == f"{count} files, 0 failed\n"
+
+
+@pytest.mark.parametrize("value", [[], {}, None, 1.5])
+def test_a_coco_id_of_another_type_is_named(render: Render, tmp_path: Path, value: object) -> None:
+    rows: dict[str, list[object]] = {"images": [{"id": value}], "categories": [], "annotations": []}
+    (tmp_path / "annotations.json").write_text(json.dumps(rows))
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from my_project.data import coco
+        from my_project.errors import UserError
+        try:
+            coco.read(Path(sys.argv[1]))
+        except UserError as error:
+            print(error)
+    """
+    said = in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout
+    assert f"annotations.json: image number 1: the id {value!r} is no number or text; give it its own" in said
+
+
+def test_a_series_that_ends_with_the_calendar_is_named(render: Render, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,a\n9999-12-29,1\n9999-12-30,2\n9999-12-31,3\n")
+    (tmp_path / "b.csv").write_text("time,a\n9999-10,1\n9999-11,2\n9999-12,3\n")
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from my_project.data.dataset import read_series
+        from my_project.errors import UserError
+        for name in ("a.csv", "b.csv"):
+            try:
+                print(len(read_series(Path(sys.argv[1], name)).later([0, 1])))
+            except UserError as error:
+                print(error)
+    """
+    advice = "the year 9999 is the last one; shift the times"
+    assert in_project(render(data_kind="time_series"), "-c", code, tmp_path).stdout.splitlines() == [
+        f"{tmp_path}/a.csv: no date comes after 9999-12-31: {advice}",
+        f"{tmp_path}/b.csv: no date comes after 9999-12: {advice}",
+    ]
+
+
+def test_a_rate_that_takes_too_much_memory_to_convert_is_named(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys, wave
+        from pathlib import Path
+        from my_project.data.dataset import read_sound
+        from my_project.errors import UserError
+        for rate in (1, 44099, 44100, 1999999973):
+            with wave.open(str(Path(sys.argv[1], f"{rate}.wav")), "wb") as file:
+                file.setparams((1, 2, rate, 0, "NONE", ""))
+                file.writeframes(bytes(200))
+            try:
+                print(len(read_sound(Path(sys.argv[1], f"{rate}.wav"), 16000, convert=True)))
+            except UserError as error:
+                print(str(error).partition("; use")[0])
+    """
+    assert in_project(render(data_kind="audio_classification"), "-c", code, tmp_path).stdout.splitlines() == [
+        f"{tmp_path}/1.wav: 1 samples a second can't be converted to 16000",
+        f"{tmp_path}/44099.wav: 44099 samples a second can't be converted to 16000",
+        "37",
+        f"{tmp_path}/1999999973.wav: 1999999973 samples a second can't be converted to 16000",
+    ]
 
 
 def test_rows_that_differ_in_an_ignored_column_alone_are_twins(render: Render, tmp_path: Path) -> None:

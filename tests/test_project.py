@@ -62,9 +62,60 @@ def test_the_command_line_answers_without_torch(render: Render) -> None:
     project = render()
     assert "usage" in without_torch(project, "--help")
     wrong = ["configs/train.yaml", "optimizer.lr=fast", "trian.epochs=3", "model.nme=cnn"]
+    unknown = "error: model: nothing is called 'resnett'; did you mean 'resnet'?\n"  # what components.py says, too
+    assert without_torch(project, "train", "model.name=resnett") == unknown
     problems = without_torch(project, "train", *wrong).splitlines()
     assert len(problems) == 3
     assert all(any(key in line for line in problems) for key in ("optimizer.lr", "trian", "model.nme"))
+
+
+def test_a_model_that_only_running_its_file_shows_is_left_to_torch(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(), tmp_path / "project")
+    code = "from my_project.config import check_model\nfor name in {}: check_model(name)"
+    in_project(project, "-c", code.format(["cnn", "resnet"]))
+    (project / "src/my_project/model/mine.py").write_text("small = lambda num_classes: None\n")
+    in_project(project, "-c", code.format(["small"]))
+    assert "nothing is called 'smal'; there are: " in in_project(project, "-c", code.format(["smal"]), ok=False).stderr
+    (project / "src/my_project/model/mine.py").write_text("for n in (1, 2):\n    globals()[f'm{n}'] = print\n")
+    in_project(project, "-c", code.format(["m1"]))
+
+
+def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(render: Render) -> None:
+    code = "import os; from my_project.cli import main; main(['config', 'configs/train.yaml']); "
+    code += "print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
+    assert in_project(render(), "-c", code, cold=True).stdout.splitlines()[-1] == "PASSIVE 1"
+    said = in_project(render(), "-c", code, cold=True, OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="3").stdout
+    assert said.splitlines()[-1] == "ACTIVE 3"
+
+
+def test_a_folder_that_was_moved_copied_or_linked_runs_its_own_code(render: Render, tmp_path: Path) -> None:
+    first = shutil.copytree(render(), tmp_path / "first place")
+    run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", first / ".venv", cwd=first)
+    (lib,) = (first / ".venv/lib").glob("python*/site-packages")
+    (lib / "pip").mkdir()  # stands for pip, which would need a network; it installs as `pip install -e .` does
+    (lib / "pip/__main__.py").write_text(
+        f"open({str(lib / '__editable__.my_project.pth')!r}, 'w').write({str(first / 'src')!r})"
+    )
+    run("make", "install", cwd=first)
+    second = shutil.copytree(first, tmp_path / "second place", symlinks=True)
+    moved = first.rename(tmp_path / "moved")
+    (tmp_path / "link").symlink_to(second)
+    code = "import my_project; print(my_project.__file__)"
+    for folder, own in ((second, second), (moved, moved), (tmp_path / "link", second)):
+        said = run(".venv/bin/python", "-c", code, cwd=folder).stdout
+        assert Path(said.strip()).resolve() == own / "src/my_project/__init__.py"
+        assert "pip" not in run("make", "install", cwd=folder).stdout, "it needs nothing"
+
+
+def test_the_scripts_find_the_package_of_their_folder(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(), tmp_path / "a place")
+    (tmp_path / "link").symlink_to(project)
+    package = project / "src/my_project/cli.py"
+    package.write_text(package.read_text().replace('"""Train a model, or go on with a run."""', '"""Own words."""'))
+    for script in (project / "scripts/train.sh", tmp_path / "link/scripts/train.sh", "a place/scripts/train.sh"):
+        assert "Own words." in run(script, "--help", cwd=tmp_path, PYTHON=sys.executable).stdout
+    for name in ("test", "run"):
+        assert "usage" in run(project / f"scripts/{name}.sh", "--help", cwd=tmp_path, PYTHON=sys.executable).stdout
 
 
 def without_torch(project: Path, *arguments: str) -> str:

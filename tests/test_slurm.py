@@ -176,7 +176,7 @@ def test_a_job_whose_time_is_up_is_saved_requeued_and_goes_on(
     assert job.checkpoint("a run")["step"] == 80
     with (project / "checkpoints" / "a run" / "metrics.csv").open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 41))
-    assert job.said("output").count(" x cpu\n") == 2
+    assert job.said("output").count(" x cpu, threads: ") == 2
     assert job.said("output").count("epoch 1/40") == 1
     assert job.said("scontrol").count("requeue") == 1
 

@@ -203,6 +203,14 @@ def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None
     best = done.stdout.splitlines()[-2].split("trial ")[1][0]
     again = in_project(project, *shlex.split(done.stdout.splitlines()[-1])[1:], "run.name=again")
     assert "trained in" in again.stdout
+    shown = in_project(project, "-m", "my_project", "sweep", "--show", "--study=best").stdout
+    assert shown.splitlines() == done.stdout.splitlines()[-len(shown.splitlines()) :], "without the settings"
+    assert len(shown.splitlines()) == 1 + 2 + 4
+    none = in_project(project, "-m", "my_project", "sweep", "--show", "--study=none", ok=False).stderr
+    assert "sweep-none: no such sweep; there are: " in none
+    assert "sweep-best" in none
+    other = in_project(project, *command("sweep", "train.epochs=3", "--study=best")[1:], ok=False).stderr
+    assert "sweep-best: a sweep with another train; start this one under another name: --study NAME" in other
     runs = project / "checkpoints" / f"sweep-best/trial-00{best}", project / "checkpoints" / "again"
     one, other = (torch.load(folder / "last.pt", weights_only=True) for folder in runs)
     torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)

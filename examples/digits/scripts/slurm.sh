@@ -16,6 +16,7 @@ cd "${SLURM_SUBMIT_DIR:?is not set; start this with sbatch}" # Slurm runs a copy
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
 python=${PYTHON:-$python}
+export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH} # of this folder, also where it was moved
 export PYTHONSAFEPATH=1 # modules of the current folder don't count
 
 # A requeued job is this script again, with the same job id: so it finds its run by name.

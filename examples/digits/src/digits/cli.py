@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .config import FORMATS, dump, load, locate, read
+from .config import FORMATS, check_model, dump, keys_called, load, locate, read, to_resume
 from .errors import Stopped, UserError
 from .options import Config, named
 
@@ -29,7 +29,7 @@ def train(args: argparse.Namespace) -> None:
 
         started = time.perf_counter()
         with distributed.processes(run.name, config.distributed) as name:
-            run = run.with_name(name)
+            args.run = run = run.with_name(name)
             state = train_loop(config, run, contents, args.profile)
         seconds = time.perf_counter() - started
         if int(os.environ.get("RANK", "0")) > 0:
@@ -79,6 +79,7 @@ def plan(
         overrides += ["train.epochs=1", "train.limit_batches=1"]
         overrides += [f"run.checkpoints={aside}", f"run.images={aside}"]
     config = load(Config, files, overrides)
+    check_model(config.model.name)
     date = time.strftime("%Y%m%d-%H%M%S")
     name = named(config.run.name, model=config.model.name, date=date, seed=config.run.seed)
     run = locate(config.run.checkpoints, inside=True) / name
@@ -102,6 +103,7 @@ def lr_range(args: argparse.Namespace) -> None:
     """Raise the learning rate step by step, and plot the loss, to find a good one."""
     files, overrides = files_and_overrides(args.settings)
     config = load(Config, files or default_config(), overrides)
+    check_model(config.model.name)
 
     from .engine.lr_range import lr_range as find
 
@@ -138,6 +140,7 @@ def run(args: argparse.Namespace) -> None:
     from .engine.inference import predict
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
+    print(f"checkpoint: {path}", file=sys.stderr)
     say(predict(path, args.inputs), args.json)
 
 
@@ -229,16 +232,29 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def override_for(words: list[str]) -> str:
+    """A hint at the override that an unknown option means: train.epochs=5 for --epochs 5."""
+    option, _, value = "=".join(words[: 1 if "=" in words[0] else 2]).partition("=")
+    name = option.lstrip("-").replace("-", "_")
+    keys = [key for key in keys_called(Config, name.split(".")[-1]) if key.endswith(name)]
+    return f"; did you mean {keys[0]}={value}?" if len(keys) == 1 else ""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
     It is 0, 2 for what the user can mend, 130 for Ctrl-C, or 75 for a training run that a signal
     stopped, which is saved: start it again with `--resume`.
     """
+    # Threads that spin while they wait make a run ten times slower where other programs run.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
     args, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(args, "settings") or any(item.startswith("-") for item in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        words = argv[argv.index(next((item for item in rest if item[:2] == "--"), rest[0])) :]
+        hint = override_for(words) if hasattr(args, "settings") else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     args.settings = [*getattr(args, "settings", []), *rest]  # argparse stops after an option
     try:
         args.command(args)
@@ -252,6 +268,8 @@ def main(argv: list[str] | None = None) -> int:
             print(stopped, file=sys.stderr)
         return stopped.code
     except KeyboardInterrupt:
-        print("stopped; `train --resume` goes on from the last checkpoint, if any", file=sys.stderr)
+        run = getattr(args, "run", Path())
+        saved = f"; resume with: {to_resume(run)}" if (run / "last.pt").is_file() else ""
+        print(f"stopped{saved}", file=sys.stderr)
         return 130
     return 0

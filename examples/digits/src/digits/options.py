@@ -39,10 +39,15 @@ class Component(Section):  # something of yours, or of torch's, by name
     args: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+DEVICE = Field(
+    pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$", description="auto, cpu, cuda, cuda:1 or mps"
+)
+
+
 class Run(Section):  # one training run as a whole
     name: Annotated[str, rule(model="cnn", date="20260101-120000", seed=0)] = "{model}-{date}"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, DEVICE] = "auto"
     deterministic: bool = False  # only operations that repeat bit for bit on a GPU; slower
     detect_anomaly: bool = False  # shows which operation made the first NaN; slow
     tracker: str = "none"  # metrics.csv is always written

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import runpy
+import shlex
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 from .errors import UserError
 
 FORMATS = ("yaml", "json", "ini", "py")
+LARGEST = 250_000  # bytes: a second to parse
 # An editable install knows its project, so that commands work from any folder.
 _project = Path(__file__).resolve().parents[2]
 ROOT = _project if (_project / "pyproject.toml").is_file() else Path.cwd()
@@ -31,6 +33,11 @@ def locate(path: str | Path, inside: bool = False) -> Path:
     path = Path(path).expanduser()
     path = path if path.exists() and not inside else ROOT / path
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def to_resume(run: Path) -> str:
+    """The command that resumes a run, as it can be typed in the current folder."""
+    return shlex.join([str(locate("scripts/train.sh", inside=True)), "--resume", str(run)])
 
 
 class Text(str):
@@ -101,9 +108,26 @@ def parsed(value: object) -> Any:
     if not isinstance(value, Text):
         return value
     try:
-        return json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
-    except (yaml.YAMLError, ValueError):
+        found = json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ValueError("cannot be read; put text between double quotes") from None
+    bounded(found)
+    return found
+
+
+def bounded(value: Any, depth: int = 0) -> int:
+    """How many values there are in this one; ValueError if there are more than a config needs."""
+    if depth > 20:
+        raise ValueError("is nested too deeply, or contains itself")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("an integer is too large: it has more than 64 bits")
+    items = value.values() if isinstance(value, dict) else value
+    count = 1
+    for item in items if isinstance(value, dict | list | tuple) else ():
+        count += bounded(item, depth + 1)
+        if count > 100_000:  # aliases of YAML can make a small file that large
+            raise ValueError("has more than 100,000 values")
+    return count
 
 
 def _read_json(text: str) -> Any:
@@ -154,17 +178,22 @@ def read(path: Path) -> dict[str, Any]:
     Raises UserError if it is missing, of another format, or malformed, with the line.
     """
     if path.suffix[1:] not in FORMATS:
-        raise UserError(f"{path}: should be a .yaml, .json, .ini or .py file, or section.key=value")
+        should = "should be a .yaml, .json, .ini or .py file, or section.key=value"
+        raise UserError(f"{path}: {should}{_meant(path)}")
     try:
-        if path.suffix == ".py":
-            return _read_py(path)
-        text = path.read_text(encoding="utf-8-sig")
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"has more than {LARGEST:,} bytes; is it a config?")
+        text = "" if path.suffix == ".py" else path.read_text(encoding="utf-8-sig")
         if path.suffix == ".yaml":
             config = yaml.load(text, _YamlLoader)
+        elif path.suffix == ".py":
+            config = _read_py(path)
         else:
             config = _read_json(text) if path.suffix == ".json" else _read_ini(text)
+        bounded(config)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give the path of a config file") from error
+        hint = _meant(path) or "; give the path of a config file"
+        raise UserError(f"{path}: {error.strerror}{hint}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}, line {line}: {error.problem}") from error
@@ -172,11 +201,22 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}, line {error.lineno}: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
-    except (yaml.YAMLError, configparser.Error, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: {error}".replace("\n", " ")) from error
+    except RecursionError as error:
+        raise UserError(f"{path}: is nested too deeply") from error
+    except (yaml.YAMLError, configparser.Error, ValueError) as error:
+        reason = str(error).partition("; use sys.")[0]  # Python's advice for long integers
+        raise UserError(f"{path}: {reason}".replace("\n", " ")) from error
     if not isinstance(config, dict | None):
         raise UserError(f"{path}: should hold sections (model, data, ...), not a single value")
     return config or {}
+
+
+def _meant(path: Path) -> str:
+    """A hint at the file of configs/ that is called so."""
+    files = [file for file in (ROOT / "configs").glob("*.*") if file.suffix[1:] in FORMATS]
+    known = {file.stem: file for file in files}
+    close = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.7)
+    return f"; did you mean {locate(known[close[0]])}?" if close else ""
 
 
 # --- layers: files, then section.key=value
@@ -203,8 +243,9 @@ def load(
     for override in overrides:
         name, equals, text = override.partition("=")
         section, *path = name.strip().split(".")
-        if not (equals and section and path and all(path)):
-            raise UserError(f"{override!r}: an override is section.key=value")
+        if not (equals and section and path and all(path) and len(path) < 20):
+            meant = "".join(f"; did you mean {key}={text}?" for key in keys_called(schema, section))
+            raise UserError(f"{override!r}: an override is section.key=value{meant}")
         values = _replaced(config.get(section), path, Text(text.strip()))
         _lay(config, section, {path[0]: values[path[0]]})
         origin |= {f"{section}.{path[0]}": "command line"}
@@ -237,8 +278,10 @@ def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str
     loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
     sections: dict[str, Any] = {key: field.annotation for key, field in schema.model_fields.items()}
     known = sections[loc[0]].model_fields if loc[0] in sections else sections
-    kind, got = problem["type"], f", got {problem['input']!r}"
+    kind, got = problem["type"], f", got {problem['input']!r:.200}"
+    form = getattr(known.get(loc[-1]), "description", None) or "of another form"
     special = {
+        "string_pattern_mismatch": f"should be {form}{got}",
         "missing": "missing; presets such as debug go on top of a whole config (train)",
         "model_type": f"should be a section with the keys {', '.join(known)}{got}",
         "invalid-json-value": f"should be a number, text, list or map{got}",
@@ -246,12 +289,27 @@ def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str
     }
     advice = special.get(kind, problem["msg"].removeprefix("Input ") + got)
     if kind == "extra_forbidden":
-        elsewhere = [f"{s}.{loc[-1]}" for s in sections if loc[-1] in sections[s].model_fields]
+        elsewhere = keys_called(schema, loc[-1])
         own = f"; what {loc[0]}.name itself takes goes under {loc[0]}.args"
         hint = did_you_mean(loc[-1], known) + (own if "args" in known else "")
         advice = "unknown key" + (f"; did you mean {elsewhere[0]}?" if elsewhere else hint)
     source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
     return f"{source}: {'.'.join(loc)}: {advice}"
+
+
+def keys_called(schema: type[Section], name: str) -> list[str]:
+    """The dotted keys that end in `name`."""
+    sections: Any = {key: field.annotation for key, field in schema.model_fields.items()}
+    return [f"{key}.{name}" for key in sections if name in sections[key].model_fields]
+
+
+def check_model(name: str) -> None:
+    """UserError, before torch is imported, if no file of `model/` can define such a model."""
+    files = (Path(__file__).parent / "model").rglob("*.py")
+    text = "\n".join(file.read_text("utf-8") for file in files if file.name != "utils.py")
+    known = re.findall(r"^def ([^\W_]\w*)", text, re.MULTILINE)
+    if known and not re.search(rf"\b(globals|vars|exec|setattr|{re.escape(name)})\b", text):
+        raise UserError(f"model: nothing is called {name!r}{did_you_mean(name, known)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

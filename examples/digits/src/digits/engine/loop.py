@@ -68,8 +68,8 @@ def train(
         name = config.run.tracker
         trackers = open_trackers(name, run, config.model_dump(), state) if main else []
         session.trackers = trackers
-        size, where = count_parameters(state.model), f"{distributed.world()} x {device.type}"
-        log(f"{run}: {config.model.name}, {size:,} parameters, on {where}")
+        where = f"{distributed.world()} x {device.type}, threads: {torch.get_num_threads()}"
+        log(f"{run}: {config.model.name}, {count_parameters(state.model):,} parameters, on {where}")
         try:
             while state.epoch < config.train.epochs and state.stale < patience:
                 started = time.perf_counter()

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from ..config import locate
+from ..config import FORMATS, locate
 from ..errors import UserError
 from . import distributed, sharded
 
@@ -274,7 +274,10 @@ def newest(run: Path) -> dict[str, Any]:
 def find_run(name: str | None, folder: Path) -> Path:
     """The run called `name`, or the one of `folder` that was saved last; UserError if none was."""
     if name:
-        return locate(name) if locate(name).exists() else folder / name
+        path = locate(name) if locate(name).exists() else folder / name
+        if path.suffix[1:] in FORMATS and path.is_file():
+            raise UserError(f"{path}: a config, not a checkpoint; give a run or a .pt file")
+        return path
     runs = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise UserError(f"{folder}: holds no run with a {LAST} yet; train one first")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..config import dump, locate
+from ..config import dump, locate, to_resume
 from ..errors import Stopped, UserError
 from ..options import Config
 from . import checkpoint, distributed, provenance
@@ -120,7 +120,8 @@ class Session:
         except Exception as failed:  # the first error is the one to tell of
             print(f"warning: {failed}", file=sys.stderr)
         if self.state.saved_step >= 0:
-            log(f"saved at step {self.state.saved_step}; once this is mended, `train --resume`")
+            saved = f"saved at step {self.state.saved_step}"
+            log(f"{saved}; fix the error below, then: {to_resume(self.run)}")
 
     # --- between steps ---
 
@@ -149,7 +150,8 @@ class Session:
         self.writer.wait()
         distributed.agree()  # the one that writes is done
         number = max(distributed.gather(int(self.signals.received)))
-        raise self.signals.stopped(number, f"saved at step {self.state.saved_step}")
+        saved = f"saved at step {self.state.saved_step}; resume with: {to_resume(self.run)}"
+        raise self.signals.stopped(number, saved)
 
     def until_asked_to_stop(self, loader: Iterable[Batch], limit: int) -> Iterator[Batch]:
         """Batches of an evaluation; a signal stops it as it does training."""

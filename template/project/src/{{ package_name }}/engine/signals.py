@@ -50,7 +50,7 @@ class Signals:
     def stopped(self, number: int, saved: str) -> Stopped:
         """The exception for a signal, once the state is saved."""
         name = signal.Signals(number).name
-        return Stopped(f"stopped by {name}, {saved}; `train --resume` goes on", CODES[name])
+        return Stopped(f"stopped by {name}, {saved}", CODES[name])
 
 
 @contextmanager

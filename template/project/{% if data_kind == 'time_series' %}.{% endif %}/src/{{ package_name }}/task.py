@@ -124,8 +124,7 @@ class Task:
                     raise UserError(f"{series.name}: has {short}")
                 past = torch.from_numpy(series.values[None, :, -self.data.context :])
                 values = self.forward(model, (past.to(self.device),))[0].tolist()
-                steps = range(1, self.data.horizon + 1)
-                times = [clock.after(series.times, series.step, step) for step in steps]
+                times = series.later(range(1, self.data.horizon + 1))
                 yield {
                     "file": series.name,
                     "time": [clock.write(time, like=series.last) for time in times],

@@ -39,13 +39,24 @@ class Trials:
         shared = plan.config.model_dump(exclude={"run": True, "data": {"workers"}})
         tried = {key: str(option) for key, option in plan.tried.items()}
         shared |= {"seed": plan.config.run.seed, "tried": tried}
-        text, path = json.dumps(shared, indent=1, ensure_ascii=False), plan.folder / "config.json"
+        shared, path = json.loads(json.dumps(shared)), plan.folder / "config.json"
+        again = {"command": plan.command, "fixed": plan.fixed}  # for `sweep --show`
+        again["checkpoint"] = {key: shared["checkpoint"][key] for key in ("monitor", "mode")}
+        again["tried"] = {
+            key: option.model_dump() if isinstance(option, Range) else option
+            for key, option in plan.tried.items()
+        }
         with self.alone():
             if not path.is_file():
-                write_whole(path, text)
-            elif path.read_text(encoding="utf-8") != text:
-                advice = "give this one another name, --study NAME, or delete the folder"
-                raise UserError(f"{path.parent}: a sweep with another config or space; {advice}")
+                whole = shared | {"plan": again}
+                write_whole(path, json.dumps(whole, indent=1, ensure_ascii=False))
+            elif not plan.started:
+                before = json.loads(path.read_text(encoding="utf-8"))
+                changed = [key for key in shared if before.get(key) != shared[key]]
+                other = ", ".join("space" if key == "tried" else key for key in changed)
+                advice = "start this one under another name: --study NAME"
+                if other:
+                    raise UserError(f"{path.parent}: a sweep with another {other}; {advice}")
 
     def path(self, number: int, ending: str = "") -> Path:
         """The folder of a trial's run, or the file of that ending beside it."""

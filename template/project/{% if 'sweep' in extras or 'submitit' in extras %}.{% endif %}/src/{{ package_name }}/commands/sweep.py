@@ -49,6 +49,7 @@ class Plan:
         config: what all trials share, resolved.
         command: the arguments of `train` that give it.
         fixed, tried: what is set on top, by dotted key: values, and lists and ranges.
+        started: whether it is that of a sweep which was started before.
     """
 
     sweep: Sweep
@@ -57,6 +58,7 @@ class Plan:
     command: list[str]
     fixed: dict[str, Any]
     tried: dict[str, Any]
+    started: bool = False
 
     def best(self, figures: Iterable[float]) -> float:
         """The best of them; NaN if none is a number."""
@@ -107,6 +109,35 @@ def plan(args: argparse.Namespace) -> Plan:
     kind = "grid" if args.grid else "sweep"
     made.folder = locate(base.run.checkpoints, inside=True) / f"{kind}-{made.sweep.name}"
     return made
+
+
+def kept(args: argparse.Namespace) -> Plan | None:
+    """The plan that a sweep was started with, which needs no setting again; None if none is kept.
+
+    UserError if there is no such sweep.
+    """
+    files, given = files_and_overrides(args.settings)
+    places = [text for text in given if text.startswith("run.checkpoints=")]
+    base = load(Config, files or default_config(), places)
+    found = [args.space] if args.space else [*locate("configs", inside=True).glob("sweep.*")]
+    own = read(locate(found[0])).get("sweep", {}) if found else {}
+    flags = {"name": args.study, "storage": args.storage}
+    flags = {key: flag for key, flag in flags.items() if flag is not None}
+    sweep = checked(Whole, [], {"sweep": {**own, **flags}}, found[0] if found else "").sweep
+    kind = "grid" if args.grid else "sweep"
+    runs = locate(base.run.checkpoints, inside=True)
+    folder = runs / f"{kind}-{sweep.name}"
+    if not (folder.is_dir() or sweep.storage):
+        there = ", ".join(sorted(path.parent.name for path in runs.glob("*/config.json")))
+        raise UserError(f"{folder}: no such sweep; there are: {there or 'none'}")
+    path = folder / "config.json"
+    plan = json.loads(path.read_text("utf-8")).get("plan") if path.is_file() else None
+    if not plan:  # of a sweep on another machine, or of an older version
+        return None
+    rule = {"checkpoint": {**base.model_dump()["checkpoint"], **plan["checkpoint"]}}
+    config = load(Config, [], [], {**base.model_dump(), **rule})
+    ranges = {key: understood(key, option) for key, option in plan["tried"].items()}
+    return Plan(sweep, folder, config, plan["command"], plan["fixed"], ranges, True)
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -172,9 +203,7 @@ def sweep(args: argparse.Namespace) -> None:
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("a trial takes one process: start `sweep` as often as you have devices")
-    made = plan(args)
-    if args.show and not (made.folder.is_dir() or made.sweep.storage):
-        raise UserError(f"{made.folder}: there is no such sweep yet")
+    made = (kept(args) if args.show else None) or plan(args)
     trials = (Grid if args.grid else Study)(made)
     if not args.show:
         try:

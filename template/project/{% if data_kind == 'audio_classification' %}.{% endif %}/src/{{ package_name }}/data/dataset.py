@@ -1,5 +1,6 @@
 """Sounds in a folder per class: `<folder>/<class>/*.wav`."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .folders import find_classes, find_files, find_samples
 from .wav import read_wav, resample
 
 SUFFIXES = (".wav", ".wave")
+LARGEST = 10_000_000  # 44,100 to 16,000 takes 70,560
 
 
 def find_sounds(folder: Path) -> list[Path]:
@@ -31,6 +33,10 @@ def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
     if not convert:
         ways = f"set data.resample=true, or data.sample_rate={rate} if all files have that"
         raise UserError(f"{path}: {rate} samples a second instead of {sample_rate}; {ways}")
+    weights = rate * sample_rate / math.gcd(rate, sample_rate) ** 2  # of the filters
+    if weights > LARGEST or sample_rate > 100 * rate:  # more memory than there may be
+        what = f"{rate} samples a second can't be converted to {sample_rate}"
+        raise UserError(f"{path}: {what}; use ffmpeg -i FILE -ar {sample_rate} OUT.wav")
     return resample(samples, rate, sample_rate)
 
 

@@ -25,7 +25,9 @@ def read_wav(path: Path) -> tuple[Tensor, int]:
         with wave.open(str(path)) as file:
             channels, width, rate, count = file.getparams()[:4]
             data = file.readframes(count)
-    except (OSError, EOFError, wave.Error) as error:
+    except Exception as error:  # wave raises half a dozen kinds
+        if not path.exists():
+            raise UserError(f"{path}: no such file") from error
         if path.is_file() and not path.stat().st_size:
             raise UserError(f"{path}: the file is empty; remove it") from error
         reason = str(error) or "it ends too early"

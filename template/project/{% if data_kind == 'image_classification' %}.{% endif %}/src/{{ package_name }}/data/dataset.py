@@ -14,6 +14,7 @@ from ..errors import UserError
 from .folders import find_classes, find_files, find_samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -28,7 +29,7 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
     3 for colour. Raises UserError if the file is missing, empty, damaged or no image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
                 values = np.asarray(image, dtype=np.float32)
@@ -40,10 +41,12 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
             image = image.convert("L" if channels == 1 else "RGB")
             if image.size != (size, size):
                 image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        empty = path.is_file() and not path.stat().st_size
-        reason = "the file is empty" if empty else re.split(" '|: ", str(error))[0]
-        raise UserError(f"{path}: not an image ({reason}); mend or remove it") from error
+    except Exception as error:  # PIL raises a dozen kinds
+        if not path.exists():
+            raise UserError(f"{path}: no such file") from error
+        reason = getattr(error, "strerror", None) or re.split(" '|: ", str(error))[0]
+        reason = reason if path.stat().st_size else "the file is empty"
+        raise UserError(f"{path}: not an image ({reason}); fix or remove it") from error
     pixels = np.asarray(image, dtype=np.float32).reshape(size, size, channels) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 

@@ -14,11 +14,10 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
 MASKS = (".png", ".bmp", ".tif", ".tiff")  # formats that keep each pixel's value
 UNLABELLED = 255  # in the file of a mask: a pixel of no known class
 IGNORE = -100  # the same in memory: what torch's losses pass over
-
-Damaged = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -72,7 +71,7 @@ def read_image(path: Path, channels: int, max_size: int | None) -> tuple[Tensor,
     pixels is scaled down to that. Raises UserError if the file is missing, damaged or no image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
                 values = np.asarray(image, dtype=np.float32)
@@ -87,7 +86,7 @@ def read_image(path: Path, channels: int, max_size: int | None) -> tuple[Tensor,
             if share < 1:
                 size = max(1, round(width * share)), max(1, round(height * share))
                 image = image.resize(size, Image.Resampling.BILINEAR)
-    except Damaged as error:
+    except Exception as error:  # PIL raises a dozen kinds
         raise _damaged(path, error) from error
     pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], channels) / 255
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), (height, width)
@@ -100,9 +99,9 @@ def read_mask(path: Path, num_classes: int) -> Tensor:
     colours, or a value that is no class.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             mode, values = image.mode, np.asarray(image).astype(np.int64)
-    except Damaged as error:
+    except Exception as error:  # PIL raises a dozen kinds
         raise _damaged(path, error) from error
     if values.ndim != 2 or mode == "F":
         what = f"holds colours or fractions ({mode}), not the number of each pixel's class"
@@ -162,6 +161,8 @@ class MaskFolder(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    empty = path.is_file() and not path.stat().st_size
-    reason = "the file is empty" if empty else re.split(" '|: ", str(error))[0]
-    return UserError(f"{path}: not an image ({reason}); mend or remove it")
+    if not path.exists():
+        return UserError(f"{path}: no such file")
+    reason = getattr(error, "strerror", None) or re.split(" '|: ", str(error))[0]
+    reason = reason if path.stat().st_size else "the file is empty"
+    return UserError(f"{path}: not an image ({reason}); fix or remove it")

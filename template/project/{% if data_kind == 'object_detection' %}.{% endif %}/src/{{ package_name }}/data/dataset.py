@@ -14,6 +14,7 @@ from ..errors import UserError
 from . import coco
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
 
 Target = dict[str, Tensor]
 """`boxes`, float32 (n, 4): left, top, right, bottom in pixels; `labels`, int64 (n,); and `size`,
@@ -32,7 +33,7 @@ def read_image(path: Path, channels: int) -> Image.Image:
     Raises UserError if the file is missing, empty, damaged or no image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
                 values = np.asarray(image, dtype=np.float32)
@@ -42,10 +43,12 @@ def read_image(path: Path, channels: int) -> Image.Image:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        empty = path.is_file() and not path.stat().st_size
-        reason = "the file is empty" if empty else re.split(" '|: ", str(error))[0]
-        raise UserError(f"{path}: not an image ({reason}); mend or remove it") from error
+    except Exception as error:  # PIL raises a dozen kinds
+        if not path.exists():
+            raise UserError(f"{path}: no such file") from error
+        reason = getattr(error, "strerror", None) or re.split(" '|: ", str(error))[0]
+        reason = reason if path.stat().st_size else "the file is empty"
+        raise UserError(f"{path}: not an image ({reason}); fix or remove it") from error
 
 
 def fit(image: Image.Image, size: int) -> tuple[Tensor, Tensor, float]:

@@ -3,7 +3,7 @@
 import csv
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,14 @@ class Series:
     step: clock.Step
     last: str  # the last time as it is written
     values: NDArray[np.float32]
+
+    def later(self, steps: Iterable[int]) -> list[clock.Time]:
+        """The times so many steps after the last one; UserError if there is no such date."""
+        try:
+            return [clock.after(self.times, self.step, step) for step in steps]
+        except (OverflowError, ValueError) as error:
+            advice = "the year 9999 is the last one; shift the times"
+            raise UserError(f"{self.name}: no date comes after {self.last}: {advice}") from error
 
 
 def find_tables(folder: Path) -> list[Path]:
@@ -197,7 +205,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
             if taken == self.data.context or not earlier.is_file():
                 break
             past = self._read(earlier)
-            if not clock.same(clock.after(past.times, past.step, 1), series.times[0]):
+            if not clock.same(past.later([1])[0], series.times[0]):
                 advice = "mend the times, or rename it, and it stands alone"
                 raise UserError(f"{path}: doesn't go on where {earlier} ends; {advice}")
             rows = slice(-(self.data.context - taken), None)
