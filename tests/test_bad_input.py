@@ -157,6 +157,7 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.py", "train = dict(\n", "a.py, line 1: SyntaxError: '(' was never closed"),
     ("a.py", "epochs = 3\nraise KeyError('gone')", "a.py, line 2: KeyError: 'gone'"),
     ("a.py", "import nothing_of_this_name", "a.py, line 1: ModuleNotFoundError: No module named"),
+    ("a.py", "\0", "a.py, line 1: "),
     ("a.py", "import sys\nsys.exit(0)", "a.py, line 2: SystemExit: 0"),
     ("a.py", "loss = dict(name=open)", "a.py: loss.name: should be a valid string, got <built-in function open>"),
     ("a.py", "loss = dict(args=dict(weight={1, 2}))", "a.py: loss.args.weight: should be a number, text, list or map"),

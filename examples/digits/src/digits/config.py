@@ -166,7 +166,7 @@ def _read_py(path: Path) -> dict[str, Any]:
     except (Exception, SystemExit) as error:  # the file may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1]
+        line = getattr(error, "lineno", None) or [1, *lines][-1]
         raise UserError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
     helpers = (ModuleType, FunctionType, type)
     return {k: lists(v) for k, v in names.items() if k[0] != "_" and not isinstance(v, helpers)}
