@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     It is 0, 2 for what the user can mend, 130 for Ctrl-C, or 75 for a training run that a signal
     stopped, which is saved: start it again with `--resume`.
     """
-    # Threads that spin while they wait make a run ten times slower where other programs run.
+    # Threads that spin while they wait make a run far slower where other programs run.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
