@@ -88,9 +88,7 @@ def terminated_at(step: int) -> Callable[..., float]:
     return train_step
 
 
-def test_accumulated_batches_step_as_one_large_batch_does(
-    settings: list[str], tmp_path: Path
-) -> None:
+def test_accumulated_batches_step_as_one_large_batch(settings: list[str], tmp_path: Path) -> None:
     # 22 samples: the last group is incomplete, and its last batch too. Without batch norm.
     settings += ["optimizer.name=SGD", "optimizer.lr=0.1", "train.epochs=1", "train.grad_clip=null"]
     settings += ["data.transforms={}"]
@@ -126,21 +124,15 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
     settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *settings]) == 0
-    run = tmp_path / "checkpoints" / "a-run"
-    whole = (run / "last.pt").read_bytes()
-    (run / "last.pt").write_bytes(whole[: len(whole) // 2])
-    resume = ["train", "--checkpoints", str(run.parent), "--resume", "train.epochs=2"]
-    assert main(resume) == 0
+    last = tmp_path / "checkpoints" / "a-run" / "last.pt"
+    before = checkpoint.load(last)
+    last.write_bytes(last.read_bytes()[:1000])
+    assert main(["train", "--checkpoints", str(last.parents[1]), "--resume", "train.epochs=2"]) == 0
     assert "using the state before it" in capsys.readouterr().err
-    again = checkpoint.load(run / "last.pt")
-    before = tmp_path / "before.pt"
-    before.write_bytes(whole)
-    torch.testing.assert_close(again["model"], checkpoint.load(before)["model"], rtol=0, atol=0)
+    torch.testing.assert_close(checkpoint.load(last)["model"], before["model"], rtol=0, atol=0)
 
 
-def test_a_better_epoch_replaces_the_best_checkpoint_of_the_same_name(
-    settings: list[str], tmp_path: Path
-) -> None:
+def test_a_better_epoch_replaces_the_best_checkpoint(settings: list[str], tmp_path: Path) -> None:
     settings += ["checkpoint.name=best", "checkpoint.monitor=loss", "checkpoint.mode=min"]
     assert main(["train", *settings, "checkpoint.every_steps=1"]) == 0
     run = tmp_path / "checkpoints" / "a-run"

@@ -21,8 +21,8 @@ from .options import Config, named
 
 def train(args: argparse.Namespace) -> None:
     """Train a model, or go on with a run."""
-    with tempfile.TemporaryDirectory() as aside, contextlib.ExitStack() as stack:
-        config, run, contents = plan(args, aside, stack)
+    with contextlib.ExitStack() as stack:
+        config, run, contents = plan(args, stack)
 
         from .engine import distributed
         from .engine.loop import train as train_loop
@@ -50,13 +50,8 @@ def train(args: argparse.Namespace) -> None:
         print(f"  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
 
 
-def plan(
-    args: argparse.Namespace, aside: str, stack: contextlib.ExitStack
-) -> tuple[Config, Path, dict[str, Any] | None]:
-    """What to train: its config, the run's folder and, to go on with a run, its checkpoint.
-
-    The folder is this process's own until the stack is closed.
-    """
+def plan(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Config, Path, Any]:
+    """The config, the run's folder, which is locked until the stack closes, and its checkpoint."""
     if args.resume and "=" in args.resume:  # what argparse took for the run's name
         args.settings, args.resume = [args.resume, *args.settings], ""
     files, overrides = files_and_overrides(args.settings)
@@ -74,11 +69,11 @@ def plan(
             done = f"all {contents['epoch']} epochs are done"
             raise UserError(f"{run}: {done}; give a larger train.epochs=N to go on")
         return config, run, contents
-    files = files or default_config()
     if args.smoke:
+        aside = stack.enter_context(tempfile.TemporaryDirectory())
         overrides += ["train.epochs=1", "train.limit_batches=1"]
         overrides += [f"run.checkpoints={aside}", f"run.images={aside}"]
-    config = load(Config, files, overrides)
+    config = load(Config, files or default_config(), overrides)
     check_model(config.model.name)
     date = time.strftime("%Y%m%d-%H%M%S")
     name = named(config.run.name, model=config.model.name, date=date, seed=config.run.seed)
@@ -123,11 +118,9 @@ def test(args: argparse.Namespace) -> None:
     path = checkpoint.find(names[0] if names else None, args.checkpoints)
 
     def say(metrics: dict[str, float]) -> None:
-        if args.json:
-            print(json.dumps({"checkpoint": str(path), "split": args.split, **metrics}), flush=True)
-        else:
-            lines = [f"  {name} {value:.4f}" for name, value in metrics.items()]
-            print(f"{path} on {args.split}:", *lines, sep="\n", flush=True)
+        found = {"checkpoint": str(path), "split": args.split, **metrics}
+        lines = [f"{path} on {args.split}:", *(f"  {k} {v:.4f}" for k, v in metrics.items())]
+        print(json.dumps(found) if args.json else "\n".join(lines), flush=True)
 
     _, pictures = measure(path, args.split, overrides, say)
     if not args.json:
@@ -146,13 +139,12 @@ def run(args: argparse.Namespace) -> None:
 
 def say(predictions: Iterable[tuple[Any, str]], as_json: bool) -> None:
     """Print the sentence of each prediction at once, or all predictions for programs."""
-    found = []
-    for prediction, sentence in predictions:
-        found.append(prediction)
-        if not as_json:
-            print(sentence, flush=True)
     if as_json:
+        found = [prediction for prediction, _ in predictions]
         print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        for _, sentence in predictions:
+            print(sentence, flush=True)
 
 
 def config(args: argparse.Namespace) -> None:
@@ -241,11 +233,7 @@ def override_for(words: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status.
-
-    It is 0, 2 for what the user can mend, 130 for Ctrl-C, or 75 for a training run that a signal
-    stopped, which is saved: start it again with `--resume`.
-    """
+    """Run one command; its exit status: 0, 2 for a user's error, or one of `signals.CODES`."""
     # Threads that spin while they wait make a run far slower where other programs run.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()

@@ -1,7 +1,4 @@
-"""Config files: yaml, json, ini and py into one schema, and back.
-
-Nothing here imports torch, so that a wrong key answers at once.
-"""
+"""Config files: yaml, json, ini and py into one schema, and back, without the seconds of torch."""
 
 import configparser
 import difflib
@@ -121,8 +118,7 @@ def bounded(value: Any, depth: int = 0) -> int:
         raise ValueError("is nested too deeply, or contains itself")
     if isinstance(value, int) and abs(value) >= 2**63:
         raise ValueError("an integer is too large: it has more than 64 bits")
-    items = value.values() if isinstance(value, dict) else value
-    count = 1
+    count, items = 1, value.values() if isinstance(value, dict) else value
     for item in items if isinstance(value, dict | list | tuple) else ():
         count += bounded(item, depth + 1)
         if count > 100_000:  # aliases of YAML can make a small file that large
@@ -133,9 +129,8 @@ def bounded(value: Any, depth: int = 0) -> int:
 def _read_json(text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"the key {name!r} stands twice in one map")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"the key {twice[0]!r} stands twice in one map")
         return dict(pairs)
 
     return json.loads(text, object_pairs_hook=unique)
@@ -173,10 +168,7 @@ def _read_py(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The sections of one file, not yet checked; a `.py` file is executed: run those you trust.
-
-    Raises UserError if it is missing, of another format, or malformed, with the line.
-    """
+    """The sections of one file, not yet checked; a `.py` file is executed: run those you trust."""
     if path.suffix[1:] not in FORMATS:
         should = "should be a .yaml, .json, .ini or .py file, or section.key=value"
         raise UserError(f"{path}: {should}{_meant(path)}")
@@ -213,8 +205,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def _meant(path: Path) -> str:
     """A hint at the file of configs/ that is called so."""
-    files = [file for file in (ROOT / "configs").glob("*.*") if file.suffix[1:] in FORMATS]
-    known = {file.stem: file for file in files}
+    known = {p.stem: p for p in (ROOT / "configs").glob("*.*") if p.suffix[1:] in FORMATS}
     close = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.7)
     return f"; did you mean {locate(known[close[0]])}?" if close else ""
 
@@ -330,14 +321,13 @@ def dump(config: Section, format: str, only: dict[str, Any] | None = None) -> st
         return yaml.dump(sections, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
     if format == "json":
         return json.dumps(sections, indent=2, ensure_ascii=False) + "\n"
-    text = ""
+    lines: list[str] = []
     for name, values in sections.items():
         if format == "ini":
-            text += f"[{name}]\n" + "".join(f"{k} = {_ini(v)}\n" for k, v in values.items()) + "\n"
+            lines += [f"[{name}]", *(f"{key} = {_ini(value)}" for key, value in values.items()), ""]
         else:
-            text += f"{name} = dict(\n" + "".join(f"    {k}={v!r},\n" for k, v in values.items())
-            text += ")\n\n"
-    return text[:-1]
+            lines += [f"{name} = dict(", *(f"    {k}={v!r}," for k, v in values.items()), ")", ""]
+    return "\n".join(lines)
 
 
 def _ini(value: object) -> str:

@@ -2,10 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the user can mend; the message names the file, key or line, and what to do.
-
-    The command line prints it without a traceback and exits with status 2.
-    """
+    """Something the user can fix: where, what is wrong, what to do; exit status 2, no traceback."""
 
     def __str__(self) -> str:
         # A DataLoader worker puts its traceback into the message; only the end of it is ours.

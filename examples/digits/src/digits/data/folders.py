@@ -29,10 +29,7 @@ def find_classes(folder: Path) -> list[str]:
 def find_samples(
     folder: Path, classes: Sequence[str], suffixes: Sequence[str]
 ) -> list[tuple[Path, int]]:
-    """Each file of a split with the index of its class.
-
-    Raises UserError for a folder that is empty or not among the classes.
-    """
+    """Each file of a split with the index of its class; UserError if a folder is none, or empty."""
     samples: list[tuple[Path, int]] = []
     for name in find_classes(folder):
         if name not in classes:
@@ -48,11 +45,7 @@ def find_samples(
 def split(
     source: Path, folder: Path, valid: float, test: float, seed: int, suffixes: Sequence[str]
 ) -> dict[str, int]:
-    """Copy a folder of class folders into `folder`/train, valid and test, class by class.
-
-    `valid` and `test` are shares of each class, at least one file. Returns the number of files in
-    each split. Raises UserError, before it copies any, if that cannot be done.
-    """
+    """Copy a share of each class to each split, at least one file; returns counts, or UserError."""
     check_new(folder, valid, test)
     plan, counts = list[tuple[Path, Path]](), dict.fromkeys(SPLITS, 0)
     for name in find_classes(source):
@@ -70,10 +63,7 @@ def split(
 def check(
     folder: Path, suffixes: Sequence[str], read: Callable[[Path], object]
 ) -> tuple[str, list[str]]:
-    """Read every file: a table of files per split and class, and a list of problems.
-
-    Problems are unreadable files, empty or unknown classes, and files that are in two splits.
-    """
+    """Read every file: a table of counts, and which are unreadable, missing, or in two splits."""
     classes = find_classes(folder / "train")
     problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
     counts = {part: Counter[str]() for part in SPLITS}

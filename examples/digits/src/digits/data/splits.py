@@ -15,10 +15,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def unpack_sample(folder: Path) -> bool:
-    """Unpack `folder`/sample.zip beside itself if there is no train/ yet; say so, and return true.
-
-    Raises UserError if there are neither data nor an archive, or it is damaged or unsafe.
-    """
+    """Unpack `folder`/sample.zip if there is no train/ yet; whether it did, or UserError."""
     archive = folder / "sample.zip"
     if (folder / "train").is_dir():
         return False
@@ -53,10 +50,7 @@ def check_new(folder: Path, valid: float, test: float) -> None:
 
 
 def sizes(count: int, valid: float, test: float, what: str) -> dict[str, int]:
-    """How many of `count` samples go to each split, at least one; UserError if they are too few.
-
-    `what` names them for the message.
-    """
+    """How many of `count` samples, called `what`, go to each split; UserError if too few."""
     n_valid, n_test = (max(1, round(share * count)) for share in (valid, test))
     if count <= n_valid + n_test:
         raise UserError(f"{what}: {count} are too few to split")

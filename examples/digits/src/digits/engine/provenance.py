@@ -1,7 +1,4 @@
-"""Whose a run is: the one process that may write to it, by a lock, and its code and machine.
-
-`provenance.json` has an entry for each start of the run, since a resume may be of another version.
-"""
+"""The lock of the process that may write to a run; the code and machine of each of its starts."""
 
 import errno
 import json
@@ -29,49 +26,41 @@ _owned: dict[Path, tuple[IO[str], bool]] = {}
 
 
 # --- the process ---
-
-
 def own(run: Path, new: bool, rename: bool = False) -> Path:
-    """Hold the lock of a run's folder until `disown`, or until this process ends, however it does.
-
-    UserError if another process holds it, or if the folder of a `new` run holds something other
-    than what a start leaves that ended before its first checkpoint. With `rename`, the name of the
-    run gets a number then. Returns the folder.
-    """
+    """Lock a run's folder until `disown`; if it is taken, `rename` it with a number, or raise."""
     path, number = run, 1
-    while True:
-        try:
-            _own(path, new)
-            return path
-        except UserError:
-            if not rename:
-                raise
+    while problem := _own(path, new):
+        if not rename:
+            raise UserError(f"{path}: {problem}")
         number += 1
         path = run.with_name(f"{run.name}-{number}")
+    return path
 
 
-def _own(run: Path, new: bool) -> None:
-    taken = UserError(f"{run}: already exists; set another run.name, or --resume it")
+def _own(run: Path, new: bool) -> str:
+    """Lock the folder; what is in the way if that cannot be done."""
+    taken = "already exists; set another run.name, or --resume it"
     if run.resolve() in _owned:
-        return
-    if new and run.exists() and not _unsaved(run):
-        raise taken
-    empty = not run.exists() or not any(run.iterdir())
+        return ""
     run.mkdir(parents=True, exist_ok=True)
+    if new and not _unsaved(run):
+        return taken
+    empty = not any(run.iterdir())
     sync(run.parent)
     file = open(run / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, closed by `disown`
     if not _locked(file):
         file.seek(0)
         owner = file.read().strip() or "another process"
         file.close()
-        raise UserError(f"{run}: {owner} trains this run; wait for it, or stop it first")
+        return f"{owner} trains this run; wait for it, or stop it first"
     if not os.fstat(file.fileno()).st_nlink or (new and not _unsaved(run)):
         file.close()  # another process removed the file, or trained the run, a moment ago
-        raise taken
+        return taken
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     _owned[run.resolve()] = file, empty
+    return ""
 
 
 def disown() -> None:
@@ -110,8 +99,6 @@ def _locked(file: IO[str]) -> bool:
 
 
 # --- its code and machine ---
-
-
 def record(run: Path, device: torch.device) -> None:
     """Add an entry; what differs from the commit goes to `code-<number>.diff` beside it."""
     entries = read(run)
@@ -140,12 +127,9 @@ def record(run: Path, device: torch.device) -> None:
 @cache
 def packages() -> dict[str, str]:
     """The version of each installed package; of two of one name, that which is imported."""
-    found: dict[str, str] = {}
-    for each in distributions():
-        metadata = each.metadata  # parsed each time that it is asked for
-        if metadata["Name"]:  # None in what an interrupted installation leaves
-            found.setdefault(metadata["Name"], metadata["Version"])
-    return dict(sorted(found.items()))
+    found = reversed([each.metadata for each in distributions()])
+    versions = {each["Name"]: each["Version"] for each in found if each["Name"]}  # not if broken
+    return dict(sorted(versions.items()))
 
 
 def read(run: Path) -> list[dict[str, Any]]:

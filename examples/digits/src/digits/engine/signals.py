@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from types import FrameType, TracebackType
+from types import FrameType
 
 from ..errors import Stopped
 
@@ -17,13 +17,9 @@ CODES = {"SIGINT": 130, "SIGTERM": RESUME_ME, "SIGUSR1": RESUME_ME}
 
 
 class Signals:
-    """SIGTERM, SIGUSR1 and Ctrl-C stop a run after the step under way; Ctrl-C twice stops at once.
+    """SIGTERM, SIGUSR1 and Ctrl-C stop a run after the step under way; Ctrl-C twice, at once."""
 
-    Attributes:
-        received: the signal's number; 0 for none.
-    """
-
-    received = 0
+    received = 0  # the signal's number
 
     def __enter__(self) -> "Signals":
         known = [getattr(signal, name) for name in CODES if hasattr(signal, name)]
@@ -31,12 +27,7 @@ class Signals:
         self.before = {number: signal.signal(number, self._note) for number in known if main}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         for number, handler in self.before.items():
             # It may come twice, from a cluster and from torchrun: the second is no other end.
             late = isinstance(error, Stopped) and number != signal.SIGINT
@@ -60,9 +51,7 @@ def kept_from_children() -> Iterator[None]:
         yield
         return
     _end_children_at_exit()
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
-    )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in CODES])
     try:
         yield
     finally:

@@ -1,8 +1,7 @@
 """Checkpoints: tensors and plain values only, whole or not there at all.
 
 A run's folder holds the newest state, `last.pt`, those before it in `earlier/`, and the best one,
-named by the rule `checkpoint.name`. Each holds all that it takes to go on, and ends with a
-checksum of all before it.
+named by the rule `checkpoint.name`. Each has all that a resume needs, and a checksum at its end.
 """
 
 import contextlib
@@ -30,16 +29,8 @@ TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 
 
 # --- writing ---
-
-
 class Writer:
-    """Writes the states of a run, one after another; all processes have one, rank 0 writes.
-
-    Args:
-        run: the folder.
-        keep: how many of the newest states stay, `last.pt` among them.
-        background: write while training goes on, from a copy in memory.
-    """
+    """Has rank 0 write a run's states, and keep the newest; in the `background`, from a copy."""
 
     def __init__(self, run: Path, keep: int, background: bool) -> None:
         self.run, self.keep = run, keep
@@ -47,25 +38,19 @@ class Writer:
         self.writing: Future[None] | None = None
 
     def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
-        """Make `contents` the newest state, and the best one too if its epoch was.
-
-        The state of `replaced_step`, so far the newest, becomes an earlier one. UserError if it
-        can't be written, now or the last time; what was saved is kept.
-        """
+        """Make `contents` the newest state, and that of `replaced_step` an earlier one."""
         self.wait()
         if "shards" in contents:
             folder = self.run / f"shards-{contents['step']:08d}"
             if replaced_step != contents["step"]:  # or last.pt has these very tensors already
                 sharded.save_shards(contents["shards"], folder)
-            contents = {**contents, "shards": folder.name, "sums": {}}
-            if distributed.rank() == 0:
-                contents["sums"] = _sums(folder)
-        if distributed.rank() == 0:
-            if self.thread:
-                snapshot = _copied(contents)
-                self.writing = self.thread.submit(self._write, snapshot, replaced_step, old_best)
-            else:
-                self._write(contents, replaced_step, old_best)
+            sums = _sums(folder) if distributed.rank() == 0 else {}
+            contents = {**contents, "shards": folder.name, "sums": sums}
+        if distributed.rank() == 0 and self.thread:
+            snapshot = _copied(contents)
+            self.writing = self.thread.submit(self._write, snapshot, replaced_step, old_best)
+        elif distributed.rank() == 0:
+            self._write(contents, replaced_step, old_best)
         distributed.agree()
 
     def wait(self) -> None:
@@ -98,17 +83,16 @@ class Writer:
                 (self.run / old_best).unlink(missing_ok=True)
             for path in _earlier(self.run)[self.keep - 1 :]:
                 path.unlink()
-            if folders := list(self.run.glob("shards-*")):
+            if folders := {path.name for path in self.run.glob("shards-*")}:
                 states = [last, *_earlier(self.run), *([self.run / best] if best else [])]
                 used = {_read(path).get("shards") for path in states if path.is_file()}
-                for folder in folders:
-                    if folder.name not in used:
-                        shutil.rmtree(folder)
+                for name in folders - used:
+                    shutil.rmtree(self.run / name)
         except (OSError, RuntimeError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
-            kept = "what was saved is kept"
-            raise UserError(f"{last}: cannot be written ({_reason(error)}); {kept}") from error
+            reason = f"({_reason(error)}); what was saved is kept"
+            raise UserError(f"{last}: cannot be written {reason}") from error
 
 
 class _Summed(io.BufferedWriter):
@@ -176,8 +160,6 @@ def _copied(value: Any) -> Any:
 
 
 # --- reading ---
-
-
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint to the CPU; UserError if there is none, or it is damaged or foreign."""
     if not path.is_file():
@@ -190,8 +172,7 @@ def load(path: Path) -> dict[str, Any]:
         reason = "it is damaged, or holds more than tensors and plain values, which could run code"
         raise UserError(f"{path}: not loaded: {reason}") from error
     foreign = f"{path}: not a checkpoint of this project"
-    missing = TYPES.keys() - contents.keys() if isinstance(contents, dict) else TYPES.keys()
-    if missing:
+    if missing := TYPES.keys() - (contents if isinstance(contents, dict) else ()):
         raise UserError(f"{foreign} (it has no {', '.join(sorted(missing))})")
     wrong = [key for key, kind in TYPES.items() if not isinstance(contents[key], kind)]
     if wrong or not isinstance(contents["best"].get("file"), str):
@@ -254,10 +235,7 @@ def _earlier(run: Path) -> list[Path]:
 
 
 def newest(run: Path) -> dict[str, Any]:
-    """The newest state of a run that can be read; says so if it is not the last.
-
-    Raises UserError if there is none.
-    """
+    """The newest state of a run that can be read; a warning if it isn't the last, or UserError."""
     first: UserError | None = None
     for path in [run / LAST, *_earlier(run), *sorted(run.glob("*.pt"))]:
         try:

@@ -21,12 +21,10 @@ from .tracking import open_tracker, show
 
 def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Module]:
     """The config, task and trained model of a checkpoint; UserError if it cannot be used."""
-    return _restored(path, checkpoint.load(path), overrides)
+    return _build(path, checkpoint.load(path), overrides)
 
 
-def _restored(
-    path: Path, contents: dict[str, Any], overrides: Iterable[str]
-) -> tuple[Config, Task, nn.Module]:
+def _build(path: Path, contents: Any, overrides: Iterable[str]) -> tuple[Config, Task, nn.Module]:
     config = load_config(Config, [], overrides, contents["config"])
     device = pick_device(config.run.device)
     with checkpoint.fits(f"{path}: does not fit {config.model.name}"):
@@ -46,13 +44,9 @@ def measure(
     settings: list[str],
     say: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[dict[str, float], list[Path]]:
-    """The loss and metrics of a checkpoint on a split, and the pictures drawn of it.
-
-    `say` gets the figures before anything is drawn. The run's tracker gets all of it too, if the
-    checkpoint lies in the run's folder.
-    """
+    """The loss and metrics on a split, which `say` gets before anything is drawn, and pictures."""
     contents = checkpoint.load(path)
-    config, task, model = _restored(path, contents, settings)
+    config, task, model = _build(path, contents, settings)
     loader, device = task.eval_loader(split), pick_device(config.run.device)
     metrics = evaluate(model, task, loader, device, config.train.precision)
     if say:
@@ -82,11 +76,10 @@ def measure(
 
 def _images(config: Config, settings: list[str]) -> Path:
     """Where pictures go; a checkpoint can't have them written outside the project."""
-    folder = locate(config.run.images, inside=True)
+    folder, default = (locate(run.images, inside=True) for run in (config.run, Run()))
     asked = any(setting.startswith("run.images=") for setting in settings)
     if asked or folder.resolve().is_relative_to(ROOT.resolve()):
         return folder
-    default = locate(Run().images, inside=True)
     advice = f"{default} is used; to use it, set run.images"
     print(f"warning: {folder}: of the checkpoint, outside the project; {advice}", file=sys.stderr)
     return default

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import torch
 
@@ -26,16 +25,10 @@ class Profiler:
         kinds = [ProfilerActivity.CPU]
         kinds += [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
         plan = schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1)
-        self.profile = self.stack.enter_context(
-            profile(activities=kinds, schedule=plan, on_trace_ready=self._write)
-        )
+        watch = profile(activities=kinds, schedule=plan, on_trace_ready=self._write)
+        self.profile = self.stack.enter_context(watch)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self.stack.close()
         if self.run and not kind and self.steps < WAIT + WARMUP + 1:
             log(f"--profile: wants more than {WAIT + WARMUP} steps, and there were {self.steps}")

@@ -1,7 +1,4 @@
-"""What this project is about: all that the engine knows of your data, models and pictures.
-
-`engine/contract.py` says what each method is for.
-"""
+"""All that the engine knows of your data and models; `engine/contract.py` explains the methods."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -1,5 +1,6 @@
 """Where a run's figures go: always `metrics.csv`, and one tracker more if the config names it."""
 
+import contextlib
 import csv
 import importlib
 import io
@@ -41,30 +42,25 @@ def rows_of(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
     """The rows of a run's epochs: as a checkpoint has them, or, of v0.7 and older, the file."""
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         return rows[:epochs]
-    try:
-        text = (run / "metrics.csv").read_text(encoding="utf-8")
-        found = enumerate(list(csv.DictReader(io.StringIO(text, newline="")))[:epochs], 1)
+    path, rows = run / "metrics.csv", []
+    with contextlib.suppress(OSError, ValueError, csv.Error):
+        text = io.StringIO(path.read_text(encoding="utf-8"), newline="")
+        found = enumerate(list(csv.DictReader(text))[:epochs], 1)
         rows = [row for n, row in found if row.get("epoch") == str(n) and None not in row.values()]
-    except (OSError, ValueError, csv.Error):
-        rows = []
     if len(rows) < epochs:
-        lost = f"it has {len(rows)} of {epochs} epochs"
-        print(f"warning: {run / 'metrics.csv'}: damaged, {lost}", file=sys.stderr)
+        print(f"warning: {path}: damaged, it has {len(rows)} of {epochs} epochs", file=sys.stderr)
     return rows
 
 
 def open_trackers(name: str, run: Path, config: dict[str, Any], state: Any) -> list[Any]:
-    """The CSV file, and a `Tracker(run, config)` of a file here called `name`; both log and close.
-
-    Raises UserError if there is no such tracker, or its package is not installed.
-    """
+    """The CSV file, and the tracker called `name`; both log and close."""
     tracker = open_tracker(name, run, config)
     state.rows = rows_of(state.rows, state.epoch, run)
     return [CSV(run / "metrics.csv", state.rows), *([tracker] if tracker else [])]
 
 
 def open_tracker(name: str, run: Path, config: dict[str, Any]) -> Any:
-    """The one called `name`, or None for `none`; UserError as above."""
+    """The `Tracker` of a file here, None for `none`; UserError if it can't be used."""
     if name == "none":
         return None
     try:
@@ -77,8 +73,7 @@ def open_tracker(name: str, run: Path, config: dict[str, Any]) -> Any:
 
 def show(trackers: Iterable[Any], pictures: Iterable[Path], step: int) -> None:
     """Give pictures to those trackers that take them."""
+    images = [path for path in pictures if path.suffix in (".png", ".jpg", ".jpeg")]  # not texts
     for tracker in trackers:
-        if hasattr(tracker, "picture"):
-            for path in pictures:
-                if path.suffix in (".png", ".jpg", ".jpeg"):  # some tasks write texts as well
-                    tracker.picture(path, step)
+        for path in images if hasattr(tracker, "picture") else ():
+            tracker.picture(path, step)

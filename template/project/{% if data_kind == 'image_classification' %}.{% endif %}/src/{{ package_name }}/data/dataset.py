@@ -1,7 +1,6 @@
 """Images in a folder per class: `<folder>/<class>/*.png`."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
-    """Read an image of any size and mode as float32 (channels, size, size), from 0 to 1.
-
-    It is scaled, and cropped around its centre to `size` pixels a side; `channels` is 1 for grey,
-    3 for colour. Raises UserError if the file is missing, empty, damaged or no image.
-    """
+    """Any image as (channels, size, size) from 0 to 1, scaled and cropped, or UserError."""
     try:
         with Image.open(path, formats=FORMATS) as file:
             image = ImageOps.exif_transpose(file)
@@ -52,25 +47,16 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
 
 
 class ClassFolder(Dataset[tuple[Tensor, int]]):
-    """One split: images as `read_image` gives them, and the index of their class in `classes`.
-
-    With `cache`, an image is read once; all workers share the memory, a byte a pixel and channel.
-    Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder).
-    """
+    """One split: images as `read_image` gives them, and the index of their class in `classes`."""
 
     def __init__(
-        self,
-        folder: Path,
-        classes: Sequence[str] | None,
-        size: int,
-        channels: int,
-        cache: bool = False,
+        self, folder: Path, classes: list[str] | None, size: int, channels: int, cache: bool = False
     ):
-        self.classes = list(classes or find_classes(folder))
+        self.classes = classes or find_classes(folder)
         self.size, self.channels = size, channels
         self.samples = find_samples(folder, self.classes, SUFFIXES)
         self.cache: Tensor | None = None
-        if cache:
+        if cache:  # each is read once; all workers share the memory, a byte a pixel and channel
             shape = len(self.samples), channels, size, size
             self.cached = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
             self.cache = torch.empty(shape, dtype=torch.uint8).share_memory_()
