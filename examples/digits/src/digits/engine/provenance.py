@@ -128,7 +128,7 @@ def record(run: Path, device: torch.device) -> None:
 def packages() -> dict[str, str]:
     """The version of each installed package; of two of one name, that which is imported."""
     found = reversed([each.metadata for each in distributions()])
-    versions = {each["Name"]: each["Version"] for each in found if each["Name"]}  # not if broken
+    versions = {each["Name"]: each["Version"] for each in found if each["Name"]}  # or broken
     return dict(sorted(versions.items()))
 
 
