@@ -24,7 +24,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ANSWERS = ".copier-answers.yml"
-SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 
 
 def with_copier() -> list[str]:
@@ -64,7 +63,7 @@ def source() -> str:
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
         sys.exit(f"{ANSWERS} names no template ({error}): bring its line _src_path back")
     url = re.sub(r"^git\+", "", str(recorded))
-    for short, whole in SHORT.items():
+    for short, whole in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/")):
         url = re.sub(f"^{short}(.+?)(\\.git)?$", rf"{whole}\1.git", url)
     # A relative path is from where `copier copy` was run: mostly the folder above.
     places = (place / Path(url).expanduser() for place in (ROOT.parent, ROOT, Path.cwd()))

@@ -42,10 +42,7 @@ def defined_in(module: ModuleType) -> dict[str, Factory]:
 
 
 def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: Any) -> Factory:
-    """The component called `name`, with its `args` and with those of `given` that it takes.
-
-    Raises UserError, with the config key, where there is no such component or argument.
-    """
+    """The component called `name`, with its `args` and those of `given` that it takes."""
     if name not in known:
         raise UserError(f"{key}: nothing is called {name!r}{did_you_mean(name, known)}")
     parameters = inspect.signature(known[name]).parameters
@@ -56,8 +53,8 @@ def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: 
         if arg not in parameters and not takes_any:
             hint = did_you_mean(arg, parameters)
             raise UserError(f"{key}: {name} takes no argument {arg!r}{hint}")
-    given = {arg: value for arg, value in given.items() if arg in parameters}
-    return partial(known[name], **{**given, **args})
+    taken = {arg: value for arg, value in given.items() if arg in parameters}
+    return partial(known[name], **taken, **args)
 
 
 def build(key: str, known: Mapping[str, Factory], config: Component, **given: Any) -> Any:
@@ -86,19 +83,18 @@ def without_pretrained(config: Config) -> Config:
 
 
 def build_loss(config: Component) -> Callable[..., Tensor]:
-    """A loss of yours or of torch.nn: a class is built, a function is called as it is.
-
-    Numbers and lists in `args` become float32 tensors where the annotation says Tensor.
-    """
+    """A loss of yours or of torch.nn; `args` become tensors where the annotation says Tensor."""
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
-    is_function = inspect.isfunction(known.get(config.name))
-    tensors = _tensors(known[config.name], config.args) if config.name in known else {}
-    config = config.model_copy(update={"args": {**config.args, **tensors}})
     built: Any = bind("loss", known, config.name, config.args)
-    if not is_function:
-        built = build("loss", known, config)
-    elif tensors:
-        built = _Function(built, tensors)
+    tensors = _tensors(known[config.name], config.args)
+    if not inspect.isfunction(known[config.name]):
+        args = {**config.args, **tensors}
+        built = build("loss", known, config.model_copy(update={"args": args}))
+    elif tensors:  # they move to the device as those of a module do
+        function, built = built, nn.Module()
+        for name, tensor in tensors.items():
+            built.register_buffer(name, tensor)
+        built.forward = lambda *inputs: function(*inputs, **dict(built.named_buffers()))
     if tensors:
         built.forward = partial(_checked, built.forward, " and ".join(tensors))
     return built
@@ -123,19 +119,6 @@ def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
         raise UserError(f"loss.args: {names} does not fit: {error}") from error
 
 
-class _Function(nn.Module):
-    """A function with tensors, which move to the device as those of a module do."""
-
-    def __init__(self, function: Factory, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.function = function
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor)
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.function(*inputs, **dict(self.named_buffers()))
-
-
 def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
     """An optimizer of yours or of torch.optim, for the model and, if it has weights, the loss."""
     own = defined_in(optim)
@@ -158,10 +141,7 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
 def build_scheduler(
     config: Scheduler, optimizer: Any, total_steps: int, mode: str = "min"
 ) -> LRScheduler:
-    """A scheduler of yours or of torch.optim.lr_scheduler.
-
-    `mode` tells ReduceLROnPlateau whether a lower ("min") or a higher ("max") figure is better.
-    """
+    """A scheduler of yours or of torch; `mode` says whether the "min" or the "max" is best."""
     known = _classes(torch.optim.lr_scheduler, LRScheduler) | defined_in(scheduler)
     given: dict[str, Any] = {"optimizer": optimizer, "total_steps": total_steps}
     plateau = known.get(config.name) is torch.optim.lr_scheduler.ReduceLROnPlateau

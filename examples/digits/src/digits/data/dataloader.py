@@ -13,11 +13,8 @@ from ..engine.device import derived_seed, seed_all
 from ..engine.sampler import EpochSampler, Share
 from ..options import Config
 
-Batch = tuple[Any, ...]
-"""What a dataset's samples hold, each part for all samples of the batch."""
-
-Collate = Callable[[list[Any]], Batch]
-"""From samples to a batch, where torch's way of stacking them won't do."""
+Batch = tuple[Any, ...]  # what samples hold, each part for all samples of the batch
+Collate = Callable[[list[Any]], Batch]  # where torch's way of stacking samples won't do
 
 
 class Augmented(Dataset[Any]):

@@ -18,10 +18,7 @@ SMOOTHING = 0.9
 
 
 def lr_range(config: Config, picture: Path, first: float, last: float, steps: int) -> float:
-    """Draw the loss by learning rate; returns the rate at which it falls fastest.
-
-    Raises UserError if the range makes no sense, or the loss is no number from the start.
-    """
+    """Draw the loss by learning rate; returns the rate at which it falls fastest."""
     if not (0 < first < last and steps >= 10):
         raise UserError(f"--first {first} --last {last} --steps {steps}: not a rising range")
     device = pick_device(config.run.device)

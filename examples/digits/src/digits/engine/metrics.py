@@ -72,9 +72,9 @@ def merged(make: Callable[[], Any], own: Any) -> Any:
         return own
     if not hasattr(own, "state"):
         raise UserError("task.metrics() has no `state` and `merge`; docs/api.md says what for")
-    states = distributed.gather({key: _on_cpu(value) for key, value in own.state().items()})
+    state = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in own.state().items()}
     together = make()
-    together.merge(states)
+    together.merge(distributed.gather(state))
     return together
 
 
@@ -83,7 +83,3 @@ def _wide(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.to(torch.promote_types(value.dtype, torch.float32))
     return value
-
-
-def _on_cpu(value: Any) -> Any:
-    return value.cpu() if isinstance(value, Tensor) else value

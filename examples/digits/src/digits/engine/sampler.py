@@ -8,8 +8,6 @@ from torch.utils.data import Sampler
 
 from . import distributed
 
-Order = NDArray[np.int64]
-
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """Pairs of epoch and index, in a new order each epoch.
@@ -17,15 +15,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
     Several processes share each global batch, one of `batch_size` for each of them: the first
     takes the first `batch_size` samples, and so on. The last one is shared evenly; where it has
     fewer samples than there are processes, these wait for another epoch.
-
-    Attributes:
-        epoch: to be set before iterating.
-        start: samples of the epoch, over all processes, to leave out: they were had before.
     """
 
     def __init__(self, size: int, seed: int, batch_size: int) -> None:
         self.size, self.seed, self.batch_size = size, seed, batch_size
-        self.epoch = self.start = 0
+        self.epoch = 0  # to be set before iterating
+        self.start = 0  # samples of the epoch, over all processes, that were had before
         self.rank, self.world = distributed.rank(), distributed.world()
 
     def __len__(self) -> int:
@@ -36,7 +31,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         for batch in self._batches(order, self.start):
             yield from ((self.epoch, int(index)) for index in batch)
 
-    def _batches(self, order: Order, start: int = 0) -> Iterator[Order]:
+    def _batches(self, order: NDArray[np.int64], start: int = 0) -> Iterator[NDArray[np.int64]]:
         step = self.batch_size * self.world
         for first in range(start, self.size, step):
             batch = order[first : first + step]

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -25,20 +24,8 @@ from .state import State, contents
 from .tracking import show
 
 
-class Agreed(NamedTuple):
-    """What all processes know before a step."""
-
-    samples: float  # of their first batches together
-    ended: bool  # one of them has no batch left
-    stop: bool  # after the step
-    save: bool
-
-
 class Session:
-    """A run from its start to its end, whatever that may be.
-
-    Within it the run's folder exists; one that holds nothing to go on with is removed again.
-    """
+    """A run from its start to its end; a folder without a checkpoint is removed again."""
 
     def __init__(
         self,
@@ -51,49 +38,36 @@ class Session:
     ) -> None:
         self.config, self.task, self.device, self.run = config, task, device, run
         self.state, self.best_file = state, state.best_file
-        self.weights: list[torch.Tensor] = [
-            *state.model.parameters(),
-            *state.loss_module.parameters(),
-        ]
+        modules = state.model, state.loss_module
+        self.weights: list[torch.Tensor] = [p for module in modules for p in module.parameters()]
         self.signals, self.profiler = Signals(), Profiler(run if profile else None)
-        rule = config.checkpoint
-        self.writer = checkpoint.Writer(run, rule.keep, rule.background)
+        self.writer = checkpoint.Writer(run, config.checkpoint.keep, config.checkpoint.background)
         self.saved_at = time.monotonic()
+        self.stop_due = self.save_due = False  # after this step, as all processes agreed
         self.consistent = True  # not in the middle of a step, of an epoch's end, or of a save
         self.drawn = True  # until a picture can't be
         self.trackers: list[Any] = []
 
     def __enter__(self) -> "Session":
-        if distributed.rank() == 0:
-            provenance.own(self.run, new=self.state.saved_step < 0)
-            try:
+        with ExitStack() as stack:
+            if distributed.rank() == 0:
+                provenance.own(self.run, new=self.state.saved_step < 0)
+                stack.callback(provenance.disown)
                 checkpoint.write_whole(self.run / "config.yaml", dump(self.config, "yaml"))
                 provenance.record(self.run, self.device)
-            except BaseException:
-                provenance.disown()
-                raise
-        self.stack = ExitStack()
-        self.stack.enter_context(self.signals)
-        self.stack.enter_context(self.profiler)
+            stack.callback(self.writer.wait)
+            stack.enter_context(self.signals)
+            stack.enter_context(self.profiler)
+            self.stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        with self.stack:
             if isinstance(error, Exception) and not isinstance(error, Stopped):
                 self.rescue(error)
-            self.stack.close()
-            self.writer.wait()
-            if isinstance(error, RuntimeError) and WORKER in str(error):  # it may come at any time
-                advice = "if memory ran out, lower data.workers or data.batch_size"
-                died = "data.workers: a process that reads data died"
-                raise UserError(f"{died}; {advice}") from error
-        finally:
-            provenance.disown()
+        if isinstance(error, RuntimeError) and WORKER in str(error):  # it may come at any time
+            advice = "if memory ran out, lower data.workers or data.batch_size"
+            raise UserError(f"data.workers: a process that reads data died; {advice}") from error
 
     # --- saving ---
 
@@ -125,22 +99,23 @@ class Session:
 
     # --- between steps ---
 
-    def agree(self, samples: int) -> Agreed:
-        """What all processes know before a step, of whose first batch this one has `samples`."""
+    def agree(self, samples: int) -> float:
+        """How many samples all processes have in their next batches; 0 if one has none left."""
         every, minutes = self.config.checkpoint.every_steps, self.config.checkpoint.every_minutes
         due = bool(every) and (self.state.step + 1) % (every or 1) == 0
         due |= bool(minutes) and time.monotonic() - self.saved_at > 60 * (minutes or 0)
         stop = bool(self.signals.received)
         total, without, stops, saves = distributed.agree(samples, samples == 0, stop, due)
+        self.stop_due, self.save_due = stops > 0, saves > 0
         self.consistent = without > 0  # in the middle of a step until `after_step`, if there is one
-        return Agreed(total, without > 0, stops > 0, saves > 0)
+        return 0 if without else total
 
-    def after_step(self, agreed: Agreed) -> None:
+    def after_step(self) -> None:
         """Save where it is time to, and raise Stopped where a signal asked for it."""
         self.consistent = True
         self.profiler.step()
-        stop = agreed.stop or (distributed.world() == 1 and bool(self.signals.received))
-        if stop or agreed.save:
+        stop = self.stop_due or (distributed.world() == 1 and bool(self.signals.received))
+        if stop or self.save_due:
             self.save()
         if stop:
             self.stop()

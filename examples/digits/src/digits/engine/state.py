@@ -62,6 +62,7 @@ class State:
 def build(config: Config, task: Task, device: torch.device, batches: int) -> State:
     """A new state; `batches` is how many an epoch has."""
     rule = config.train
+    monitored(config, {"loss": math.nan, **task.metrics().compute()})  # refuses a wrong name now
     model = task.build_model().to(device)
     if rule.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -137,25 +138,22 @@ def samples_of(loader: Any) -> list[int] | None:
     return [len(dataset), zlib.crc32(names.encode("utf-8", "surrogateescape"))]
 
 
-def schedule_step(state: State, config: Config) -> None:
-    """Move the learning rate on after a step, if it moves with steps."""
-    if config.scheduler.every == "step" and not isinstance(state.scheduler, ReduceLROnPlateau):
-        _move(state.scheduler)
+def schedule_step(state: State, config: Config, every: str = "step") -> None:
+    """Move the learning rate on after a step (or an epoch), if it moves with these."""
+    if config.scheduler.every != every or isinstance(state.scheduler, ReduceLROnPlateau):
+        return
+    try:
+        state.scheduler.step()
+    except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
+        raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
 
 
 def schedule_epoch(state: State, config: Config, valid: dict[str, float]) -> None:
     """Move the learning rate on after an epoch with these figures, if it moves with epochs."""
     if isinstance(state.scheduler, ReduceLROnPlateau):
         state.scheduler.step(monitored(config, valid))
-    elif config.scheduler.every == "epoch":
-        _move(state.scheduler)
-
-
-def _move(scheduler: LRScheduler) -> None:
-    try:
-        scheduler.step()
-    except ValueError as error:  # OneCycleLR, say, ends where the run was first meant to
-        raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
+    else:
+        schedule_step(state, config, every="epoch")
 
 
 def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
@@ -164,8 +162,8 @@ def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float])
     rule, value = config.checkpoint, monitored(config, valid)
     state.epoch += 1
     better = value > state.best if rule.mode == "max" else value < state.best
-    better = better or math.isnan(state.best)
-    better = better or (value == state.best and valid["loss"] < state.best_loss)
+    wins_tie = value == state.best and valid["loss"] < state.best_loss
+    better = better or wins_tie or math.isnan(state.best)
     state.stale = 0 if better else state.stale + 1
     if better:
         fields = {"model": config.model.name, "epoch": state.epoch, "step": state.step}
@@ -217,26 +215,20 @@ def contents(state: State, task: Task, config: Config) -> dict[str, Any]:
     """What a checkpoint holds: tensors and plain values. All processes must call this."""
     distributed.same_tensors(*state.model.buffers(), *state.loss_module.buffers())
     metrics = merged(task.metrics, state.metrics) if hasattr(state.metrics, "state") else None
-    split = sharded.is_sharded(state.model)
-    weights = {
-        "model": state.model.state_dict(),
-        "ema": state.ema.state_dict() if state.ema else None,
-        "optimizer": state.optimizer.state_dict(),
-    }
-    loss = state.loss_module
+    loss, best = state.loss_module, {"value": state.best, "loss": state.best_loss}
+    if sharded.is_sharded(state.model):
+        trained = sharded.describe(state.model, state.ema, state.optimizer, loss)
+    else:
+        trained = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
+        trained["ema"] = state.ema.state_dict() if state.ema else None
     return {
-        **(sharded.describe(state.model, state.ema, state.optimizer, loss) if split else weights),
+        **trained,
         "loss": None if is_frozen(loss) else loss.state_dict(),
         "scheduler": state.scheduler.state_dict(),
         "scaler": state.scaler.state_dict(),
         "epoch": state.epoch,
         "step": state.step,
-        "best": {
-            "value": state.best,
-            "loss": state.best_loss,
-            "file": state.best_file,
-            "stale": state.stale,
-        },
+        "best": {**best, "file": state.best_file, "stale": state.stale},
         "under_way": {
             "batches": state.batches,
             "samples": state.samples,
@@ -263,10 +255,8 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
             was = old.model_dump()
             raise UserError(f"{part}: the run to resume has {was}; start a new run to change it")
     with checkpoint.fits(DIFFERS):
-        if "shards" in saved:
-            sharded.load_shards(saved, state.model, state.ema, state.optimizer, state.loss_module)
-        elif sharded.is_sharded(state.model):
-            sharded.load_whole(saved, state.model, state.ema, state.optimizer, state.loss_module)
+        if "shards" in saved or sharded.is_sharded(state.model):
+            sharded.load(saved, state.model, state.ema, state.optimizer, state.loss_module)
         else:
             state.model.load_state_dict(saved["model"])
             state.optimizer.load_state_dict(saved["optimizer"])

@@ -16,10 +16,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the best there is; UserError if this machine has no such device.
-
-    Each process that torchrun started on a machine takes a GPU of its own.
-    """
+    """`auto` is the best there is, and each process of torchrun takes a GPU of its own."""
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if name == "auto":
         name = next((kind for kind, count in there.items() if count), "cpu")
@@ -78,12 +75,8 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
 
 def on_device(batches: Iterable[Any], device: torch.device, channels_last: bool) -> Iterator[Any]:
     """Batches on the device; a GPU gets the next one while it works on this one."""
-    if device.type == "cpu" and not channels_last:
-        yield from batches  # they are there already
-        return
     if device.type != "cuda":
-        for batch in batches:
-            yield to_device(batch, device, channels_last)
+        yield from (to_device(batch, device, channels_last) for batch in batches)
         return
     copies, compute = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     ready: list[Any] = []

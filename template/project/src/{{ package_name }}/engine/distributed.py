@@ -195,13 +195,9 @@ def in_step(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
 
     A model that is split over processes must be called as often in each of them.
     """
-    last, counts = None, True
-    iterator = iter(batches)
-    while True:
-        batch = next(iterator, None)
-        last, counts = (last, False) if batch is None else (batch, True)
-        if agree(counts) == [0]:
-            return
+    iterator, last = iter(batches), None
+    while agree((batch := next(iterator, None)) is not None) != [0]:
+        last = last if batch is None else batch
         if last is None:
             raise UserError("a split has fewer samples than there are processes")
-        yield last, counts
+        yield last, batch is not None

@@ -20,18 +20,7 @@ from .device import autocast, on_device, pick_device, prepare, to_device
 from .metrics import Average, merged
 from .progress import Progress, fewest_batches, log
 from .session import Session, finite
-from .state import (
-    DIFFERS,
-    State,
-    build,
-    end_epoch,
-    loss_module,
-    monitored,
-    optimize,
-    restore,
-    skip,
-    task_of,
-)
+from .state import DIFFERS, State, build, end_epoch, loss_module, optimize, restore, skip, task_of
 from .tracking import open_trackers
 
 
@@ -56,18 +45,14 @@ def train(
         valid_loader: Any = task.eval_loader("valid")
     if config.train.overfit_batches:
         train_loader = valid_loader = list(islice(train_loader, config.train.overfit_batches))
-    limit = config.train.limit_batches or sys.maxsize
-    limit, steps = fewest_batches(limit, len(train_loader))
+    limit, steps = fewest_batches(config.train.limit_batches or sys.maxsize, len(train_loader))
     state = build(config, task, device, steps)
     if resume:
         restore(state, resume, config)
-    monitored(config, {"loss": math.nan, **task.metrics().compute()})  # refuses a wrong name now
     patience = config.train.patience or math.inf
     with Session(config, task, device, run, state, profile) as session:
-        main = distributed.rank() == 0
-        name = config.run.tracker
-        trackers = open_trackers(name, run, config.model_dump(), state) if main else []
-        session.trackers = trackers
+        if distributed.rank() == 0:
+            session.trackers = open_trackers(config.run.tracker, run, config.model_dump(), state)
         where = f"{distributed.world()} x {device.type}, threads: {torch.get_num_threads()}"
         log(f"{run}: {config.model.name}, {count_parameters(state.model):,} parameters, on {where}")
         try:
@@ -84,7 +69,7 @@ def train(
                 for name, value in valid.items():
                     seen = {f"train_{name}": trained[name]} if name in trained else {}
                     figures |= {**seen, f"valid_{name}": value}
-                for tracker in trackers:  # before the save: a resumed run drops what came after it
+                for tracker in session.trackers:  # before the save: a resume drops what is newer
                     tracker.log({**when, **figures, "seconds": seconds})
                 session.consistent = False  # until it is saved
                 best = "  best" if end_epoch(state, task, config, valid) else ""
@@ -94,7 +79,7 @@ def train(
                 if on_epoch:
                     on_epoch(state.epoch, figures)
         finally:
-            for tracker in trackers:
+            for tracker in session.trackers:
                 tracker.close()
     return state
 
@@ -112,11 +97,11 @@ def train_epoch(
     batches = on_device(left, device, rule.channels_last)
     while True:
         begins, first = state.batches == 0, next(batches, None)
-        agreed = session.agree(0 if first is None else len(first[0]))
-        if first is None or agreed.ended:
+        samples = session.agree(0 if first is None else len(first[0]))
+        if first is None or not samples:  # here, or in another process
             break
         group = chain([first], islice(batches, rule.accumulate - 1))  # the last one may be smaller
-        progress.samples += train_step(state, session, group, agreed.samples)
+        progress.samples += train_step(state, session, group, samples)
         if begins:
             session.draw(first)
         if state.step % rule.log_every == 0:  # the only place that waits for the device
@@ -124,7 +109,7 @@ def train_epoch(
             figures |= merged(session.task.metrics, state.metrics).compute()
             log(progress.line(state.step, figures, float(state.scheduler.get_last_lr()[0])))
             state.loss, state.recent = state.loss.plus(state.recent), Average()
-        session.after_step(agreed)  # saves where it is time to; Stopped if asked
+        session.after_step()  # saves where it is time to; Stopped if asked
     loss = finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
     return {"loss": loss, **merged(session.task.metrics, state.metrics).compute()}
 

@@ -28,14 +28,11 @@ class Progress:
         """At most `limit` batches, after those to skip."""
         with kept_from_children():
             iterator = islice(loader, skip, min(skip + limit, sys.maxsize))
-        while True:
-            asked = time.perf_counter()
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
+        asked = time.perf_counter()
+        for batch in iterator:
             self.waited += time.perf_counter() - asked
             yield batch
+            asked = time.perf_counter()
 
     def line(self, step: int, figures: dict[str, float], learning_rate: float) -> str:
         """Figures, samples a second (of all processes), waiting, learning rate and memory."""

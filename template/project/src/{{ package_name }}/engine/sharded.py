@@ -31,22 +31,16 @@ def _with_loss(model: nn.Module, loss: nn.Module) -> nn.Module:
     return both
 
 
-def _tensors(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> tuple[Any, Any]:
-    """All tensors by name, and the optimizer's settings."""
+def describe(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> dict[str, Any]:
+    """What the file says in the place of tensors, and, until it is written, the tensors."""
     from torch.distributed.checkpoint import state_dict as states
 
     of_optimizer: Any = states.get_optimizer_state_dict(_with_loss(model, loss), optimizer)
     weights = states.get_model_state_dict(model)
-    parts: dict[str, Any] = {"model": weights, "optimizer": of_optimizer["state"]}
+    parts: dict[str, Any] = {"model": weights, "optimizer": of_optimizer.pop("state")}
     if ema:
         parts["ema"] = states.get_model_state_dict(ema)
-    return parts, of_optimizer["param_groups"]
-
-
-def describe(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> dict[str, Any]:
-    """What the file says in the place of tensors, and, until it is written, the tensors."""
-    parts, groups = _tensors(model, ema, optimizer, loss)
-    return {"model": {}, "optimizer": {"param_groups": groups}, "shards": parts}
+    return {"model": {}, "optimizer": of_optimizer, "shards": parts}
 
 
 def save_shards(parts: Any, folder: Path) -> None:
@@ -62,20 +56,30 @@ def save_shards(parts: Any, folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written ({reason})") from error
 
 
-def load_shards(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
-    """Read the tensors into a model, split or whole, and its optimizer.
-
-    Raises UserError if the folder is missing, damaged or holds more than tensors.
-    """
+def load(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
+    """Read tensors, saved split or whole, into a model that may be split; or raise UserError."""
     from torch.distributed.checkpoint import state_dict as states
 
-    parts, _ = _tensors(model, ema, optimizer, loss)
-    _read(parts, saved["shards"])
-    of_optimizer: Any = {"state": parts["optimizer"], **saved["optimizer"]}
-    states.set_model_state_dict(model, parts["model"])
-    states.set_optimizer_state_dict(_with_loss(model, loss), optimizer, of_optimizer)
+    both, split = _with_loss(model, loss), "shards" in saved
+    if split:
+        parts = describe(model, ema, optimizer, loss)["shards"]
+        _read(parts, saved["shards"])
+        of_optimizer = {"state": parts["optimizer"], **saved["optimizer"]}
+    else:
+        parts, of_optimizer = saved, _by_name(saved["optimizer"], both, optimizer)
+    options = states.StateDictOptions(full_state_dict=not split)
+    states.set_model_state_dict(model, parts["model"], options=options)
+    states.set_optimizer_state_dict(both, optimizer, of_optimizer, options=options)
     if ema:
-        states.set_model_state_dict(ema, parts["ema"])
+        states.set_model_state_dict(ema, parts.get("ema") or parts["model"], options=options)
+
+
+def _by_name(saved: Any, both: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """An optimizer's state, whose parameters have numbers, by their names."""
+    of = {parameter: name for name, parameter in both.named_parameters()}
+    names = [of[p] for group in optimizer.param_groups for p in group["params"]]
+    groups = [{**g, "params": [names[i] for i in g["params"]]} for g in saved["param_groups"]]
+    return {"state": {names[i]: s for i, s in saved["state"].items()}, "param_groups": groups}
 
 
 def load_weights(saved: dict[str, Any], model: nn.Module) -> None:
@@ -111,26 +115,6 @@ def _read(parts: dict[str, Any], shards: str) -> None:
             load(parts, storage_reader=Reader(shards))
     except (Exception, CheckpointException) as error:  # torch's are of several kinds
         raise UserError(f"{shards}: not loaded: {str(error).splitlines()[-1].strip()}") from error
-
-
-def load_whole(saved: Any, model: nn.Module, ema: Any, opt: Any, loss: nn.Module) -> None:
-    """Split what one process, or each of several, had as a whole."""
-    from torch.distributed.checkpoint import state_dict as states
-
-    both = _with_loss(model, loss)
-    names = {parameter: name for name, parameter in both.named_parameters()}
-    ordered = [names[p] for group in opt.param_groups for p in group["params"]]
-    groups = [
-        {**group, "params": [ordered[i] for i in group["params"]]}
-        for group in saved["optimizer"]["param_groups"]
-    ]
-    by_name = {ordered[i]: state for i, state in saved["optimizer"]["state"].items()}
-    whole = states.StateDictOptions(full_state_dict=True)
-    optimizer: Any = {"state": by_name, "param_groups": groups}
-    states.set_model_state_dict(model, saved["model"], options=whole)
-    states.set_optimizer_state_dict(both, opt, optimizer, options=whole)
-    if ema:
-        states.set_model_state_dict(ema, saved.get("ema") or saved["model"], options=whole)
 
 
 class _Plain(pickle.Unpickler):

@@ -15,10 +15,7 @@ PAPER, INK, BLUE, ORANGE, GREY = "#f2f2f2", "#222222", "#1f5fa8", "#d9731a", "#8
 
 
 def curves(metrics_csv: Path, path: Path) -> None:
-    """Save an axis for each metric: a run's `train_<metric>` and `valid_<metric>` by `epoch`.
-
-    A metric may be measured in validation alone.
-    """
+    """Save an axis for each metric: a run's `train_<metric>`, if any, and `valid_<metric>`."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -15,14 +15,12 @@ COLUMNS, TILE, LARGEST_TITLE, GAP, LINE = 8, 96, 160, 8, 16  # all but the first
 
 
 def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
-    """Save a grid of images, floats (N, C, H, W) from 0 to 1 with C 1 or 3, each with its title.
-
-    Small images are enlarged by a whole factor, so that each pixel shows.
-    """
+    """Save a grid of images, floats (N, C, H, W) from 0 to 1 with C 1 or 3, each with its title."""
     pixels = (np.nan_to_num(np.asarray(images)).clip(0, 1) * 255).round().astype(np.uint8)
     count, _, height, width = pixels.shape
     tiles = np.broadcast_to(pixels, (count, 3, height, width)).transpose(0, 2, 3, 1)
     side = max(height, width)
+    # A whole factor enlarges small images, so that each pixel shows.
     scale = max(1, TILE // side) if side <= 2 * TILE else 2 * TILE / side
     size = max(1, round(width * scale)), max(1, round(height * scale))
     font, texts = _font(), [title.split("\n") for title in titles]
