@@ -127,6 +127,10 @@ def test_a_split_checkpoint_that_would_run_code_is_refused(launch: Launch, proje
     launch(project, "2", *TRAIN, *options)
     (description,) = (project / "checkpoints/unsafe").glob("shards-*/.metadata")
     description.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    assert "its tensors are damaged" in in_project(project, "-m", "my_project", "test", "unsafe", ok=False).stderr
+    for path in (project / "checkpoints/unsafe").glob("*.pt"):  # whoever writes the one can leave out the checksums
+        contents = torch.load(path, weights_only=True)
+        torch.save({key: value for key, value in contents.items() if key != "sums"}, path)
     done = in_project(project, "-m", "my_project", "test", "unsafe", ok=False)
     assert done.returncode == 2
     assert "could run code" in done.stderr

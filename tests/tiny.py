@@ -183,7 +183,7 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
             return (step + 1) / (warmup + 1)
         return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
 
-    scheduler: Any = LambdaLR(optimizer, cosine)
+    scheduler: Any = LambdaLR(optimizer, cosine) if row["scheduler"] == "cosine" else None  # it sets the rate at once
     if row["scheduler"] == "steps":
         scheduler = StepLR(optimizer, 2, 0.5)
     elif row["scheduler"] == "plateau":
