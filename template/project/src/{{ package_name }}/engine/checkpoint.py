@@ -30,7 +30,11 @@ TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 
 # --- writing ---
 class Writer:
-    """Has rank 0 write a run's states, and keep the newest; in the `background`, from a copy."""
+    """Writes the states of a run; all processes have one, rank 0 writes.
+
+    Args: `keep` is how many of the newest stay, `last.pt` among them; with `background`, they are
+    written while training goes on, from a copy in memory.
+    """
 
     def __init__(self, run: Path, keep: int, background: bool) -> None:
         self.run, self.keep = run, keep
@@ -38,7 +42,10 @@ class Writer:
         self.writing: Future[None] | None = None
 
     def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
-        """Make `contents` the newest state, and that of `replaced_step` an earlier one."""
+        """Make `contents` the newest state, and that of `replaced_step` an earlier one.
+
+        UserError if it can't be written, now or the last time; what was saved is kept.
+        """
         self.wait()
         if "shards" in contents:
             folder = self.run / f"shards-{contents['step']:08d}"

@@ -27,7 +27,10 @@ _owned: dict[Path, tuple[IO[str], bool]] = {}
 
 # --- the process ---
 def own(run: Path, new: bool, rename: bool = False) -> Path:
-    """Lock a run's folder until `disown`; if it is taken, `rename` it with a number, or raise."""
+    """Lock a run's folder until `disown`, or this process's end; returns it.
+
+    If it is taken, the run gets a number more with `rename`, else UserError.
+    """
     path, number = run, 1
     while problem := _own(path, new):
         if not rename:

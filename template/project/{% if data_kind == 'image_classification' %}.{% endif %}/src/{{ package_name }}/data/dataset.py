@@ -22,7 +22,11 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
-    """Any image as (channels, size, size) from 0 to 1, scaled and cropped, or UserError."""
+    """Read an image of any size and mode as float32 (channels, size, size), from 0 to 1.
+
+    It is scaled, and cropped around its centre; `channels` is 1 for grey, 3 for colour. UserError
+    if the file is missing, empty, damaged or no image.
+    """
     try:
         with Image.open(path, formats=FORMATS) as file:
             image = ImageOps.exif_transpose(file)
