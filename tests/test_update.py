@@ -492,7 +492,7 @@ def test_an_own_tracker_works_where_it_was_before_there_was_a_folder(template: P
     save(project)
     update(project)
     assert (engine / "tracking" / "tensorboard.py").read_text().endswith("\n\nOWN = True\n")
-    command = "from my_project.engine.tracking import open_trackers as o, Path; o('own', Path(), {}, 0)"
+    command = "from my_project.engine.tracking import open_tracker as o, Path; o('own', Path(), {})"
     assert in_project(project, "-c", command).stdout == "own\n"
 
 
@@ -659,6 +659,14 @@ def test_extras_a_tracker_and_another_ci_come_and_go(template: Path, releases: l
         "src/my_project/model/utils.py",
         "notebooks/1_tutorial.ipynb",
         "configs/train.yaml",
+        # Its owner's, so still those of the last release.
+        "notebooks/0_data.ipynb",
+        "src/my_project/transforms.py",
+        "src/my_project/data/dataloader.py",
+        "src/my_project/data/dataset.py",
+        "test/test_test.py",
+        "test/test_train.py",
+        "test/conftest.py",
     }
     now, new = tree(project), tree(fresh)
     assert set(new) - set(now) == {"notebooks/1_tutorial.ipynb"}

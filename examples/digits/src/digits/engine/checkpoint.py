@@ -32,8 +32,7 @@ TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 class Writer:
     """Writes the states of a run; all processes have one, rank 0 writes.
 
-    Args: `keep` is how many of the newest stay, `last.pt` among them; with `background`, they are
-    written while training goes on, from a copy in memory.
+    `keep` of the newest stay; in the `background`, they are written from a copy in memory.
     """
 
     def __init__(self, run: Path, keep: int, background: bool) -> None:

@@ -59,7 +59,7 @@ def measure(
                 outputs = task.forward(model, to_device(batch, device))
             yield to_device(outputs, torch.device("cpu")), batch
 
-    folder, pictures = _images(config, settings) / "result", list[Path]()
+    folder, pictures = _images(config, settings, path) / "result", list[Path]()
     try:
         pictures = task.draw_results(outputs(), folder)
     except OSError as error:
@@ -74,10 +74,12 @@ def measure(
     return metrics, pictures
 
 
-def _images(config: Config, settings: list[str]) -> Path:
-    """Where pictures go; a checkpoint can't have them written outside the project."""
+def _images(config: Config, settings: list[str], path: Path) -> Path:
+    """Where pictures go: in the project, beside the folder of runs, or where the user says."""
     folder, default = (locate(run.images, inside=True) for run in (config.run, Run()))
     asked = any(setting.startswith("run.images=") for setting in settings)
+    runs = locate(config.run.checkpoints, inside=True).resolve()
+    asked |= runs == path.resolve().parent.parent and folder.resolve().parent == runs.parent
     if asked or folder.resolve().is_relative_to(ROOT.resolve()):
         return folder
     advice = f"{default} is used; to use it, set run.images"

@@ -27,7 +27,7 @@ def read_wav(path: Path) -> tuple[Tensor, int]:
             data = file.readframes(count)
     except Exception as error:  # wave raises half a dozen kinds
         if not path.exists():
-            raise UserError(f"{path}: no such file") from error
+            raise UserError(f"{path}: No such file") from error
         if path.is_file() and not path.stat().st_size:
             raise UserError(f"{path}: the file is empty; remove it") from error
         reason = str(error) or "it ends too early"
