@@ -30,10 +30,7 @@ TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 
 # --- writing ---
 class Writer:
-    """Writes the states of a run; all processes have one, rank 0 writes.
-
-    `keep` of the newest stay; in the `background`, they are written from a copy in memory.
-    """
+    """Has rank 0 write a run's states; `keep` stay. In the `background`, it writes from a copy."""
 
     def __init__(self, run: Path, keep: int, background: bool) -> None:
         self.run, self.keep = run, keep
