@@ -201,7 +201,7 @@ TRICKS = """1e3 1_000 0x10 07 1:30 no null ~ # %(x)s ${x} [a] = << " ' \\ : - ? 
 TEXT = st.text(st.characters(codec="utf-8")) | st.sampled_from(
     [*re.split(" ", TRICKS), "", " a ", "a\r\nb", "a\nb", "a # b", '"a" b', "{a: b}", "- a", "\x85", "\u2028", "\ufeff"]
 )
-NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.integers(1 - 2**63, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
