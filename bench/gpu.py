@@ -269,7 +269,7 @@ def copies() -> dict[str, Any]:
     side, tries = (8192, 20) if size.gpu else (64, 3)
 
     def busy() -> None:
-        """So many cycles that Python is at the next lines before the GPU is."""
+        """Cycles enough for Python to reach the next lines before the GPU does."""
         if size.gpu:
             torch.cuda._sleep(50_000_000)  # type: ignore[no-untyped-call]
 

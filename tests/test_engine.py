@@ -289,26 +289,26 @@ def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not(render: Ren
     assert in_project(render(), "-c", code).stdout == "SIGINT\n"
 
 
-def test_a_signal_that_comes_again_after_the_end_is_ignored(render: Render, tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", ["SIGUSR1", "SIGTERM"])
+def test_a_signal_that_comes_again_after_the_end_is_ignored(project: Path, tmp_path: Path, again: str) -> None:
     code = """if True:
-        import contextlib, signal, sys
-        from my_project.engine import launch
-        from my_project.engine.signals import Signals, Stopped
-        if sys.argv[1:]:
-            status = launch.main(["--nproc-per-node=1", *sys.argv[1:]])
-        else:
-            try:
-                with Signals() as signals:
-                    signal.raise_signal(signal.SIGUSR1)
-                    raise signals.stopped(signal.SIGUSR1, "saved")
-            except Stopped as stopped:
-                status = stopped.code
-        signal.raise_signal(signal.SIGUSR1)
+        import signal, sys
+        from my_project import cli
+        from my_project.engine import launch, loop
+        again, script, *words = sys.argv[1:]
+        step = loop.train_step
+        def stopped(*args):
+            signal.raise_signal(signal.SIGUSR1)
+            return step(*args)
+        loop.train_step = stopped
+        status = cli.main(words) if words else launch.main(["--nproc-per-node=1", script])
+        signal.raise_signal(getattr(signal, again))
         sys.exit(status)
     """
-    (tmp_path / "stopped.py").write_text("import sys; sys.exit(75)\n")
-    assert in_project(render(), "-c", code, ok=False).returncode == 75
-    assert in_project(render(), "-c", code, tmp_path / "stopped.py", ok=False).returncode == 75
+    script = tmp_path / "stopped.py"
+    script.write_text("import sys; sys.exit(75)\n")
+    for words in ([], ["train", "configs/train.yaml", "model.args.width=2", "run.device=cpu"]):
+        assert in_project(project, "-c", code, again, script, *words, ok=False).returncode == 75, words
 
 
 def test_processes_that_are_done_leave_no_thread_that_the_model_could_wait_for(render: Render, tmp_path: Path) -> None:

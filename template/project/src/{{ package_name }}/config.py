@@ -130,7 +130,7 @@ def _read_json(text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"the key {twice[0]!r} stands twice in one map")
+            raise ValueError(f"the key {twice[0]!r} is there twice in one map")
         return dict(pairs)
 
     return json.loads(text, object_pairs_hook=unique)

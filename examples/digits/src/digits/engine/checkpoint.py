@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -208,12 +209,12 @@ def _read(path: Path) -> Any:
 
 
 def _intact(path: Path) -> bool:
-    """Whether the checksum at the end is right; v0.7 and older, and torch.save itself, put none."""
+    """Whether the checksum at the end is right; of torch.save's own, and v0.7's, those within."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 22))
         tail = file.read()
     if tail.startswith(b"PK\5\6"):  # with which an archive ends that has no comment
-        return True
+        return zipfile.ZipFile(path).testzip() is None
     found = re.fullmatch(rb"crc32 ([0-9a-f]{8})\n", tail[-15:])
     return found is not None and int(found[1], 16) == _sum(path, 15)
 

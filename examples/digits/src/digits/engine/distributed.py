@@ -62,7 +62,7 @@ def processes(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
         waited = f"waited {options.timeout_minutes:g} minutes for another process"
         reasons = {
             "by peer": "another process is gone; was it killed?",  # closed, or reset
-            "timed out": f"{waited} (distributed.timeout_minutes)",
+            "timed out waiting": f"{waited} (distributed.timeout_minutes)",
             "finished reduction": "parameters without a gradient, which ddp does not allow",
         }
         text = str(error).lower() if isinstance(error, RuntimeError) else ""

@@ -60,8 +60,7 @@ def _own(run: Path, new: bool) -> str:
         file.close()  # another process removed the file, or trained the run, a moment ago
         return taken
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
     _owned[run.resolve()] = file, empty
     return ""
 

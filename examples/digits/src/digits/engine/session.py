@@ -61,10 +61,12 @@ class Session:
             self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        with self.stack:
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        try:
             if isinstance(error, Exception) and not isinstance(error, Stopped):
                 self.rescue(error)
+        finally:
+            self.stack.__exit__(kind, error, traceback)  # signals want to know how it ended
         if isinstance(error, RuntimeError) and WORKER in str(error):  # it may come at any time
             advice = "if memory ran out, lower data.workers or data.batch_size"
             raise UserError(f"data.workers: a process that reads data died; {advice}") from error
@@ -139,7 +141,7 @@ class Session:
             yield batch
 
     def draw(self, batch: Batch) -> None:
-        """The picture of what the model sees; where it can't be drawn, training goes on."""
+        """The picture of what the model sees; training continues where it can't be drawn."""
         if distributed.rank() > 0 or not self.drawn:
             return
         folder = locate(self.config.run.images, inside=True) / "loader"

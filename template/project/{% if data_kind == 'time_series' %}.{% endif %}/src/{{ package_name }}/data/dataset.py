@@ -34,7 +34,7 @@ class Series:
     values: NDArray[np.float32]
 
     def later(self, steps: Iterable[int]) -> list[clock.Time]:
-        """The times so many steps after the last one; UserError if there is no such date."""
+        """The times that many steps after the last one; UserError if there is no such date."""
         try:
             return [clock.after(self.times, self.step, step) for step in steps]
         except (OverflowError, ValueError) as error:
