@@ -90,7 +90,7 @@ def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(ren
 
 def test_a_folder_that_was_moved_copied_or_linked_runs_its_own_code(render: Render, tmp_path: Path) -> None:
     first = shutil.copytree(render(), tmp_path / "first place")
-    run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", first / ".venv", cwd=first)
+    run(sys.executable, "-m", "venv", "--without-pip", first / ".venv", cwd=first)
     (lib,) = (first / ".venv/lib").glob("python*/site-packages")
     (lib / "pip").mkdir()  # stands for pip, which would need a network; it installs as `pip install -e .` does
     (lib / "pip/__main__.py").write_text(
