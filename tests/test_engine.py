@@ -241,13 +241,21 @@ def test_each_number_of_the_confusion_matrix_is_at_its_cell(render: Render) -> N
     assert in_project(render(), "-c", code).stdout == shown
 
 
-def test_a_change_of_pyproject_installs_again(project: Path) -> None:
+@pytest.mark.parametrize("name", ["pyproject.toml", "Makefile"])
+def test_a_change_of_what_decides_of_packages_installs_again(project: Path, name: str) -> None:
     (project / ".venv").mkdir()
-    installed = project / ".venv/installed"
-    installed.touch()
+    (project / ".venv/installed").touch()
     assert "pip install" not in run("make", "--dry-run", "install", cwd=project).stdout
-    os.utime(installed, (0, 0))
+    later = (project / ".venv/installed").stat().st_mtime + 1
+    os.utime(project / name, (later, later))
     assert "pip install" in run("make", "--dry-run", "install", cwd=project).stdout
+
+
+def test_patience_counts_the_epochs_before_a_resume_too(project: Path) -> None:
+    train = ["-m", "my_project", "train", "run.name=a-run", "model.args.width=2", "run.device=cpu"]
+    in_project(project, *train, "checkpoint.monitor=loss", "checkpoint.mode=max", "train.patience=3", "train.epochs=2")
+    in_project(project, "-m", "my_project", "train", "--resume", "train.epochs=9")
+    assert load(project / "checkpoints/a-run/last.pt")["epoch"] == 4  # the loss falls, so the first is the best
 
 
 def test_slurm_is_asked_to_signal_the_tasks_and_to_requeue(render: Render) -> None:
