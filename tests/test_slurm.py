@@ -79,7 +79,7 @@ class Job:
             "LOG": str(self.log),
             "SIGNALED": "tasks",
             "SLURM_SUBMIT_DIR": str(project),
-            "SLURM_JOB_ID": str(os.getpid() + 7 * next(COUNT)),  # the port is made of it
+            "SLURM_JOB_ID": str(os.getpid() + 7 * next(COUNT)),  # the port is made of it, so no two have the same
             "SLURM_JOB_NUM_NODES": "1",
             "SLURM_JOB_NODELIST": "node[1-9]",
             **variables,
@@ -138,15 +138,16 @@ def project(render: Render, tmp_path: Path) -> Path:
 
 
 def test_a_job_trains_in_a_process_per_gpu_and_is_done(project: Path, tmp_path: Path) -> None:
-    job = Job(project, tmp_path, *QUICK, SLURM_GPUS_ON_NODE="2", SLURM_CPUS_PER_TASK="3", SLURM_JOB_ID="4711")
+    job = Job(project, tmp_path, *QUICK, SLURM_GPUS_ON_NODE="2", SLURM_CPUS_PER_TASK="3")
     assert job.run() == 0, job.said("output")
     assert "on 2 x cpu" in job.said("output")
-    assert job.checkpoint("slurm-4711")["epoch"] == 2
+    name = f"slurm-{job.variables['SLURM_JOB_ID']}"
+    assert job.checkpoint(name)["epoch"] == 2
     assert {"--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--cpus-per-task=3"} < set(job.said("srun").split())
     assert job.said("scontrol") == ""
 
     (tmp_path / "longer").mkdir()
-    longer = Job(project, tmp_path / "longer", "run.name=slurm-4711", "train.epochs=3", SLURM_JOB_ID="4712")
+    longer = Job(project, tmp_path / "longer", f"run.name={name}", "train.epochs=3")
     assert longer.run() == 0, longer.said("output")
     assert "epoch 3/3" in longer.said("output")
     assert "epoch 2/3" not in longer.said("output")
@@ -189,7 +190,7 @@ def test_a_job_with_a_mistake_ends_with_2_and_is_not_requeued(project: Path, tmp
 
 
 def test_each_job_of_an_array_has_its_own_name_and_seed(project: Path, python: Path, tmp_path: Path) -> None:
-    ids = {"PYTHON_EXEC": str(python), "SLURM_JOB_ID": "4712", "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "7"}
+    ids = {"PYTHON_EXEC": str(python), "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "7"}
     for place, given, name in (("own", [], "slurm-4711-7"), ("given", ["run.name=wide"], "wide-7")):
         (tmp_path / place).mkdir()
         job = Job(project, tmp_path / place, *QUICK, *given, "train.epochs=1", **ids)
