@@ -62,7 +62,7 @@ def kinds() -> list[str]:
 
 def room(kind: str) -> Path:
     """The folder of what the kind alone brings."""
-    return ROOT / "template" / "project" / f"{{% if data_kind == '{kind}' %}}.{{% endif %}}"
+    return ROOT / "template" / "project" / f"{{{{{kind}}}}}"
 
 
 def run(project: Path, *command: str) -> str:

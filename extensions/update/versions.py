@@ -2,6 +2,7 @@
 
 import glob
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -144,6 +145,12 @@ def copy(source: Path, root: Path, **options: Any) -> Any:
     return as_operation("update")(copier.run_copy)(str(source), root, **options)
 
 
+def computed(config: dict[str, Any]) -> dict[str, str]:
+    """Questions that a version never asks: their defaults are what it computes from other answers."""
+    asked = {key: value for key, value in config.items() if isinstance(value, dict) and not key.startswith("_")}
+    return {key: str(value.get("default")) for key, value in asked.items() if value.get("when") is False}
+
+
 def hidden(ref: str) -> set[str]:
     """Questions that a version may not ask, so that Copier may have recorded no answer."""
     return {key for key, value in settings(ref).items() if isinstance(value, dict) and "when" in value}
@@ -261,9 +268,9 @@ def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[st
         name = source[inside.end() :] if (inside := below.match(source)) else ""
         if not name or spec.match_file(name):
             continue
-        for path in patterns(name.removesuffix(suffix), envops, answers or {}):
+        for path in patterns(name.removesuffix(suffix), envops, answers or {}, computed(config)):
             if all(path.split("/")):  # a folder without a name is not made
-                found.add(path.replace("./", "", 1) if path.startswith("./") else path)
+                found.add(posixpath.normpath(path))
     return found - {"*"}  # the answers file
 
 
