@@ -104,6 +104,7 @@ MISTAKES = {
     "no such version": (["--to", "v8"], "the template has no version v8; it has "),
     "an older version": (["--to", "v0.1.0"], f"v0.1.0 is older than {NEXT}"),
     "no such question": (["-d", "colour=red"], "--data colour=red: write KEY=VALUE, where KEY is one of project_name"),
+    "a switch": (["-d", "tabular=."], "--data tabular=.: write KEY=VALUE, where KEY is one of project_name"),
     "a wrong answer": (["--defaults", "-d", "package_name=no-name"], "package_name"),
     "nobody to ask": ([], "there is no terminal to ask questions in: add --defaults"),
     "another place": (["--explain", "/etc/hosts"], "/etc/hosts is not in "),

@@ -146,9 +146,10 @@ def copy(source: Path, root: Path, **options: Any) -> Any:
 
 
 def computed(config: dict[str, Any]) -> dict[str, str]:
-    """Questions that a version never asks: their defaults are what it computes from other answers."""
-    asked = {key: value for key, value in config.items() if isinstance(value, dict) and not key.startswith("_")}
-    return {key: str(value.get("default")) for key, value in asked.items() if value.get("when") is False}
+    """Questions for a text that a version never asks: their defaults are what it computes from other answers."""
+    questions = {key: value for key, value in config.items() if isinstance(value, dict) and key[0] != "_"}
+    never = {key: value for key, value in questions.items() if value.get("when") is False and "default" in value}
+    return {key: str(value["default"]) for key, value in never.items() if value.get("type") == "str"}
 
 
 def hidden(ref: str) -> set[str]:
