@@ -1,5 +1,6 @@
 """The two versions of the template: which paths each can make, and what each makes with the answers to it."""
 
+import contextlib
 import glob
 import os
 import posixpath
@@ -61,12 +62,12 @@ def as_version(ref: str) -> Version:
     try:
         return Version(ref)
     except InvalidVersion:
-        described = line("describe", "--tags", "--always", ref, cwd=TEMPLATE)
+        described = line("describe", "--tags", "--always", "--long", ref, cwd=TEMPLATE)
         found = re.fullmatch(r"(.+)-(\d+)-g(\w+)", described)
-        try:
-            return Version(f"{found[1]}.post{found[2]}.dev0+{found[3]}") if found else Version(described)
-        except InvalidVersion:
-            return Version(f"0.0.0.post0.dev0+{described}")
+        with contextlib.suppress(InvalidVersion):
+            if found:
+                return Version(found[1] if found[2] == "0" else f"{found[1]}.post{found[2]}.dev0+{found[3]}")
+        return Version(f"0.0.0.post0.dev0+{described}")  # no tag; a commit such as 2c74801 reads as 2rc74801
 
 
 def record(text: str, commit: str, source: str) -> str:
