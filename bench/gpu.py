@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -27,8 +28,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = "{% if data_kind == 'language_modeling' %}.{% endif %}"
-IN_FOLDERS = "{% if components == 'folder' %}"  # begins the part of a file's name that other answers have
+IN_FOLDERS = re.compile(r"{{\w+}}(?=[.]py$)")  # the part of a file's name that components=folder has
 MODELS = ("resnet", "gpt")
 WARMUP, SPANS = 2, 5  # spans of LINE steps: the first, in which it compiles, don't count
 WAITS = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy"}
@@ -42,10 +42,9 @@ def lay_out(folder: Path) -> None:
     for name in MODELS:
         skip = shutil.ignore_patterns("__pycache__", "checkpoints", "notebooks")
         shutil.copytree(ROOT / "examples" / "digits", folder / name, ignore=skip)
-    kind = ROOT / "template" / "project" / TEXT / "src" / "{{ package_name }}"
+    kind = ROOT / "template" / "project" / "{{language_modeling}}" / "src" / "{{package_name}}"
     for path in kind.rglob("*.py"):
-        name = path.relative_to(kind).as_posix()
-        place = folder / "gpt" / "src" / "digits" / (name.partition(IN_FOLDERS)[0] + ".py").replace(".py.py", ".py")
+        place = folder / "gpt" / "src" / "digits" / IN_FOLDERS.sub("", path.relative_to(kind).as_posix())
         place.parent.mkdir(exist_ok=True)
         shutil.copy(path, place)
     config = (ROOT / "template" / "kinds" / "language_modeling" / "train.yaml").read_text()

@@ -25,18 +25,6 @@ PAGE = ROOT / "docs" / "kinds.md"
 SHEET = ROOT / "docs" / "pictures" / "kinds.png"
 BEGIN, END = "<!-- made by bench/kinds.py -->\n", "<!-- until here -->\n"
 NOTICES = "<!-- the archives' notices, put here by bench/kinds.py -->\n"
-EXAMPLES = {  # of each kind's images/result/: the picture that says most
-    "image_classification": "confusion",
-    "image_segmentation": "worst",
-    "object_detection": "detections",
-    "text_classification": "confusion",
-    "language_modeling": "surprise",
-    "tabular": "predicted",
-    "audio_classification": "confusion",
-    "time_series": "forecasts",
-    "custom": "decisions",
-}
-LESS = ("bpc", "mae")  # metrics of which less is better
 TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 2  # pixels; so many kinds beside each other
 PAPER, INK = "#ffffff", "#222222"
 
@@ -49,6 +37,7 @@ class Row(NamedTuple):
     value: float
     baseline: str
     to_beat: float
+    less: bool
     seconds: float
     size: int
 
@@ -62,7 +51,13 @@ def kinds() -> list[str]:
 
 def room(kind: str) -> Path:
     """The folder of what the kind alone brings."""
-    return ROOT / "template" / "project" / f"{{% if data_kind == '{kind}' %}}.{{% endif %}}"
+    return ROOT / "template" / "project" / f"{{{{{kind}}}}}"
+
+
+def example(kind: str) -> str:
+    """The first picture of images/result/ that its pages name: the one that says most."""
+    words = (ROOT / "template" / "kinds" / kind / "words.jinja").read_text()
+    return str(re.findall(r"set results = '`(\w+)[.]png`", words)[0])
 
 
 def run(project: Path, *command: str) -> str:
@@ -85,7 +80,16 @@ def measure(kind: str, project: Path) -> Row:
     baseline = json.loads(run(project, sys.executable, str(ROOT / "template" / "kinds" / kind / "baseline.py")))
     metric = baseline["metric"]
     size = (project / "data" / "sample.zip").stat().st_size
-    return Row(kind, metric, figures[metric], baseline["name"], baseline["value"], float(ended[1]), size)
+    return Row(
+        kind,
+        metric,
+        figures[metric],
+        baseline["name"],
+        baseline["value"],
+        baseline.get("less", False),
+        float(ended[1]),
+        size,
+    )
 
 
 def table(rows: list[Row]) -> str:
@@ -94,7 +98,7 @@ def table(rows: list[Row]) -> str:
     lines += ["|---|---|---|---|---|---|"]
     for row in rows:
         digits = 3 if row.to_beat < 10 else 1
-        metric = row.metric + ", less is better" * (row.metric in LESS)
+        metric = row.metric + ", less is better" * row.less
         figures = f"{row.value:.{digits}f} | {row.to_beat:.{digits}f}, {row.baseline}"
         lines.append(f"| `{row.kind}` | {metric} | {figures} | {row.seconds:.0f} | {row.size / 1000:.0f} kB |")
     return "\n".join(lines) + "\n"
@@ -140,7 +144,7 @@ def main(names: list[str]) -> None:
             project = Path(folder) / kind
             rows.append(measure(kind, project))
             print(table(rows[-1:]).splitlines()[-1], flush=True)
-            for part, name in () if names else (("loader", "train"), ("result", EXAMPLES[kind])):
+            for part, name in () if names else (("loader", "train"), ("result", example(kind))):
                 with Image.open(project / f"images/{part}/{name}.png") as file:
                     shrink(file.convert("RGB"), room(kind) / f"images/{part}/example.png")
     if not names:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = "template/project/{% if 'renovate' in extras %}.{% endif %}/renovate.json"
+SETTINGS = "template/project/{{renovate}}/renovate.json"
 ANSWERS = ".copier-answers.yml"
 NEXT = "v9999.0.0"
 NOBODY = {f"GIT_{who}_{what}": "bench@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -150,9 +150,10 @@ def tagged_clone(clone: Path) -> None:
 def pruned(template: Path, clone: Path) -> Path:
     """A clone without history of any kind of data but images, in which Copier has less to do; its version is NEXT."""
     git("clone", "--quiet", "--depth=1", f"--branch={NEXT}", template.as_uri(), clone, cwd=template)
-    for path in [*(clone / "template" / "project").iterdir(), *(clone / "template" / "kinds").iterdir()]:
-        if ("data_kind" in path.name or path.parent.name == "kinds") and "image_classification" not in path.name:
+    for path in (clone / "template" / "kinds").iterdir():
+        if path.name != "image_classification":
             shutil.rmtree(path)
+            shutil.rmtree(clone / "template" / "project" / f"{{{{{path.name}}}}}")
     shutil.rmtree(clone / ".git")
     save(clone, "current")
     git("tag", NEXT, cwd=clone)

@@ -192,5 +192,6 @@ def script(
         patch.setattr(modules["update.versions"], "lay_out", from_renders)
         for key, value in env.items():
             patch.setenv(key, value)
+        modules["update.versions"].read_settings.cache_clear()  # so that each run has the commands of a process
         status = modules["update.commands"].main(words)
     return subprocess.CompletedProcess(["update", *words], status, out.getvalue(), err.getvalue())

@@ -104,6 +104,7 @@ MISTAKES = {
     "no such version": (["--to", "v8"], "the template has no version v8; it has "),
     "an older version": (["--to", "v0.1.0"], f"v0.1.0 is older than {NEXT}"),
     "no such question": (["-d", "colour=red"], "--data colour=red: write KEY=VALUE, where KEY is one of project_name"),
+    "a switch": (["-d", "tabular=."], "--data tabular=.: write KEY=VALUE, where KEY is one of project_name"),
     "a wrong answer": (["--defaults", "-d", "package_name=no-name"], "package_name"),
     "nobody to ask": ([], "there is no terminal to ask questions in: add --defaults"),
     "another place": (["--explain", "/etc/hosts"], "/etc/hosts is not in "),
@@ -188,6 +189,24 @@ def test_what_is_saved_just_before_the_command_writes_stays_and_stops_it(project
     assert "Makefile was changed while this ran: commit it, then update again" in done.stderr
     after = tree(project)
     assert after.pop("Makefile")[0] == before.pop("Makefile")[0] + b"# meanwhile\n"
+    assert after == before
+
+
+@pytest.mark.parametrize("name", ["Makefile", "NEW.md"])
+def test_what_is_saved_in_the_moment_before_the_write_stays(name: str, project: Path) -> None:
+    before = tree(project)
+    with at(0, print) as commands:
+        command(project, "--defaults")
+    command(project, "--undo")
+    moment = next(
+        number for number, words in enumerate(commands, 1) if "read-tree" in words and "--dry-run" not in words
+    )
+    with at(moment, lambda: append(project / name)):
+        done = command(project, "--defaults", ok=False)
+    assert done.returncode == 1
+    assert f"{name} was saved while this ran, and stays as you saved it." in done.stderr
+    after = tree(project)
+    assert after.pop(name)[0] == before.pop(name, (b"",))[0] + b"# meanwhile\n"
     assert after == before
 
 
@@ -507,6 +526,9 @@ def test_a_commit_is_a_version_after_the_last_tag(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(versions, "TEMPLATE", tmp_path)
     save(tmp_path, "first")
     assert versions.as_version("HEAD") < versions.Version("0.0.1")
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "line", lambda *_, **__: "2c74801")
+        assert versions.as_version("HEAD") < versions.Version("0.0.1")
     for tag in ("v1.0.0", "v1.10.0", "v1.9.0", "v2.0.0rc1", "a-name"):
         git("tag", tag, cwd=tmp_path)
     assert list(versions.releases().values()) == ["v1.0.0", "v1.9.0", "v1.10.0"]

@@ -398,7 +398,7 @@ def offer_a_later_version(project: Path, clone: Path) -> None:
 
 NAMES = sorted(
     {
-        "/".join(part for part in path.relative_to(TEMPLATE).parts if "{%" not in part).removesuffix(".jinja")
+        "/".join(part for part in path.relative_to(TEMPLATE).parts if not part.startswith("{{")).removesuffix(".jinja")
         for path in TEMPLATE.rglob("*.md*")
     }
 )

@@ -46,7 +46,7 @@ def next_version(template: Path, rng: random.Random, is_yours: Callable[[str], b
         paths = [path for path in root.rglob("*") if path.is_file() and b"\0" not in path.read_bytes()]
         paths = [path for path in paths if "answers_file" not in path.name]  # Copier's
         path = rng.choice(sorted(paths))
-        name = path.relative_to(root).as_posix().removesuffix(".jinja").replace("{{ package_name }}", "p")
+        name = path.relative_to(root).as_posix().removesuffix(".jinja").replace("{{package_name}}", "p")
         action = rng.choice(["insert", "insert", "replace", "replace", "delete lines", "move", "remove", "add"])
         lines = path.read_text().splitlines(keepends=True)
         at = rng.randint(0, len(lines))

@@ -58,8 +58,8 @@ def test_the_archive_is_small_and_says_where_it_is_from(render: Render, kind: st
 
 
 def test_the_sample_has_a_script_that_makes_it_and_a_named_source(kind: str) -> None:
-    script = (ROOT / "samples" / f"{kind}.py").read_text()
-    assert f"python samples/{kind}.py" in script
+    script = (ROOT / "template" / "kinds" / kind / "sample.py").read_text()
+    assert f"python3 template/kinds/{kind}/sample.py" in script
     page = (ROOT / "docs" / "kinds.md").read_text()
     assert f"| `{kind}` |" in page
     assert re.search(rf"^## .*`{kind}`", page, re.MULTILINE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Render, in_project, run, tree
+from conftest import ROOT, Render, git, in_project, run, tree
 
 PACKAGE = Path("src/my_project")
 OWN = {
@@ -232,8 +232,26 @@ def test_a_project_has_at_most_4600_lines_of_python(render: Render) -> None:
     assert sum(lines.values()) <= 4600
 
 
-def test_copier_yml_has_at_most_150_lines() -> None:
-    assert len((ROOT / "copier.yml").read_text().splitlines()) <= 150
+def test_the_questions_have_at_most_150_lines_and_the_switches_come_after_them() -> None:
+    questions, _, switches = (ROOT / "copier.yml").read_text().partition("\n# Switches")
+    assert len(questions.splitlines()) <= 150
+    assert "when: false" not in questions
+    assert not [key for key, value in yaml.safe_load("#" + switches).items() if value["when"] is not False]
+
+
+def test_paths_of_the_template_are_short_plain_and_seen_by_editors() -> None:
+    paths = git("ls-files", "-z", "template", "extensions", cwd=ROOT).split("\0")[:-1]
+    assert max(map(len, paths)) <= 90  # Windows allows 260, of which Copier's clone takes its part
+    assert [path for path in paths if " " in path or "%" in path] == []
+    rooms = {name for path in paths for name in re.findall(r"{{(\w+)}}", path)}
+    assert rooms <= yaml.safe_load((ROOT / "copier.yml").read_text()).keys()
+
+
+def test_each_switch_names_a_room_or_a_file() -> None:
+    settings = yaml.safe_load((ROOT / "copier.yml").read_text())
+    switches = {key for key, value in settings.items() if not key.startswith("_") and value.get("when") is False}
+    paths = git("ls-files", "-z", "template", cwd=ROOT)
+    assert [switch for switch in switches if f"{{{{{switch}}}}}" not in paths] == []
 
 
 @pytest.mark.parametrize("components", ["file", "folder"])

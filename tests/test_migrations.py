@@ -14,6 +14,7 @@ FOLDERS = sorted((ROOT / "extensions" / "migrations").iterdir())
 OWN = "# mine\nfrom my_project.__main__ import main\n\nassert main\n"
 TESTS = ["test/test_mine.py", "test/test_test.py", "test/test_train.py"]
 TRAINING = ["src/my_project/data/dataloader.py", "src/my_project/task.py"]
+IMAGES = ["src/my_project/data/dataset.py"]
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +51,13 @@ def changed(project: Path) -> list[str]:
 def test_an_update_offers_changes_to_the_owners_files_and_makes_none(project: Path) -> None:
     before = tree(project)
     said = updated(project)
-    for version, paths in (("v0.2.0", TESTS), ("v0.4.0", TRAINING)):
+    for version, paths in (("v0.2.0", TESTS), ("v0.4.0", TRAINING), ("v0.8.0", IMAGES)):
         _, _, rest = said.partition(f"{version} can change files of yours")
         assert rest.split("\n\n")[0].split(":\n")[1].split() == paths
     words = (ROOT / "extensions" / "migrations" / "v0.4.0" / "words.md").read_text().split("\n")[0]
     assert f"v0.4.0, what is left to you:\n    {words}" in said
     after = tree(project)
-    assert all(after[path] == before[path] for path in [*TESTS, *TRAINING])
+    assert all(after[path] == before[path] for path in [*TESTS, *TRAINING, *IMAGES])
 
 
 def test_the_owner_lets_the_scripts_change_files_and_can_take_it_back(project: Path) -> None:
@@ -66,8 +67,8 @@ def test_the_owner_lets_the_scripts_change_files_and_can_take_it_back(project: P
     assert "+from my_project.cli import main" in preview
     assert tree(project) == before
     said = migrate(project)
-    assert f"v0.2.0: {', '.join(TESTS)}\nv0.4.0: {', '.join(TRAINING)}" in said
-    assert changed(project) == sorted([*TESTS, *TRAINING])
+    assert f"v0.2.0: {', '.join(TESTS)}\nv0.4.0: {', '.join(TRAINING)}\nv0.8.0: {IMAGES[0]}" in said
+    assert changed(project) == sorted([*TESTS, *TRAINING, *IMAGES])
     assert (project / "test" / "test_mine.py").read_text() == OWN.replace("__main__", "cli")
     assert migrate(project).startswith("No version up to ")
     git("restore", ".", cwd=project)
@@ -98,7 +99,19 @@ def test_a_script_changes_no_file_whose_lines_it_does_not_know(file: str, line: 
     save(project, "another loader")
     updated(project)
     migrate(project)
-    assert changed(project) == TESTS
+    assert changed(project) == [*IMAGES, *TESTS]
+
+
+def test_a_migrated_project_does_not_open_postscript_called_png(project: Path, tmp_path: Path) -> None:
+    updated(project)
+    migrate(project)
+    (tmp_path / "evil.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    read = "import sys, pathlib, PIL.EpsImagePlugin\nPIL.EpsImagePlugin.Ghostscript = lambda *_: sys.exit('started')\n"
+    read += "from my_project.data.dataset import read_image\nread_image(pathlib.Path(sys.argv[1]), 20, 1)"
+    done = in_project(project, "-c", read, tmp_path / "evil.png", ok=False)
+    assert "evil.png: not an image" in done.stderr
+    git("restore", ".", cwd=project)
+    assert "started" in in_project(project, "-c", read, tmp_path / "evil.png", ok=False).stderr
 
 
 def test_changes_that_are_in_no_index_refuse_and_so_do_conflicts(project: Path) -> None:
@@ -127,7 +140,7 @@ def test_what_is_no_text_a_link_or_a_submodule_is_left_out(project: Path, templa
     updated(project)
     assert "test_link" not in migrate(project)
     assert (project / "test" / "test_link.py").is_symlink()
-    assert changed(project) == sorted([*TESTS, *TRAINING])
+    assert changed(project) == sorted([*TESTS, *TRAINING, *IMAGES])
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

@@ -394,6 +394,10 @@ def test_a_version_that_yaml_takes_for_a_number_is_refused(name: Any, template: 
 @pytest.mark.parametrize(
     ("name", "answers", "expected"),
     [
+        ("{{room}}/b.py", {}, {"./b.py", "/b.py"}),
+        ("{{either}}/{{self}}b.py", {}, {"./b.py", "/b.py"}),
+        ("a{{folder}}.py", {"folder": "x"}, {"ax.py"}),
+        ("a{{folder}}.py", {}, {"a.py", "a/in.py"}),
         ("{{ a }}/b.py", {}, {"*/b.py"}),
         ("{{ a }}/{{- b -}}.py", {"a": "x[1]"}, {"x[[]1]/*.py"}),
         ("{% if a %}b{% endif %}/c", {}, {"b/c", "/c"}),
@@ -408,7 +412,13 @@ def test_a_version_that_yaml_takes_for_a_number_is_refused(name: Any, template: 
 def test_a_name_with_jinja_is_a_pattern_for_all_that_it_can_become(
     name: str, answers: dict[str, str], expected: set[str]
 ) -> None:
-    assert extension("update.names").patterns(name, {}, answers) == expected
+    computed = {
+        "room": "{% if kind == 'tabular' %}.{% endif %}",
+        "either": "{{ room }}",
+        "self": "{{ self }}",
+        "folder": "{% if in_folders %}/in{% endif %}",
+    }
+    assert extension("update.names").patterns(name, {}, answers, computed) == expected
 
 
 def test_a_pattern_fits_paths_and_takes_its_marks_for_letters() -> None:

@@ -368,15 +368,15 @@ def test_what_the_next_version_changes_reaches_an_edited_project(template: Path,
 
 @slow
 def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Path, tmp_path: Path) -> None:
-    root = "template/project/{% if data_kind == 'image_classification' %}.{% endif %}"
+    root = "template/project/{{image_classification}}"
 
     def change(clone: Path) -> None:
         (clone / "template/project/README.md.jinja").write_text("# other\n")
-        for name in ("src/{{ package_name }}/task.py", "src/{{ package_name }}/model/cnn.py"):
+        for name in ("src/{{package_name}}/task.py", "src/{{package_name}}/model/cnn.py"):
             (clone / root / name).write_text("# other\n")
-        (clone / root / "src/{{ package_name }}/model/resnet.py").unlink()
-        (clone / root / "src/{{ package_name }}/model/new.py").write_text("# new\n")
-        (clone / root / "src/{{ package_name }}/model/own.py").write_text("# the template's\n")
+        (clone / root / "src/{{package_name}}/model/resnet.py").unlink()
+        (clone / root / "src/{{package_name}}/model/new.py").write_text("# new\n")
+        (clone / root / "src/{{package_name}}/model/own.py").write_text("# the template's\n")
 
     clone = later(template, tmp_path, change)
     project = made(clone, tmp_path / "project")
@@ -708,18 +708,18 @@ def test_another_kind_of_data_never_deletes_an_edited_file(known: bool, template
     root = Path("template/project")
 
     def add_kind(clone: Path) -> None:
-        kind = root / "{% if data_kind == 'toy' %}.{% endif %}"
-        shutil.copytree(clone / root / "{% if data_kind == 'image_classification' %}.{% endif %}", clone / kind)
+        kind = root / "{{toy}}"
+        shutil.copytree(clone / root / "{{image_classification}}", clone / kind)
         shutil.copytree(clone / "template/kinds/image_classification", clone / "template/kinds/toy")
-        model = clone / kind / "src/{{ package_name }}/model"
+        model = clone / kind / "src/{{package_name}}/model"
         (model / "resnet.py").unlink()
         (model / "toy.py").write_text("TOY = 1\n")
         for name in ("cnn.py", "../task.py"):
             (model / name).write_text("# of toy\n" + (model / name).read_text().replace("\n", "  # toy\n", 30))
         settings = (clone / "copier.yml").read_text()
-        (clone / "copier.yml").write_text(
-            settings.replace("    - image_classification\n", "    - image_classification\n    - toy\n")
-        )
+        settings = settings.replace("    - image_classification\n", "    - image_classification\n    - toy\n")
+        switch = "toy: {when: false, type: str, default: \"{% if data_kind == 'toy' %}.{% endif %}\"}\n"
+        (clone / "copier.yml").write_text(settings + switch)
 
     clone = later(template, tmp_path, add_kind)
     target = LATER
@@ -968,11 +968,12 @@ def test_tags_are_made_for_release_commits_only_and_never_moved(tmp_path: Path, 
 
 
 @slow
-def test_first_and_last_release_pass_their_tests_and_resume_runs(
-    releases: list[str], template: Path, tmp_path: Path
+@pytest.mark.parametrize("which", ["first and last", pytest.param("all others", marks=pytest.mark.exhaustive)])
+def test_projects_of_each_release_pass_their_tests_and_resume_runs(
+    which: str, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     quick = ["model.args.width=4", "run.device=cpu"]
-    for version in {releases[0], releases[-1]}:
+    for version in dict.fromkeys([releases[0], releases[-1]]) if which == "first and last" else releases[1:-1]:
         project = made(template, tmp_path / version, version)
         train = ["-m", "my_project", "train", "configs/train.yaml", *quick]
         in_project(project, *train, "run.name=whole", "train.epochs=2")

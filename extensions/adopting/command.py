@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from update.commands import parse
 from update.git import Refusal, git
-from update.versions import unpack
+from update.versions import computed, unpack
 
 from .guesses import guess
 from .merge import merge, report, warn
@@ -22,7 +22,7 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
     """Merge a version of the template into a project; the exit status."""
     project = look(folder, branch, version.clone)
     settings = yaml.safe_load(git("show", f"{version.commit}:copier.yml", cwd=version.clone))
-    questions = [key for key in settings if not key.startswith("_")]
+    questions = [key for key in settings if key[0] != "_" and key not in computed(settings)]
     data = parse(texts, version.commit)
     print(f"Answers for copier-torch {version.name}, and where they come from:\n")
     source = source_of(version.clone)

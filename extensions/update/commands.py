@@ -28,6 +28,7 @@ from .versions import (
     Versions,
     as_version,
     bring_others,
+    computed,
     copy,
     described,
     hidden,
@@ -81,13 +82,13 @@ def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, A
 
 def parse(texts: list[str], ref: str) -> dict[str, Any]:
     """The answers of the command line; for a question with several answers, `a,b` is as good as `[a, b]`."""
-    questions = settings(ref)
+    config = settings(ref)
+    questions = {key: about for key, about in config.items() if key[0] != "_" and key not in computed(config)}
     found: dict[str, Any] = {}
     for text in texts:
         key, sign, value = text.partition("=")
-        if not sign or key.startswith("_") or key not in questions:
-            known = ", ".join(key for key in questions if not key.startswith("_"))
-            raise Refusal(f"--data {text}: write KEY=VALUE, where KEY is one of {known}")
+        if not sign or key not in questions:
+            raise Refusal(f"--data {text}: write KEY=VALUE, where KEY is one of {', '.join(questions)}")
         several = isinstance(questions[key], dict) and questions[key].get("multiselect")
         words = [word.strip() for word in value.strip("[] ").split(",")]
         found[key] = [word for word in words if word] if several else value

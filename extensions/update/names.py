@@ -9,13 +9,27 @@ MARKS = {"block_start_string": "{%", "block_end_string": "%}"}
 MARKS |= {"variable_start_string": "{{", "variable_end_string": "}}"}
 
 
-def patterns(name: str, envops: Mapping[str, str], answers: Mapping[str, Any]) -> set[str]:
+def patterns(
+    name: str, envops: Mapping[str, str], answers: Mapping[str, Any], computed: Mapping[str, str] | None = None
+) -> set[str]:
     """All that a name can become: one pattern for each choice among the branches of its conditions.
 
     Args:
         envops: the template's marks of Jinja, where they are others than Jinja's own.
-        answers: those that stand for themselves; all else that is filled in may be any name.
+        answers: those that stand for themselves.
+        computed: what the template computes in place of asking; this may have conditions too. All else that is
+            filled in may be any name.
     """
+
+    def filled(expression: str) -> set[str]:
+        key = expression.strip("-+ ")
+        known = "/" if key == "_copier_conf.sep" else answers.get(key)
+        if isinstance(known, str):
+            return {glob.escape(known)}
+        if computed and key in computed:  # without itself, of which its own default may speak
+            return patterns(computed[key], envops, answers, {**computed, key: ""})
+        return {"*"}
+
     begin, end, open_, close = (re.escape(envops.get(mark, default)) for mark, default in MARKS.items())
     raw = (rf"{begin}[-+]?\s*{word}\s*[-+]?{end}" for word in ("raw", "endraw"))
     token = re.compile(rf"{'(?P<raw>.*?)'.join(raw)}|{begin}[-+]?\s*(?P<tag>\w*).*?{end}|{open_}(?P<value>.*?){close}")
@@ -37,19 +51,12 @@ def patterns(name: str, envops: Mapping[str, str], answers: Mapping[str, Any]) -
         elif found["raw"] is not None:
             current = extended(current, glob.escape(found["raw"]))
         else:
-            current = extended(current, filled(found["value"] or "", answers))
+            current = {start + value for start in current for value in filled(found["value"] or "")}
     return {re.sub(r"(?<!\[)\*+", "*", path) for path in extended(current, glob.escape(name[at:]))}
 
 
 def extended(paths: set[str], text: str) -> set[str]:
     return {path + text for path in paths}
-
-
-def filled(expression: str, answers: Mapping[str, Any]) -> str:
-    """What stands for an expression in a pattern."""
-    name = expression.strip("-+ ")
-    known = "/" if name == "_copier_conf.sep" else answers.get(name)
-    return glob.escape(known) if isinstance(known, str) else "*"
 
 
 def fitting(globs: Iterable[str]) -> re.Pattern[str]:

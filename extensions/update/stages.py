@@ -78,11 +78,13 @@ def after(
 
 
 def fail(project: Project, taken: Snapshot) -> None:
-    """Take back what an update wrote that failed, and say where something else is that it replaced."""
-    replaced = take_back(project, taken)
+    """Take back what an update wrote that failed; name what the owner saved, and where half-written files are."""
+    saved = take_back(project, taken, keep=True)
     print("The project is as it was before the update.", file=sys.stderr)
-    if replaced:
-        print(f"What it replaced, and what you saved meanwhile, is in {replaced}", file=sys.stderr)
+    for path in saved:
+        print(f"{path} was saved while this ran, and stays as you saved it.", file=sys.stderr)
+    if taken.replaced.exists():
+        print(f"What it replaced is in {taken.replaced}", file=sys.stderr)
     else:
         taken.forget()
 

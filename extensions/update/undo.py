@@ -8,10 +8,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable
 
-from .git import Entry, Refusal, git, line, listed
+from .git import Entry, Refusal, git, line, listed, read_blob
 from .project import Project
 from .snapshot import Snapshot, go_back, snapshots
 
@@ -74,11 +73,15 @@ def hashes(project: Project, paths: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def write_head(project: Project, wrote: Iterable[str]) -> None:
-    """Paths as in HEAD, on disk and in the index; those that HEAD lacks go. What else is staged stays so."""
+def write_head(project: Project, wrote: Iterable[str], saved: Collection[str] = ()) -> None:
+    """Paths as in HEAD, on disk and in the index; those that HEAD lacks go. What else is staged stays so.
+
+    Those that were `saved` meanwhile stay on disk.
+    """
     if given := "".join(f"{path}\0" for path in wrote):
         chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
         git("--literal-pathspecs", "reset", "--quiet", *chosen, cwd=project.path, given=given)
+    wrote = [path for path in wrote if path not in saved]
     for path in wrote:
         disk = project.path / path
         if path not in project.head and (disk.is_symlink() or disk.is_file()):
@@ -95,9 +98,18 @@ def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) 
             shutil.copy2(disk, snapshot.replaced / path, follow_symlinks=False)
 
 
-def take_back(project: Project, snapshot: Snapshot) -> Path | None:
-    """Undo what the update wrote; where that has changed since, a copy stays: where, if there is any."""
+def half_written(project: Project, path: str, entry: Entry | None) -> bool:
+    """Whether a file is the beginning of what the update was writing."""
+    disk = project.path / path
+    content = disk.read_bytes() if disk.is_file() and not disk.is_symlink() else None
+    return entry is not None and content is not None and read_blob(project.path, entry[1]).startswith(content)
+
+
+def take_back(project: Project, snapshot: Snapshot, keep: bool = False) -> list[str]:
+    """Undo what the update wrote. What has changed since is copied to `replaced`; or stays, with `keep`: its paths."""
     wrote = snapshot.wrote
-    keep_replaced(project, snapshot, differing(project, wrote))
-    write_head(project, wrote)
-    return snapshot.replaced if snapshot.replaced.exists() else None
+    strange = differing(project, wrote)
+    saved = [path for path in strange if keep and not half_written(project, path, wrote[path])]
+    keep_replaced(project, snapshot, set(strange).difference(saved))
+    write_head(project, wrote, saved)
+    return saved

@@ -1,7 +1,9 @@
 """The two versions of the template: which paths each can make, and what each makes with the answers to it."""
 
+import contextlib
 import glob
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -60,12 +62,12 @@ def as_version(ref: str) -> Version:
     try:
         return Version(ref)
     except InvalidVersion:
-        described = line("describe", "--tags", "--always", ref, cwd=TEMPLATE)
+        described = line("describe", "--tags", "--always", "--long", ref, cwd=TEMPLATE)
         found = re.fullmatch(r"(.+)-(\d+)-g(\w+)", described)
-        try:
-            return Version(f"{found[1]}.post{found[2]}.dev0+{found[3]}") if found else Version(described)
-        except InvalidVersion:
-            return Version(f"0.0.0.post0.dev0+{described}")
+        with contextlib.suppress(InvalidVersion):
+            if found:
+                return Version(found[1] if found[2] == "0" else f"{found[1]}.post{found[2]}.dev0+{found[3]}")
+        return Version(f"0.0.0.post0.dev0+{described}")  # no tag; a commit such as 2c74801 reads as 2rc74801
 
 
 def record(text: str, commit: str, source: str) -> str:
@@ -142,6 +144,13 @@ def copy(source: Path, root: Path, **options: Any) -> Any:
     except ImportError:  # it's not public; without it, a task such as one that makes a repository must not run
         return copier.run_copy(str(source), root, **{**options, "skip_tasks": True})
     return as_operation("update")(copier.run_copy)(str(source), root, **options)
+
+
+def computed(config: dict[str, Any]) -> dict[str, str]:
+    """Questions for a text that a version never asks: their defaults are what it computes from other answers."""
+    questions = {key: value for key, value in config.items() if isinstance(value, dict) and key[0] != "_"}
+    never = {key: value for key, value in questions.items() if value.get("when") is False and "default" in value}
+    return {key: str(value["default"]) for key, value in never.items() if value.get("type") == "str"}
 
 
 def hidden(ref: str) -> set[str]:
@@ -261,9 +270,9 @@ def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[st
         name = source[inside.end() :] if (inside := below.match(source)) else ""
         if not name or spec.match_file(name):
             continue
-        for path in patterns(name.removesuffix(suffix), envops, answers or {}):
+        for path in patterns(name.removesuffix(suffix), envops, answers or {}, computed(config)):
             if all(path.split("/")):  # a folder without a name is not made
-                found.add(path.replace("./", "", 1) if path.startswith("./") else path)
+                found.add(posixpath.normpath(path))
     return found - {"*"}  # the answers file
 
 

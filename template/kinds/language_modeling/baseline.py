@@ -42,4 +42,4 @@ def bits(order: int) -> float:
 
 
 value, unigram = bits(3), bits(1)
-print(json.dumps({"name": "trigram", "metric": "bpc", "value": value, "unigram": unigram}))
+print(json.dumps({"name": "trigram", "metric": "bpc", "less": True, "value": value, "unigram": unigram}))

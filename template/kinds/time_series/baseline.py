@@ -14,4 +14,4 @@ task = Task(config, torch.device("cpu"))
 metrics = task.metrics()
 for past, future in task.eval_loader("test"):
     metrics.update(seasonal_naive(past, config.data.horizon, config.data.season), (past, future))
-print(json.dumps({"name": "seasonal naive", "metric": "mae", "value": metrics.compute()["mae"]}))
+print(json.dumps({"name": "seasonal naive", "metric": "mae", "less": True, "value": metrics.compute()["mae"]}))

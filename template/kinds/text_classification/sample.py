@@ -1,0 +1,193 @@
+"""Make the sample data of the text classification kind again: ``data/sample.zip`` and ``images/sample/``.
+
+    pip download django==5.2.19 --no-deps
+    python3 template/kinds/text_classification/sample.py django-5.2.19-py3-none-any.whl
+
+The source is Django's message catalogs (BSD-3-Clause): what the framework says to its users, in many languages. The
+classes are 20 of the languages. The same wheel gives the same bytes each time.
+"""
+
+import argparse
+import ast
+import hashlib
+import re
+import unicodedata
+import zipfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+TEMPLATE = Path(__file__).parents[2]
+KIND = TEMPLATE / "project/{{text_classification}}"
+VERSION = "5.2.19"
+
+# Some are easily taken for each other: Danish and Norwegian; Spanish, Galician and Portuguese; Czech and Slovak.
+# Each is written in Latin or Cyrillic letters, which the pictures' font has.
+LANGUAGES = {
+    "bg": "bulgarian", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "en": "english", "es": "spanish",
+    "et": "estonian", "fi": "finnish", "fr": "french", "gl": "galician", "it": "italian", "nb": "norwegian",
+    "nl": "dutch", "pl": "polish", "pt": "portuguese", "ru": "russian", "sk": "slovak", "sv": "swedish",
+    "uk": "ukrainian",
+}  # fmt: skip
+CATALOG = re.compile(r"django/(?:conf|contrib/\w+)/locale/(\w+)/LC_MESSAGES/django(?:js)?\.po")
+PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[a-z]|\{\w*\}")
+MARKUP = re.compile(r"[<>\n]|&\w+;|\bhttps?:")
+SHARES = {"test": 0.16, "valid": 0.08}  # of the messages; the rest is to train
+LETTERS = 10  # at least, in a text
+LARGE = 20  # messages of a group that is too large for another split than train
+ALIKE = 0.5  # of the words of two English messages that they share: from here on they go to the same split
+SAMPLES = ("danish", "portuguese", "ukrainian")  # for images/sample/, so many messages of plain words
+SAMPLE_LINES = 3
+
+NOTICE = """\
+Messages of the web framework Django in {languages} languages.
+
+Source:     Django {version}, the catalogs django/conf/locale and django/contrib/*/locale (*.po)
+Copyright:  Django Software Foundation, individual contributors, and the translators of each catalog
+Licence:    BSD-3-Clause, in LICENSE.txt beside this file
+Changed:    {total} texts are kept, one a line: {counts}.
+            Placeholders such as %(name)s have become an ellipsis (…), white space a single space, and letters are
+            composed (NFC). Left out: messages with markup, fuzzy translations, texts of fewer than {letters} letters,
+            and texts that are the same in two languages, capitals aside. Of plurals, the first form is kept.
+
+Before you trust a number:
+- A message and its translations are in one split, together with the messages whose English words are half the same.
+  But all splits speak of the same things, in the words of the same few translators of each language.
+- The texts are short, {median} letters and signs in the median, and dry: buttons, errors, help. A letter, a tweet or a
+  novel is something else. For a language that is not among the {languages}, the model answers one of them all the same.
+- Texts that two languages share are left out, since none could tell. Real text has them, Danish and Norwegian most.
+- English is the original, the others are translated: names of Django's own parts stay English in all of them.
+- The test split has {test} texts: one mistake is {percent:.2f} %. It shows that the code learns; it ranks no models.
+"""
+
+
+def read_catalog(text: str) -> dict[tuple[str, str], str]:
+    """Return the messages of a .po file: (context, English) -> translation, empty where there is none.
+
+    Fuzzy and obsolete ones are left out; of plurals, the first form is kept.
+    """
+    messages = {}
+    for block in re.split(r"\n\s*\n", text):
+        if re.search(r"^#,.*\bfuzzy\b", block, re.MULTILINE):
+            continue
+        parts: dict[str, str] = {}
+        key = ""
+        for line in block.splitlines():
+            found = re.match(r'(?:(msgctxt|msgid_plural|msgid|msgstr(?:\[\d+\])?)\s+)?(".*")\s*$', line)
+            if found:
+                key = found[1] or key
+                parts[key] = parts.get(key, "") + ast.literal_eval(found[2])
+        if parts.get("msgid"):
+            messages[parts.get("msgctxt", ""), parts["msgid"]] = parts.get("msgstr", parts.get("msgstr[0]", ""))
+    return messages
+
+
+def clean(text: str) -> str:
+    """Return the text on one line without placeholders, or nothing if it has markup or too few letters."""
+    if MARKUP.search(text):
+        return ""
+    text = unicodedata.normalize("NFC", " ".join(PLACEHOLDER.sub("…", text).split()))
+    return text if sum(map(str.isalpha, text)) >= LETTERS else ""
+
+
+def read_messages(wheel: zipfile.ZipFile) -> dict[str, dict[str, str]]:
+    """Return for each English message its text in each language; none that two languages share, none twice."""
+    messages: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in sorted(wheel.namelist()):
+        catalog = CATALOG.fullmatch(name)
+        if catalog and catalog[1] in LANGUAGES:
+            for (_, english), text in read_catalog(wheel.read(name).decode()).items():
+                if text := clean(english if catalog[1] == "en" else text):
+                    messages[english].setdefault(LANGUAGES[catalog[1]], text)
+    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for english, texts in messages.items():
+        for language, text in texts.items():
+            places[text.casefold()].append((language, english))
+    for same in places.values():
+        shared = len({language for language, _ in same}) > 1
+        for language, english in same if shared else sorted(same)[1:]:
+            del messages[english][language]
+    return {english: texts for english, texts in sorted(messages.items()) if texts}
+
+
+def groups(messages: list[str]) -> list[list[str]]:
+    """Return the messages in groups: those with half of their words in common are together, by whatever chain."""
+    words = {message: frozenset(re.findall(r"\w+", PLACEHOLDER.sub(" ", message.lower()))) for message in messages}
+    found: list[list[str]] = []
+    for message in messages:
+        mine = words[message]
+        near = [g for g in found if any(len(mine & words[m]) >= ALIKE * len(mine | words[m]) for m in g)]
+        found = [g for g in found if g not in near] + [[message, *(m for g in near for m in g)]]
+    return sorted(found, key=lambda group: hashlib.sha256(min(group).encode()).digest())  # as good as by chance
+
+
+def split(messages: dict[str, dict[str, str]]) -> tuple[dict[str, dict[str, list[str]]], dict[str, list[str]]]:
+    """Return the texts by split and language, and some by language that are in no split."""
+    parts: dict[str, list[str]] = {"sample": [], "test": [], "valid": [], "train": []}
+    for group in groups(list(messages)):
+        plain = all({*SAMPLES} <= {*messages[m]} and re.fullmatch(r"[\w ,.]{30,}", m) for m in group)
+        if plain and len(parts["sample"]) < SAMPLE_LINES and len(group) == 1:
+            parts["sample"] += group
+            continue
+        part = next((p for p, share in SHARES.items() if len(parts[p]) < share * len(messages)), "train")
+        parts[part if len(group) < LARGE else "train"] += group
+    texts = {
+        part: {
+            language: [messages[m][language] for m in sorted(names) if language in messages[m]]
+            for language in sorted(LANGUAGES.values())
+        }
+        for part, names in parts.items()
+    }
+    samples = texts.pop("sample")
+    return {part: texts[part] for part in ("train", "valid", "test")}, {name: samples[name] for name in SAMPLES}
+
+
+def archive(texts: dict[str, dict[str, list[str]]], licence: bytes, path: Path) -> None:
+    """Write the zip file: ``<split>/<language>/messages.txt``, ``NOTICE.txt`` and ``LICENSE.txt``."""
+    counts = {part: sum(map(len, languages.values())) for part, languages in texts.items()}
+    lengths = sorted(len(t) for languages in texts.values() for lines in languages.values() for t in lines)
+    notice = NOTICE.format(
+        languages=len(LANGUAGES),
+        version=VERSION,
+        total=sum(counts.values()),
+        counts=", ".join(f"{part} {count}" for part, count in counts.items()),
+        letters=LETTERS,
+        median=lengths[len(lengths) // 2],
+        test=counts["test"],
+        percent=100 / counts["test"],
+    )
+    files = {"NOTICE.txt": notice.encode(), "LICENSE.txt": licence}
+    for part, languages in texts.items():
+        for language, lines in languages.items():
+            files[f"{part}/{language}/messages.txt"] = "".join(f"{line}\n" for line in lines).encode()
+    with zipfile.ZipFile(path, "w") as target:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)  # its date is 1980-01-01
+            entry.create_system = 3  # Unix on every platform, so that the bytes and the mode are the same everywhere
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            target.writestr(entry, content, compresslevel=9)
+
+
+def main() -> None:
+    """Write the archive and the sample texts into the template."""
+    parser = argparse.ArgumentParser(description="Make data/sample.zip and images/sample/ of text classification.")
+    parser.add_argument("wheel", type=Path, help=f"django-{VERSION}-py3-none-any.whl")
+    parser.add_argument("--out", type=Path, default=KIND, help="folder to write data/ and images/ into")
+    arguments = parser.parse_args()
+    with zipfile.ZipFile(arguments.wheel) as wheel:
+        licence = next((n for n in wheel.namelist() if n == f"django-{VERSION}.dist-info/licenses/LICENSE"), "")
+        if not licence:
+            parser.error(f"{arguments.wheel}: is not Django {VERSION}")
+        messages, terms = read_messages(wheel), wheel.read(licence)
+    texts, samples = split(messages)
+    for folder in ("data", "images/sample"):
+        (arguments.out / folder).mkdir(parents=True, exist_ok=True)
+    archive(texts, terms, arguments.out / "data/sample.zip")
+    for name, lines in samples.items():
+        (arguments.out / f"images/sample/{name}.txt").write_bytes("".join(f"{line}\n" for line in lines).encode())
+    for part, languages in texts.items():
+        print(part, dict(Counter({language: len(lines) for language, lines in languages.items()})))
+
+
+if __name__ == "__main__":
+    main()
