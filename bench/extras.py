@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/extras.py
 
-Each option is measured against a project that chooses nothing of its question and has defaults elsewhere: chosen alone;
-and not chosen where all else is, so that a part that leaks into another would show. What is installed is looked up in
-the environment that runs this, by the requirements of each package that hold on this machine.
+Each option is measured twice: chosen alone, against a project without any option of its question and with defaults
+elsewhere; and not chosen in a project with all the others, which shows a part that leaks into another. The installed
+packages are looked up in the environment that runs this, by each package's requirements that apply to this machine.
 """
 
 import re

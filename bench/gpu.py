@@ -1,4 +1,4 @@
-"""What only a GPU can show: speed and memory beside a loop by hand, waiting, resuming, copies, FSDP2 on one rank.
+"""What only a GPU can show: speed and memory against a loop by hand, synchronizations, resuming, copies, FSDP2.
 
     python3 bench/gpu.py [--only PART ...] [--seconds 480] [--markdown FILE] [--json FILE]
 

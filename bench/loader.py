@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/loader.py [ROUNDS]
 
-Each contender is a process of its own, in an order that changes from round to round. It passes over the training
-images of the sample once, which doesn't count (the files then are in the system's memory, workers have started, the
-cache is full), and then again and again; what it took is the median of these passes.
+Each contender is a separate process, in an order that changes from round to round. Its first pass over the training
+images of the sample doesn't count: after it, the files are in the system's cache, the workers run, and `data.cache` is
+full. The result is the median of the passes after it.
 """
 
 import math

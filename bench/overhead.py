@@ -2,13 +2,12 @@
 
     .venv/bin/python bench/overhead.py [ROUNDS]
 
-All do the same with the same batches, which lie in memory: forward, cross entropy, backward, gradients clipped to
-norm 1, AdamW, a scheduler's step, the sum of the losses and a confusion matrix; a line is printed each 100 steps. The
-clock stands in the data: it looks each time the batch after such a line is asked for, within one epoch, so that no
-contender's start or end counts; what a process took is the median of these spans. It counts the process's time on the
-CPU, which is all that a step takes here, and not the time that other programs take it away. Each contender is a process
-of its own that measures both models, in an order that changes from round to round; one of each that doesn't count comes
-first.
+All do the same with the same batches, which are in memory: forward, cross entropy, backward, gradients clipped to
+norm 1, AdamW, a scheduler step, the sum of the losses and a confusion matrix; a line is printed every 100 steps. The
+time is taken in the data: whenever the batch after such a line is fetched, within one epoch, so that no contender's
+start or end counts. The result of a process is the median of these spans. CPU time of the process is measured, which is
+all that a step takes here, so other programs don't count. Each contender is a separate process that measures both
+models, in an order that changes from round to round, after a first round that doesn't count.
 """
 
 import json

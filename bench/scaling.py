@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/scaling.py [ROUNDS]
 
-Whole trainings with the same samples in each step; their speed is that of the median epoch after the first, by
-`metrics.csv`: what a step takes, reading images and all, without validation. Meant to show that the second process is
-of use; a machine with two cores that it shares with others says little about more processes or about GPUs.
+Whole training runs with the same samples in each step. The speed is that of the median epoch after the first, from
+`metrics.csv`: it includes reading the images, but not validation. This shows whether a second process helps; two
+shared cores say little about more processes or GPUs.
 """
 
 import csv

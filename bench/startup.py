@@ -2,10 +2,10 @@
 
     .venv/bin/python bench/startup.py [ROUNDS]
 
-Whole processes, in an order that changes from round to round, after one of each that doesn't count. All read the same
+Whole processes, in an order that changes from round to round, after a first round that doesn't count. All read the same
 class folders with PIL, without augmentation, through a DataLoader without workers, and train the project's cnn with
-AdamW, clipped gradients and a scheduler that steps; each process ends itself when the optimizer has stepped once. The
-project and Lightning have validation data too, and Lightning tries two batches of these first, as it does by default.
+AdamW, gradient clipping and a scheduler. Each process exits after the first optimizer step. The project and Lightning
+also have validation data; Lightning first runs two batches of them, as it does by default.
 """
 
 import os
