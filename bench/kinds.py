@@ -57,7 +57,7 @@ def kinds() -> list[str]:
     """All kinds, in the order of copier.yml."""
     text = (ROOT / "copier.yml").read_text()
     section = text.partition("\ndata_kind:\n")[2].partition("\n\n")[0]
-    return re.findall(r"^    - (\w+)$", section, re.MULTILINE)
+    return re.findall(r'^    ".+": (\w+)$', section, re.MULTILINE)
 
 
 def room(kind: str) -> Path:
