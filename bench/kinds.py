@@ -36,7 +36,7 @@ EXAMPLES = {  # of each kind's images/result/: the picture that says most
     "time_series": "forecasts",
     "custom": "decisions",
 }
-LESS = ("bpc", "mae")  # metrics of which less is better
+LESS = ("bpc", "mae")  # lower is better
 TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 2  # pixels; so many kinds beside each other
 PAPER, INK = "#ffffff", "#222222"
 
@@ -90,13 +90,13 @@ def measure(kind: str, project: Path) -> Row:
 
 def table(rows: list[Row]) -> str:
     """The rows in Markdown."""
-    lines = ["| kind | metric on the test data | reached | to beat | seconds to train | `sample.zip` |"]
+    lines = ["| kind | metric on the test data | result | baseline | training time | `sample.zip` |"]
     lines += ["|---|---|---|---|---|---|"]
     for row in rows:
         digits = 3 if row.to_beat < 10 else 1
-        metric = row.metric + ", less is better" * (row.metric in LESS)
+        metric = row.metric + ", lower is better" * (row.metric in LESS)
         figures = f"{row.value:.{digits}f} | {row.to_beat:.{digits}f}, {row.baseline}"
-        lines.append(f"| `{row.kind}` | {metric} | {figures} | {row.seconds:.0f} | {row.size / 1000:.0f} kB |")
+        lines.append(f"| `{row.kind}` | {metric} | {figures} | {row.seconds:.0f} s | {row.size / 1000:.0f} kB |")
     return "\n".join(lines) + "\n"
 
 
