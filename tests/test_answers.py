@@ -100,6 +100,12 @@ def test_the_table_of_bad_answers_covers_every_question() -> None:
     assert {question for question, _, _ in REFUSED} == questions
 
 
+def test_questions_and_choices_fit_in_80_columns() -> None:
+    for about in (about for key, about in QUESTIONS.items() if not key.startswith("_")):
+        for text in (about["help"], *about.get("choices", [])):
+            assert len(text) <= 80 - len(" > o  "), text
+
+
 @pytest.fixture(scope="session")
 def names() -> dict[str, set[str]]:
     """The lists that extensions/names.jinja holds."""
