@@ -46,7 +46,7 @@ def kinds() -> list[str]:
     """All kinds, in the order of copier.yml."""
     text = (ROOT / "copier.yml").read_text()
     section = text.partition("\ndata_kind:\n")[2].partition("\n\n")[0]
-    return re.findall(r"^    - (\w+)$", section, re.MULTILINE)
+    return re.findall(r'^    ".+": (\w+)$', section, re.MULTILINE)
 
 
 def room(kind: str) -> Path:
@@ -94,13 +94,13 @@ def measure(kind: str, project: Path) -> Row:
 
 def table(rows: list[Row]) -> str:
     """The rows in Markdown."""
-    lines = ["| kind | metric on the test data | reached | to beat | seconds to train | `sample.zip` |"]
+    lines = ["| kind | metric on the test data | result | baseline | training time | `sample.zip` |"]
     lines += ["|---|---|---|---|---|---|"]
     for row in rows:
         digits = 3 if row.to_beat < 10 else 1
-        metric = row.metric + ", less is better" * row.less
+        metric = row.metric + ", lower is better" * row.less
         figures = f"{row.value:.{digits}f} | {row.to_beat:.{digits}f}, {row.baseline}"
-        lines.append(f"| `{row.kind}` | {metric} | {figures} | {row.seconds:.0f} | {row.size / 1000:.0f} kB |")
+        lines.append(f"| `{row.kind}` | {metric} | {figures} | {row.seconds:.0f} s | {row.size / 1000:.0f} kB |")
     return "\n".join(lines) + "\n"
 
 

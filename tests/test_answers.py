@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Render, copier_copy, in_project, run
+from conftest import QUESTIONS, ROOT, Render, copier_copy, in_project, run
 
 NAME = re.compile(r"[a-z]([a-z0-9_]*[a-z0-9])?")
 
-LETTERS = "lower-case letters"
-WORKING = "choose another name"
-LINE = "one line of text"
+LETTERS = "use a-z, 0-9, _, like my_project"
+LINE = "one line of printable text"
+START = "Validation error for question '{}': "
 ADDRESS = "name@example.com"
 REFUSED = [
     ("package_name", "", LETTERS),
@@ -33,16 +33,16 @@ REFUSED = [
     ("package_name", "net/../../x", LETTERS),
     ("package_name", "{{ project_name }}", LETTERS),
     ("package_name", "x" * 31, "at most 30"),
-    ("package_name", "class", WORKING),
-    ("package_name", "json", WORKING),
-    ("package_name", "test", WORKING),
-    ("package_name", "torch", WORKING),
-    ("package_name", "pil", WORKING),
-    ("package_name", "pillow", WORKING),
-    ("package_name", "setuptools", WORKING),
-    ("package_name", "src", WORKING),
-    ("package_name", "setup", WORKING),
-    ("package_name", "con", WORKING),
+    ("package_name", "class", "use class_project: class is"),
+    ("package_name", "json", "use json_project: json is"),
+    ("package_name", "test", "use test_project: test is"),
+    ("package_name", "torch", "use torch_project: torch is"),
+    ("package_name", "pil", "use pil_project: pil is"),
+    ("package_name", "pillow", "use pillow_project: pillow is"),
+    ("package_name", "setuptools", "use setuptools_project: setuptools is"),
+    ("package_name", "src", "use src_project: src is"),
+    ("package_name", "setup", "use setup_project: setup is"),
+    ("package_name", "con", "use con_project: con is"),
     ("project_name", "", "at least one"),
     ("project_name", " ", "spaces"),
     ("project_name", "x" * 81, "at most 80"),
@@ -80,6 +80,8 @@ def test_a_bad_answer_is_refused(plain: Path, tmp_path: Path, question: str, ans
         copier_copy(plain, tmp_path / "project", **{question: answer})
     assert allowed in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    if "validator" in QUESTIONS[question]:  # Copier shows one line: what to do comes first, and fits in 80 columns
+        assert len(re.split("[:;] ", str(refusal.value).partition(": ")[2])[0]) <= 80 - len(START.format(question))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,6 +99,12 @@ def test_the_table_of_bad_answers_covers_every_question() -> None:
     settings = yaml.safe_load((ROOT / "copier.yml").read_text())
     questions = {key for key, value in settings.items() if not key.startswith("_") and value.get("when") is not False}
     assert {question for question, _, _ in REFUSED} == questions
+
+
+def test_questions_and_choices_fit_in_80_columns() -> None:
+    for about in (about for key, about in QUESTIONS.items() if not key.startswith("_")):
+        for text in (about["help"], *about.get("choices", [])):
+            assert len(text) <= 80 - len(" > o  "), text
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +143,14 @@ def test_no_package_that_a_project_installs_is_missing(names: dict[str, set[str]
         ("json", "project_json"),
         ("x" * 80, "x" * 30),
         ("deep-learning-project-structure", "deep_learning_project"),
+        ("Vögel & Söhne 한글", "voegel_soehne"),
+        ("Größe ÄÖÜ", "groesse_aeoeue"),
+        ("Gro\u0308ße e\u0301te\u0301", "groesse_ete"),
+        ("Señal Łódź Çeşme", "senal_lodz_cesme"),
+        ("Nhận dạng tiếng Việt", "nhan_dang_tieng_viet"),
+        ("Øre İstanbul", "ore_istanbul"),
+        ("Clásse", "classe"),
+        ("clàss", "project_class"),
         ("abcdefghij " * 2 + "abcdefgh xyz", "abcdefghij_abcdefghij_abcdefgh"),
     ],
 )

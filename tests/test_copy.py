@@ -50,10 +50,19 @@ def test_the_oldest_copier_that_the_template_admits_makes_the_same_project(
     assert laid_out(tmp_path / "project") == laid_out(render())
 
 
-def test_a_copy_says_the_two_next_commands_and_warns_of_nothing(template: Path, tmp_path: Path) -> None:
+def test_the_commands_after_a_copy_commit_it_and_train(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = copier_copy(template, tmp_path / "my project")
     assert "warning" not in said.lower()
-    assert said.strip().splitlines()[-2:] == [f"cd '{tmp_path}/my project'", "make train"]
+    first, *commands, last = said.strip().splitlines()[-5:]
+    assert (first, last) == (f"cd '{tmp_path}/my project'", "make train")
+    for part in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{part}_NAME", "A name")
+        monkeypatch.setenv(f"GIT_{part}_EMAIL", "name@example.com")
+    run("sh", "-ec", "\n".join((first, *commands)), cwd=tmp_path)
+    assert not git("status", "--porcelain", cwd=tmp_path / "my project")
+    assert git("log", "--format=%s", cwd=tmp_path / "my project") == "New project"
 
 
 @pytest.mark.parametrize(("config_format", "components"), LAYOUTS)

@@ -35,7 +35,7 @@ EVERYTHING = {"extras": EXTRAS, "tracker": "tensorboard"}
 KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if path.name != "image_classification")
 
 PROGRAMS = (
-    r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3?|pip|uv|git|grep|echo|mkdir|rm|curl|copier|sbatch|docker) )"
+    r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3|pip|uv|git|grep|echo|mkdir|rm|curl|copier|sbatch|docker) )"
 )
 SHOWN = [  # how a block without commands begins: what a program printed, a tree, a file
     r"(configs|checkpoints|data|images)/",
@@ -74,6 +74,7 @@ class Elsewhere(NamedTuple):
 
 
 ELSEWHERE = [
+    Elsewhere(r'^git (init|add \.|commit -m "New project")$', "this project is committed", "tests/test_copy.py"),
     Elsewhere(r"^uv ", "needs uv and the network", "tests/test_extras.py"),
     Elsewhere(r"^docker ", "needs an engine for containers", "tests/test_extras.py"),
     Elsewhere(r"--nnodes=2 --nproc-per-node=4", "needs two machines of four GPUs", "tests/test_slurm.py"),
@@ -215,10 +216,7 @@ class Reader:
         self.project = project
         self.servers: list[subprocess.Popen[bytes]] = []
         desk.mkdir()
-        own = {"python": f'#!/bin/sh\nexec {shlex.quote(str(project))}/.venv/bin/python "$@"\n', "python3": PYTHON3}
-        own["copier"] = COPIER
-        own["sbatch"] = SBATCH
-        for name, text in own.items():
+        for name, text in (("python3", PYTHON3), ("copier", COPIER), ("sbatch", SBATCH)):
             (desk / name).write_text(text)
             (desk / name).chmod(0o755)
         (desk / ".curlrc").write_text("fail\n")  # curl says 0 to what a server refuses, otherwise

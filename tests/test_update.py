@@ -694,7 +694,7 @@ def test_another_config_format_leaves_configs_and_says_how_to_convert(template: 
         command = re.search(r"To convert them:\n(.*?)\n\n", said, re.DOTALL)
         assert command
         python = f"PYTHONPATH=src {shlex.quote(sys.executable)}"
-        run("bash", "-ec", command[1].replace("      python ", f"      {python} "), cwd=project)
+        run("bash", "-ec", command[1].replace("      .venv/bin/python ", f"      {python} "), cwd=project)
         before = {path.name: path.read_text() for path in train.parent.iterdir()}
         assert sorted(before) == [f"{name}.{new}" for name in ("debug", "long", "own", "train")]
         files = [f"configs/{name}.{new}" for name in ("train", "own")]

@@ -30,7 +30,8 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
         unpacked = unpack(version.commit, Path(temporary))
         guesses = accept(unpacked, questions, data, guess(project))
         if defaults and "data_kind" in questions and "data_kind" not in {**data, **guesses}:
-            known = ", ".join(settings["data_kind"]["choices"])
+            kinds = settings["data_kind"]["choices"]
+            known = ", ".join(kinds.values() if isinstance(kinds, dict) else kinds)  # a list up to v0.6.1
             raise Refusal(f"what the project learns from can't be told: add -d data_kind=KIND, which is one of {known}")
         print("" if defaults else "\nThe questions start from these:\n")
         render = Path(temporary, "render")

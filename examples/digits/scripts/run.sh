@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Run a checkpoint on new inputs. For example: scripts/run.sh images/sample --checkpoint RUN
+# Predict for new inputs. For example: scripts/run.sh images/sample --checkpoint RUN
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
-# The package of this folder, also where the folder was moved or copied after its installation.
+# Import the package from this folder, even if the folder was moved or copied after installation.
 export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
-# -P: modules of the current folder don't count.
+# -P: don't import modules from the current folder.
 exec "${PYTHON:-$python}" -P -m digits run "$@"

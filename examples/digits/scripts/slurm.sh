@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Train as a job of Slurm; to be sent from the project's folder. For example:
+# Train as a Slurm job. Submit it from the project's folder, for example:
 #
 #     sbatch --gpus-per-node=4 --cpus-per-task=16 --time=4:00:00 scripts/slurm.sh configs/train.yaml run.name=my-run
 #
-# Before its time is up, the run is saved and the job goes back into the queue: docs/cluster.md.
+# Before its time limit, the run is saved and the job is requeued: docs/cluster.md.
 #SBATCH --job-name=digits
 #SBATCH --ntasks-per-node=1
 #SBATCH --signal=USR1@120
@@ -16,11 +16,11 @@ cd "${SLURM_SUBMIT_DIR:?is not set; start this with sbatch}" # Slurm runs a copy
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
 python=${PYTHON:-$python}
-export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH} # of this folder, also where it was moved
-export PYTHONSAFEPATH=1 # modules of the current folder don't count
+export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH} # from this folder, even if it was moved
+export PYTHONSAFEPATH=1 # don't import modules from the current folder
 
-# A requeued job is this script again, with the same job id: so it finds its run by name.
-name=slurm-${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID} runs=checkpoints settings=() # of an array, the id of its first job
+# A requeued job runs this script again with the same job id, and finds its run by name.
+name=slurm-${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID} runs=checkpoints settings=() # in an array, the id of its first job
 [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || settings=("run.seed=$SLURM_ARRAY_TASK_ID")
 for argument in "$@"; do
   case $argument in
@@ -34,14 +34,15 @@ case $name in *[{}]*) echo "error: $name: a job needs a run.name without fields 
 
 again=${SLURM_RESTART_COUNT:-0}
 if [ -e "$runs/$name/last.pt" ]; then
-  [ "$again" = 0 ] || settings=() # the run has them; files may have changed while the job was waiting
+  [ "$again" = 0 ] || settings=() # the run has its config; the files may have changed since
   settings=(--resume "$name" --checkpoints "$runs" ${settings[@]+"${settings[@]}"})
 else
-  [ "$again" = 0 ] || [ ! -e "$runs/$name" ] || mv "$runs/$name" "$runs/$name.$again" # killed before it had saved
+  [ "$again" = 0 ] || [ ! -e "$runs/$name" ] || mv "$runs/$name" "$runs/$name.$again" # killed before its first checkpoint
   settings+=("run.name=$name")
 fi
 
-# One task a node, which starts a process per GPU. Slurm may signal that task alone: the launcher passes it on and waits. To end with 75 is no reason to kill the other nodes, but a minute later they hang.
+# One task per node, which starts one process per GPU. Slurm may signal only that task: the launcher forwards the signal and
+# waits. Exit status 75 must not kill the other nodes at once, but a node that still runs a minute later hangs.
 hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 status=0
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \

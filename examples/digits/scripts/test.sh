@@ -5,7 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=python3
-# The package of this folder, also where the folder was moved or copied after its installation.
+# Import the package from this folder, even if the folder was moved or copied after installation.
 export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
-# -P: modules of the current folder don't count.
+# -P: don't import modules from the current folder.
 exec "${PYTHON:-$python}" -P -m digits test "$@"
