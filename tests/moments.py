@@ -114,8 +114,8 @@ def clean_up(project: Path, printed: str, how: str) -> None:
     (project / ".git" / "index.lock").unlink(missing_ok=True)  # git itself says to remove it
     taken = sorted((project / ".git" / "copier-update").glob("*/state.json"))
     begun = [path.parent.name for path in taken if '"ended": false' in path.read_text()]
-    if how == "printed" and begun and "go back with\n" in printed:
-        back = printed.split("go back with\n")[1].splitlines()[0].strip()
+    if how == "printed" and begun and "undo it with\n" in printed:
+        back = printed.split("undo it with\n")[1].splitlines()[0].strip()
         run("sh", "-c", re.sub(r"copier-update/[^/ ']+", f"copier-update/{begun[-1]}", back), cwd=project)
         return
     if how == "undo":
@@ -178,7 +178,7 @@ class Case:
         print(about, done.returncode, done.stderr)
         assert not name or line in written.read_bytes(), f"lost: {about}"
         assert "Traceback" not in done.stderr, done.stderr
-        stopped = "No update: " in done.stderr
+        stopped = "error: " in done.stderr
         outcome = self.before if stopped else self.after
         self.put(name, outcome)
         assert state(self.project) == outcome, about
@@ -222,7 +222,7 @@ class Case:
         linked = state(self.project)
         done = self.run_again()
         name = folder.relative_to(self.project).as_posix()
-        assert f"No update: {name} is a link, where the template has a folder" in done.stderr
+        assert f"error: {name} is a link, but a folder in the template" in done.stderr
         assert state(self.project) == linked
         folder.unlink()
         new.rename(folder)

@@ -81,7 +81,7 @@ def same(one: tuple[bytes, int], other: tuple[bytes, int]) -> bool:
 def go_back(project: Path, said: str, rng: random.Random) -> None:
     """By the command that is printed, or by the command line."""
     if rng.random() < 0.5:
-        run("sh", "-c", said.split("Go back: ")[1].splitlines()[0], cwd=project)
+        run("sh", "-c", said.split("To undo: ")[1].splitlines()[0], cwd=project)
     else:
         assert "is undone" in undo(project)
 
@@ -157,7 +157,7 @@ def test_an_update_loses_nothing(
         case.again()
 
     assert "Traceback" not in done.stderr, done.stderr
-    assert "No update" not in done.stderr, done.stderr
+    assert "error: " not in done.stderr, done.stderr
     assert done.returncode == (1 if conflicts else 0), "the exit status tells of conflicts"
     assert written <= own_lines(project), "every line of the owner is there"
     assert not [name for name in after if name.endswith(".rej")]

@@ -388,7 +388,7 @@ def test_a_version_that_yaml_takes_for_a_number_is_refused(name: Any, template: 
     two_releases(template, {}, {}, moves={name: MOVES["v2.0.0"]})
     begun(template, project)
     said = program(template, project, "--defaults", status=1)
-    assert said == f"No update: moves.yml: {name!r} is no version; write one in quotes, such as '1.10'\n"
+    assert said == f"error: moves.yml: {name!r} is not a version; write it in quotes, such as '1.10'\n"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from .template import Release, copy, lacks, source_of
 
 
 def adopt(folder: Path, branch: str, version: Release, texts: list[str], defaults: bool, smoke: bool) -> int:
-    """Merge a version of the template into a project; the exit status."""
+    """Merge a version of the template into a project and return the exit status."""
     project = look(folder, branch, version.clone)
     settings = yaml.safe_load(git("show", f"{version.commit}:copier.yml", cwd=version.clone))
     questions = [key for key in settings if not key.startswith("_")]
@@ -31,8 +31,8 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
         guesses = accept(unpacked, questions, data, guess(project))
         if defaults and "data_kind" in questions and "data_kind" not in {**data, **guesses}:
             known = ", ".join(settings["data_kind"]["choices"])
-            raise Refusal(f"what the project learns from can't be told: add -d data_kind=KIND, which is one of {known}")
-        print("" if defaults else "\nThe questions start from these:\n")
+            raise Refusal(f"the kind of data is unknown: add -d data_kind=KIND, where KIND is one of {known}")
+        print("" if defaults else "\nThe questions, with these answers as defaults:\n")
         render = Path(temporary, "render")
         copy(unpacked, render, data=data, user_defaults=guesses, defaults=defaults)
         answers = record(render / ANSWERS, source, version)
@@ -57,21 +57,21 @@ def adopt(folder: Path, branch: str, version: Release, texts: list[str], default
 
 
 def kept(project: Found, files: Iterable[str], same_license: bool) -> list[str]:
-    """The owner's files that stay without a conflict: no code reads them, and nobody would give up theirs."""
+    """The owner's files that are kept without a conflict: no code reads them, and owners always keep theirs."""
     names = ["README.md", *(["LICENSE"] if same_license else [])]
     return [path for name in names if (path := project.prefix + name) in files and path in project.tracked]
 
 
 def origin(version: Release, source: str, missing: bool) -> None:
-    """Say where updates come from, and what is missing there."""
-    print(f"\nLater, `copier update --trust` brings new versions there, from {source}.")
+    """Print where updates come from, and a tag that is missing there."""
+    print(f"\nLater, `copier update --trust` brings new versions of the template from {source}.")
     if missing:
-        print(f"That has no {version.name} yet, and needs it: git push origin {version.name}, in {version.clone}")
+        print(f"The tag {version.name} is missing there; in {version.clone}: git push origin {version.name}")
 
 
 def packages(project: Found, answers: dict[str, Any], clone: Path) -> None:
-    """Say where the owner's code is, and where the template's is that it goes to."""
+    """Print where the owner's package is, and where its code should go."""
     name = answers["package_name"]
     if f"{name}/__init__.py" in project.files:
-        print(f"Your package stays in {name}/, the template's is src/{name}/: move what you keep there, with git mv.")
-    print(f"How a training script of yours moves to src/{name}/, step by step: {clone / 'docs' / 'adopting.md'}")
+        print(f"Your package stays in {name}/, the template's is src/{name}/: move the files you keep with git mv.")
+    print(f"How to move a training script to src/{name}/, step by step: {clone / 'docs' / 'adopting.md'}")

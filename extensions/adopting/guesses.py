@@ -1,4 +1,4 @@
-"""Answers that a project gives by what is in it. Nothing of it is run."""
+"""Answers guessed from a project's files. None of its code is run."""
 
 import ast
 import configparser
@@ -14,13 +14,13 @@ from update.git import attempt, git
 
 from .project import Found
 
-LICENSES = {  # what their texts say, in lower case and single spaces
+LICENSES = {  # patterns of their texts, in lower case and with single spaces
     "MIT": "permission is hereby granted, free of charge, .* this permission notice shall be included",
     "Apache-2.0": "^apache license version 2.0",
     "BSD-3-Clause": "redistribution and use in source and binary forms, (?!.* advertising material).* neither the ",
     "GPL-3.0-or-later": "^gnu general public license version 3(?!.* gnu lesser general public license version 3)",
 }
-KINDS = {  # what a project of a kind of data imports, or names its files by
+KINDS = {  # imports and file names that are typical of a kind of data
     "object_detection": "pycocotools|faster_coco_eval|ultralytics|detectron2|mmdet|effdet|yolo|faster_?rcnn|ssd300",
     "image_segmentation": "segmentation_models_pytorch|mmseg|unet|deeplab|segment",
     "audio_classification": "torchaudio|librosa|soundfile|speechbrain|audio|mel_?spectrogram",
@@ -31,12 +31,12 @@ KINDS = {  # what a project of a kind of data imports, or names its files by
     "image_classification": "torchvision|timm|cv2|resnet|mnist|cifar|imagenet",
 }
 
-Guess: TypeAlias = tuple[str | None, str]  # an answer and where it comes from; or None, and why there is none
-Metadata: TypeAlias = list[tuple[str, dict[str, Any]]]  # what each file about the package says, named as setup() does
+Guess: TypeAlias = tuple[str | None, str]  # an answer and its source; or None and the reason
+Metadata: TypeAlias = list[tuple[str, dict[str, Any]]]  # per file with metadata, the values under setup()'s names
 
 
 def guess(project: Found) -> dict[str, Guess]:
-    """Answers, by question."""
+    """The guesses, by question."""
     said = list(metadata(project))
     name = declared(said, "name") or (project.folder.name, "name of the folder")
     people = list(authors(project, said))
@@ -59,17 +59,17 @@ def guess(project: Found) -> dict[str, Guess]:
 
 
 def metadata(project: Found) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the files about the package say."""
+    """The metadata of each file that has some."""
     for name, parse in (("pyproject.toml", parse_pyproject), ("setup.cfg", parse_cfg), ("setup.py", parse_setup)):
         if text := project.read(name):
             try:
                 yield name, parse(text)
-            except Exception as error:  # whatever is wrong in there, only guesses are lost
-                print(f"  {name} can't be read, so nothing is guessed from it: {error}")
+            except Exception as error:  # any error in there costs only guesses
+                print(f"  {name}: cannot be read, so it is not used for guesses: {error}")
 
 
 def parse_pyproject(text: str) -> dict[str, Any]:
-    import tomllib  # Python 3.11 has it; an older one does without these guesses
+    import tomllib  # new in Python 3.11; older ones skip these guesses
 
     data = tomllib.loads(text)
     found = data.get("project") or data.get("tool", {}).get("poetry", {})
@@ -112,13 +112,13 @@ def parse_setup(text: str) -> dict[str, Any]:
 
 
 def declared(said: Metadata, key: str) -> Guess | None:
-    """What the first file about the package that has a key says under it, as one line."""
+    """The value of a key in the first file that has it, as one line."""
     texts = ((" ".join(found[key].split()), file) for file, found in said if isinstance(found.get(key), str))
     return next(((text, f"{key} in {file}") for text, file in texts if text), None)
 
 
 def authors(project: Found, said: Metadata) -> Iterator[tuple[str | None, str, str]]:
-    """Who may be the author: name, e-mail (or ""), and where that is from; the likeliest first."""
+    """Possible authors: name, e-mail (or "") and source; the likeliest first."""
     for file, found in said:
         if author := declared([(file, found)], "author"):
             yield author[0], str(found.get("author_email") or ""), author[1]
@@ -133,7 +133,7 @@ def authors(project: Found, said: Metadata) -> Iterator[tuple[str | None, str, s
 
 
 def package(files: list[str], project_name: str) -> Guess:
-    """The package in src/, or else at the top: the only one, or the one with the project's name."""
+    """The package in src/, or else at the top level: the only one, or the one with the project's name."""
     roles = r"base|conf|configs?|core|data|data_?loaders?|datasets?|docs|engine|examples|lib|logger|loss(es)?|models?|"
     roles += r"modules|networks?|notebooks|scripts|src|tests?|tools|trainers?|utils"
     wanted = re.sub(r"[-_. ]+", "_", project_name).lower()
@@ -149,7 +149,7 @@ def package(files: list[str], project_name: str) -> Guess:
 
 
 def license_of(project: Found, said: Metadata) -> Guess:
-    """The license that is there. `none` where it can't be told, for adopting must not grant what the owner has not."""
+    """The project's license; `none` if unknown: adopting must not grant rights that the owner has not granted."""
     files = [file for file in project.files if re.fullmatch(r"(?i)(licen[sc]e|copying)([-._][^/]*)?", file)]
     text = " ".join(" ".join(project.read(file) for file in files).split()).lower()
     terms, where = declared(said, "license") or ("", "")
@@ -159,11 +159,11 @@ def license_of(project: Found, said: Metadata) -> Guess:
     where = ", ".join(files) or where
     if len(found) == 1 and not (found[0].startswith("GPL") and "only" in str(terms)):
         return found[0], where
-    return "none", f"{where}: not one that the template has" if where else "there is no license"
+    return "none", f"{where}: not one of the template's licenses" if where else "no license found"
 
 
 def data_kind(project: Found, said: Metadata) -> Guess:
-    """The kind of data that most of the project's requirements, imports and names speak of."""
+    """The kind of data that most of the project's requirements, imports and names suggest."""
     places = ["*.py", "*requirements*.txt", "environment*.y*ml"]
     counts = dict[str, tuple[int, str]]()
     for answer, words in KINDS.items():
@@ -180,21 +180,21 @@ def data_kind(project: Found, said: Metadata) -> Guess:
             counts[answer] = (len(found), min(found))
     if not counts:
         return None, "nothing found"
-    answer = max(counts, key=lambda kind: counts[kind][0])  # of equals the first: images are in many projects
+    answer = max(counts, key=lambda kind: counts[kind][0])  # ties: the first, since images occur in many projects
     number, file = counts[answer]
     return answer, file + (f" and {number - 1} more file{'s' * (number > 2)}" if number > 1 else "")
 
 
 def config_format(files: list[str]) -> Guess | None:
-    """The format of most files in the folder for configs."""
+    """The format of most files in the config folder."""
     kinds = {"yaml": "yaml", "yml": "yaml", "json": "json", "ini": "ini", "cfg": "ini", "py": "py"}
     inside = [file for file in files if re.match(r"(configs?|conf)/", file) and not file.endswith("__init__.py")]
     count = Counter(kinds[suffix] for file in inside if (suffix := file.rpartition(".")[2]) in kinds)
-    return next(((kind, f"{number} of {len(inside)} files for configs") for kind, number in count.most_common(1)), None)
+    return next(((kind, f"{number} of {len(inside)} config files") for kind, number in count.most_common(1)), None)
 
 
 def components(files: list[str]) -> Guess | None:
-    """Whether losses lie in a folder, or in a file."""
+    """Whether losses are in a folder or in a file."""
     for answer, pattern in (("folder", r"(.*/)?loss(es)?/[^/]+\.py"), ("file", r"(.*/)?loss(es)?\.py")):
         if found := next((file for file in files if re.fullmatch(pattern, file)), None):
             return answer, found
@@ -202,7 +202,7 @@ def components(files: list[str]) -> Guess | None:
 
 
 def tracker(project: Found, said: Metadata) -> Guess | None:
-    """Which tracker is required or imported."""
+    """The tracker that is required or imported."""
     for answer in ("tensorboard", "mlflow", "wandb", "trackio"):
         for file, found in said:
             if any(re.match(f"(?i){answer}", str(name)) for name in found["requires"]):
@@ -215,7 +215,7 @@ def tracker(project: Found, said: Metadata) -> Guess | None:
 
 
 def ci(files: list[str]) -> Guess | None:
-    """Where the tests run on each push."""
+    """The CI service that is configured."""
     places = {"github": r"\.github/workflows/.+", "gitlab": r"\.gitlab-ci\.yml"}
     found = ((answer, file) for answer, place in places.items() for file in files if re.fullmatch(place, file))
     return next(found, None)

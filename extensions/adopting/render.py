@@ -1,4 +1,4 @@
-"""The answers, and what the template makes with them: a commit without parents."""
+"""The answers, and the rendered template as a commit without parents."""
 
 import re
 import tempfile
@@ -15,7 +15,7 @@ from .template import Release, copy
 
 
 def accept(files: Path, questions: list[str], data: dict[str, Any], guesses: dict[str, Guess]) -> dict[str, str]:
-    """The guesses that the template's own checks let pass. Each answer is printed, with where it comes from."""
+    """The guesses that pass the template's validators. Each answer is printed with its source."""
     left = {key: guesses.get(key, (None, "")) for key in questions if key not in data}
     while True:
         answers = {key: value for key, (value, _) in left.items() if value is not None}
@@ -40,7 +40,7 @@ def accept(files: Path, questions: list[str], data: dict[str, Any], guesses: dic
 
 
 def record(answers: Path, source: str, version: Release) -> dict[str, str]:
-    """Write into the answers where updates come from; the answers."""
+    """Write the source of updates into the answers file and return the answers."""
     name = version.name if version.is_tag else versions.described(version.commit)
     text = versions.record(answers.read_text(encoding="utf-8"), name, source)
     answers.write_text(text, encoding="utf-8")

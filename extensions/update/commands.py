@@ -49,9 +49,9 @@ def target(project: Project, recorded: dict[str, Any], to: str | None, step: boo
     here, offered = as_version(recorded["_commit"]), releases()
     if to:
         if attempt("rev-parse", "--verify", "--quiet", f"{to}^{{commit}}", cwd=TEMPLATE).status:
-            raise Refusal(f"the template has no version {to}; it has {', '.join(offered.values())}")
+            raise Refusal(f"--to {to}: unknown version; the template has {', '.join(offered.values())}")
         if as_version(to) < here:
-            raise Refusal(f"{to} is older than {recorded['_commit']}, which the project has: use `git revert`")
+            raise Refusal(f"--to {to}: older than the project's {recorded['_commit']}; to go back, use `git revert`")
         return to
     newer = [tag for version, tag in offered.items() if version > here]
     return newer[0 if step else -1] if newer else str(recorded["_commit"])
@@ -145,9 +145,9 @@ def read_recorded(project: Project, revision: str = "HEAD") -> dict[str, Any]:
         recorded: dict[str, Any] = yaml.safe_load(text)
         recorded["_commit"], recorded["_src_path"]
     except (KeyError, TypeError, yaml.YAMLError):
-        raise Refusal(f"{project.answers_file} names no version of a template (_commit, _src_path)") from None
+        raise Refusal(f"{project.answers_file}: _commit or _src_path is missing; restore the line and commit") from None
     if attempt("rev-parse", "--verify", "--quiet", f"{recorded['_commit']}^{{commit}}", cwd=TEMPLATE).status:
-        raise Refusal(f"the template has no version {recorded['_commit']}, which {project.answers_file} names")
+        raise Refusal(f"{project.answers_file}: the template has no version {recorded['_commit']}; fetch its tags")
     return recorded
 
 
@@ -157,7 +157,7 @@ def explain_file(project: Project, options: argparse.Namespace) -> int:
     ref = target(project, recorded, options.to, options.step)
     path = (Path.cwd() / options.explain).resolve()
     if not path.is_relative_to(project.path.resolve()):
-        raise Refusal(f"{options.explain} is not in {project.path}")
+        raise Refusal(f"--explain {options.explain}: not in {project.path}; name a file of the project")
     name = path.relative_to(project.path.resolve()).as_posix()
     plan = plan_for(project, recorded, ref, ask(project, ref, recorded, {}, defaults=True))
     print(explain(project, plan, name, last_change(project, recorded, name)))
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
             return stages.run(words[1], words[2], tuple(json.loads(words[3])), words[4:] != ["true"])
         return command(words)
     except Refusal as error:
-        print(f"No update: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped; nothing has changed.", file=sys.stderr)
@@ -199,22 +199,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command(words: list[str]) -> int:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(prog="update", description="Bring the changes of the template to a project.")
-    parser.add_argument("project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: this one)")
+    parser = argparse.ArgumentParser(prog="update", description="Update a project to a newer version of its template.")
+    parser.add_argument(
+        "project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: the current one)"
+    )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--migrate", action="store_true", help="change files of yours as the versions up to yours offer")
-    what.add_argument("--undo", action="store_true", help="make the project what it was before the last update")
-    what.add_argument("--explain", metavar="FILE", help="whose a file is, and what an update would do with it")
-    parser.add_argument("--preview", action="store_true", help="say what would be done, ask and write nothing")
+    what.add_argument("--migrate", action="store_true", help="apply changes to your own files that a report offered")
+    what.add_argument("--undo", action="store_true", help="restore the project to its state before the last update")
+    what.add_argument("--explain", metavar="FILE", help="show who owns a file and what an update would do to it")
+    parser.add_argument("--preview", action="store_true", help="show what would change; ask and write nothing")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--to", metavar="VERSION", help="this version (default: the newest release)")
-    which.add_argument("--step", action="store_true", help="the next release only")
-    parser.add_argument("--defaults", action="store_true", help="ask nothing: answers stay, new questions get defaults")
+    which.add_argument("--to", metavar="VERSION", help="update to this version (default: the newest release)")
+    which.add_argument("--step", action="store_true", help="update to the next release only")
+    parser.add_argument("--defaults", action="store_true", help="ask nothing: new questions get their defaults")
     parser.add_argument("-d", "--data", metavar="KEY=VALUE", action="append", default=[], help="an answer; repeatable")
-    parser.add_argument("-a", "--answers-file", metavar="FILE", help="of the project, if not the template's own")
+    parser.add_argument("-a", "--answers-file", metavar="FILE", help="the answers file, if it has another name")
     options = parser.parse_args(words)
     if options.preview and (options.undo or options.explain):
-        parser.error("--preview is for an update and for --migrate")
+        parser.error("--preview: not with --undo or --explain; leave one out")
     name = options.answers_file or settings("HEAD").get("_answers_file", ".copier-answers.yml")
     project = Project(Path(options.project).resolve(), name)
     if options.migrate:

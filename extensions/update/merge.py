@@ -76,7 +76,7 @@ def correct_imports(project: Project, sides: Sides, merged: Merged) -> None:
                 lines[node.lineno - 1] = re.sub(rb"\bfrom\s+\.+", dots, lines[node.lineno - 1], count=1)
         if b"".join(lines) != text:
             merged.tree[path] = (mode, write_blob(project.path, b"".join(lines)))
-            sides.notes.append(f"{path}: relative imports changed to fit its new folder.")
+            sides.notes.append(f"{path}: relative imports were adjusted to the new folder.")
 
 
 def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged) -> None:
@@ -92,7 +92,7 @@ def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged
         paths = [path.partition(":")[2] for path in found]
         paths = [path for path in paths if is_yours(path) or path not in sides.template]
         if paths:
-            sides.notes.append(f"{name} is {new_name} now; these still name it: {', '.join(paths)}")
+            sides.notes.append(f"{name} is now {new_name}; these files still use the old name: {', '.join(paths)}")
 
 
 def hidden_modules(sides: Sides, merged: Merged) -> None:
@@ -101,7 +101,7 @@ def hidden_modules(sides: Sides, merged: Merged) -> None:
         module = package.removesuffix("/__init__.py") + ".py"
         if module in merged.tree and not {package, module} <= set(sides.yours):
             folder = package.removesuffix("__init__.py")
-            sides.notes.append(f"{module} is out of use: Python takes {folder}, of the same name. Rename one.")
+            sides.notes.append(f"{module} is not imported: {folder} has the same name. Rename one.")
 
 
 def moved_folders(versions: Versions) -> list[tuple[str, str]]:

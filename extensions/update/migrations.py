@@ -70,7 +70,7 @@ def changes(
         try:
             new = {path: text for path, text in given["migrate"](texts, answers).items() if text != texts[path]}
         except Exception as error:  # whatever it stumbles over: an update does not depend on it
-            made.words[f"{folder.name} (its script)"] = f"It can't read your files: {error!r}"
+            made.words[f"{folder.name} (its script)"] = f"The script failed on your files: {error!r}"
             continue
         if new:
             made.old |= {path: texts[path] for path in new if path not in made.old}
@@ -82,7 +82,7 @@ def changes(
 def migrate(project: Project, version: str, answers: Mapping[str, Any], preview: bool) -> str:
     """Let the scripts of all versions up to the project's change the owner's files on disk; what was done, in words."""
     if git("ls-files", "--unmerged", "--", ".", cwd=project.path):
-        raise Refusal("the project has conflicts that are not resolved: see `git status`")
+        raise Refusal("the project has unresolved conflicts: resolve them first (see `git status`)")
     template = rendered(project, version, answers)
     tracked = listed(git("ls-files", "-z", "--", ".", cwd=project.path))
     own = [path for path in tracked if is_yours(path) or path not in template]
@@ -90,12 +90,12 @@ def migrate(project: Project, version: str, answers: Mapping[str, Any], preview:
     made = changes(folders(None, as_version(version)), own, lambda path: (project.path / path).read_bytes(), answers)
     unsaved = listed(git("diff", "--name-only", "-z", "--relative", cwd=project.path))
     if mixed := sorted(set(unsaved) & set(made.new)):
-        raise Refusal(f"{mixed[0]} has changes that are not in the index, and would get more: git add it first")
+        raise Refusal(f"{mixed[0]} has unstaged changes: git add it first")
     if not made.new:
-        return f"No version up to {version} has anything to change in your files."
+        return f"Nothing to change in your files, in any version up to {version}."
     if preview:
-        return f"{made.diff()}\nNothing is written: this is a preview."
+        return f"{made.diff()}\nThis is a preview: nothing was written."
     for path, new in made.new.items():
         (project.path / path).write_bytes(new.encode())
     lines = [f"{name}: {', '.join(paths)}" for name, paths in made.paths.items()]
-    return "\n".join([*lines, "", "See git diff. What you don't want: git restore FILE"])
+    return "\n".join([*lines, "", "Review with git diff; take a file back with git restore FILE"])

@@ -1,4 +1,4 @@
-"""The paths that a file of a template can become, as patterns: its name may have Jinja in it."""
+"""The paths that a template file can become, as patterns: its name may contain Jinja."""
 
 import glob
 import re
@@ -10,11 +10,11 @@ MARKS |= {"variable_start_string": "{{", "variable_end_string": "}}"}
 
 
 def patterns(name: str, envops: Mapping[str, str], answers: Mapping[str, Any]) -> set[str]:
-    """All that a name can become: one pattern for each choice among the branches of its conditions.
+    """One pattern per path that a name can become, for every combination of its conditions.
 
     Args:
-        envops: the template's marks of Jinja, where they are others than Jinja's own.
-        answers: those that stand for themselves; all else that is filled in may be any name.
+        envops: the template's Jinja delimiters, if they differ from Jinja's own.
+        answers: known answers, inserted as they are; any other expression becomes `*`.
     """
     begin, end, open_, close = (re.escape(envops.get(mark, default)) for mark, default in MARKS.items())
     raw = (rf"{begin}[-+]?\s*{word}\s*[-+]?{end}" for word in ("raw", "endraw"))
@@ -46,14 +46,14 @@ def extended(paths: set[str], text: str) -> set[str]:
 
 
 def filled(expression: str, answers: Mapping[str, Any]) -> str:
-    """What stands for an expression in a pattern."""
+    """The pattern for an expression: a known answer, or `*`."""
     name = expression.strip("-+ ")
     known = "/" if name == "_copier_conf.sep" else answers.get(name)
     return glob.escape(known) if isinstance(known, str) else "*"
 
 
 def fitting(globs: Iterable[str]) -> re.Pattern[str]:
-    """An expression for all paths that one of these patterns matches."""
+    """A regular expression that matches what any of these patterns matches."""
     part = re.compile(r"\[([*?[])\]|(\*)|([^*[]+)")
     whole = (part.sub(lambda found: "[^/]*" if found[2] else re.escape(found[1] or found[3]), each) for each in globs)
     return re.compile("|".join(whole))

@@ -12,11 +12,11 @@ from .versions import Versions
 
 WHY = {
     "updated": "the template changed it, and you did not",
-    "merged": "you changed it, and so did the template, in other places",
-    "moved": "the template has it elsewhere now",
+    "merged": "both you and the template changed it, in different places",
+    "moved": "the template moved it",
     "added": "it is new in the template",
-    "removed": "the template has it no longer, and you had not changed it",
-    "in conflict": "you changed it, and the template changed it in another way",
+    "removed": "the template removed it, and you had not changed it",
+    "in conflict": "you and the template changed it in different ways",
 }
 
 
@@ -113,5 +113,5 @@ def unchanged(base: Entry | None, mine: Entry | None, template: Entry | None) ->
     if base is None and template is None:
         return "the template has no such file"
     if mine == template:
-        return "it is as the template has it"
-    return "the template did not change it, you did" if mine else "the template has it no longer, nor have you"
+        return "it is the same as in the template"
+    return "you changed it, the template did not" if mine else "both you and the template removed it"

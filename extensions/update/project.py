@@ -131,12 +131,12 @@ def check(project: Project, template_paths: set[str], unasked: set[str]) -> None
     """Refusal for what would fail later, while nothing has changed; `unasked` questions may have no answer."""
     check_git(project.path)
     if git("ls-files", "--unmerged", cwd=project.top):
-        raise Refusal("the repository has conflicts that are not resolved: see `git status`")
+        raise Refusal("the repository has unresolved conflicts: resolve them first (see `git status`)")
     if project.answers_file not in project.head:
-        raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, and commit")
+        raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, then commit")
     answers = project.answers()
     if missing := set(answer_rules()) - unasked - set(answers):
-        raise Refusal(f"{project.answers_file} lacks {', '.join(sorted(missing))}: bring the line back, and commit")
+        raise Refusal(f"{project.answers_file}: no answer for {', '.join(sorted(missing))}; restore the line")
     check_answers(project)
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))
     if untracked:
@@ -147,12 +147,13 @@ def check(project: Project, template_paths: set[str], unasked: set[str]) -> None
 def check_files(project: Project, template_paths: set[str]) -> None:
     """Refusal for files that no update could work with, whatever else changes."""
     if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
-        raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
+        raise Refusal(f"the repository uses {form} object names, which Copier does not support: use one with sha1")
     if strange := [path for path in project.head if re.search("[\udc80-\udcff]", path)]:
-        raise Refusal(f"the name {strange[0]} is no UTF-8, which Copier needs: git mv it, and commit")
-    hidden = [item[2:] for item in listed(git("ls-files", "-z", "-v", cwd=project.path)) if item[0] in "Shs"]
-    if hidden:
-        raise Refusal(f"git is told to overlook {hidden[0]} (skip-worktree or assume-unchanged): undo that first")
+        raise Refusal(f"{strange[0]}: the file name is not UTF-8, which Copier needs; rename it with git mv and commit")
+    flagged = [item for item in listed(git("ls-files", "-z", "-v", cwd=project.path)) if item[0] in "Shs"]
+    if flagged:
+        path, flag = flagged[0][2:], "assume-unchanged" if flagged[0][0] == "h" else "skip-worktree"
+        raise Refusal(f"{path}: {flag} is set; clear it with git update-index --no-{flag} {shlex.quote(path)}")
     check_places(project, template_paths)
 
 
@@ -167,12 +168,12 @@ def check_answers(project: Project) -> None:
         if is_as_written(before):
             break
     else:
-        raise Refusal(f"{name} was edited by hand: bring back what Copier had written, and commit")
+        raise Refusal(f"{name} was edited by hand: restore what Copier wrote and commit")
     was, now = read_answers(before), read_answers(text)
     edited = ", ".join(sorted(key for key in {**was, **now} if was.get(key) != now.get(key))) or "a line"
     raise Refusal(
-        f"{name}: {edited} was edited by hand, and nothing else was changed by that. "
-        f"git checkout {commit[:10]} -- {name}, commit, and give the answer to the update: -d KEY=VALUE"
+        f"{name}: {edited} was edited by hand, which changes no other file; "
+        f"git checkout {commit[:10]} -- {name}, commit, and pass the answer to the update: -d KEY=VALUE"
     )
 
 
@@ -191,15 +192,15 @@ def check_places(project: Project, paths: set[str]) -> None:
         place = project.path / path
         if not place.resolve().is_relative_to(root) or (place.is_symlink() and path in project.head):
             raise Refusal(
-                f"{path} is a link, where the template has a folder: Copier would write to what it leads to. "
-                f"Make {path} a folder, with links in it"
+                f"{path} is a link, but a folder in the template, and Copier would write through it: "
+                f"make {path} a folder that contains links"
             )
         if not place.is_dir():
-            raise Refusal(f"{path} is a file here, and a folder in the template: rename it")
+            raise Refusal(f"{path} is a file, but a folder in the template: rename it")
     for path in found(project, paths):
         place = project.path / path
         if place.is_dir():
-            raise Refusal(f"{path} is a folder here, and a file in the template: rename it")
+            raise Refusal(f"{path} is a folder, but a file in the template: rename it")
         if place.exists() and not place.stat().st_mode & 0o200:
             raise Refusal(f"{path} is read-only: chmod u+w {shlex.quote(path)}")
 

@@ -11,7 +11,7 @@ from .rules import Move, answer_rules, declared, fill, follow, is_yours, moves_b
 from .starts import earlier_starts
 from .versions import Versions, rendered
 
-KEPT = "it is yours, and no version edits, removes or replaces it"
+KEPT = "it is yours: no version edits, removes or replaces it"
 DELETED = "you deleted it"
 
 
@@ -89,7 +89,7 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
     matches = pathspec.PathSpec.from_lines("gitwildmatch", exclude)
     for path in [path for path in {**sides.base, **template} if matches.match_file(path)]:
         if path in sides.yours or path in template:
-            sides.leave_out(path, "--exclude names it")
+            sides.leave_out(path, "--exclude matches it")
     return sides
 
 
@@ -105,7 +105,7 @@ def start_again(project: Project, versions: Versions, base: Tree, notes: list[st
     except Refusal:
         raise
     except Exception as error:  # Copier's, for an answer: of several classes
-        notes.append(f"{versions.old_ref} doesn't take the new answers ({error}), so files of yours were merged too.")
+        notes.append(f"{versions.old_ref} does not accept the new answers ({error}), so your files were merged too.")
         return None
 
 
@@ -121,8 +121,8 @@ def join(sides: Sides, start: Tree, moves: list[Move]) -> None:
                 for path in paths:
                     start.pop(path, None)
             elif sides.template.pop(target, None):
-                sides.notes.append(f"{target} is not there: you changed what it would join ({', '.join(paths)}).")
-                sides.why[target] = f"you changed what it would join: {', '.join(paths)}"
+                sides.notes.append(f"{target} was not created: you changed what it would replace ({', '.join(paths)}).")
+                sides.why[target] = f"you changed what it would replace: {', '.join(paths)}"
 
 
 def keep_by_answers(sides: Sides, versions: Versions) -> None:
@@ -151,7 +151,7 @@ def keep_folders(sides: Sides) -> None:
         if started and own and not any(p.startswith(folder) for p in sides.template):
             del sides.template[path]
             sides.template |= started
-            sides.notes.append(f"{folder} stays a folder, for {', '.join(own)}. Both layouts work.")
+            sides.notes.append(f"{folder} stays a folder because of {', '.join(own)}. Both layouts work.")
 
 
 def keep_own(project: Project, sides: Sides) -> None:
@@ -176,5 +176,5 @@ def keep_own(project: Project, sides: Sides) -> None:
             sides.why[path] = KEPT
         elif path not in yours and (place := project.occupied(path)) and project.ignores(place):
             del template[path]
-            sides.why[path] = f"git ignores {place}, which is in its place"
+            sides.why[path] = f"{place} exists and is ignored by git"
             sides.notes.append(f"{path} was left out: {sides.why[path]}.")

@@ -129,11 +129,11 @@ def interrupted(project: Project) -> Iterator[str]:
     for snapshot in snapshots(project):
         if not snapshot.state["ended"] and snapshot.holds(project):
             for folder, what in (
-                (snapshot.ignored, "The ignored files that it kept are"),
-                (snapshot.replaced, "What it replaced is"),
+                (snapshot.ignored, "The ignored files that it saved are"),
+                (snapshot.replaced, "The files that it replaced are"),
             ):
                 if folder.exists():
-                    yield f"An update before this one was interrupted. {what} in {folder}"
+                    yield f"An earlier update was interrupted. {what} in {folder}"
 
 
 def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -> Snapshot:
@@ -150,7 +150,7 @@ def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -
             shutil.copy2(project.path / path, snapshot.ignored / path, follow_symlinks=False)
     except OSError as error:
         shutil.rmtree(folder)
-        raise Refusal(f"{error.filename} can't be kept aside: {error.strerror}") from error
+        raise Refusal(f"{error.filename} cannot be saved before the update: {error.strerror}; move it") from error
     snapshot.save()
     return snapshot
 

@@ -36,7 +36,7 @@ def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Ver
     back = f"cd {shlex.quote(str(project.path))} && {way_back(conflicts=True)} && git clean --force -d --quiet ."
     if taken.ignored.exists():
         back += f" && cp -a {shlex.quote(str(taken.ignored))}/. ."
-    print(*news(*versions), f"If this is interrupted, go back with\n    {back}\n", sep="\n\n", flush=True)
+    print(*news(*versions), f"If the update is interrupted, undo it with\n    {back}\n", sep="\n\n", flush=True)
     return 0
 
 
@@ -58,7 +58,7 @@ def after(
         of_template = {path for path, file in plan.files.items() if file.base or file.template}
         snapshot.set_aside(project, taken, of_template.intersection(project.left))
         if conflict == "rej":
-            plan.notes.append("--conflict=rej has no effect: conflicts are in git's index, and marked in the files.")
+            plan.notes.append("--conflict=rej has no effect: conflicts are in git's index and marked in the files.")
         snapshot.give_back(project, taken, plan.rendered)
         changed = lay(project, taken, plan)
     except BaseException:
@@ -67,22 +67,22 @@ def after(
                 snapshot.go_back(project, taken)
             fail(project, taken)
         except (OSError, Refusal) as error:
-            print(f"Going back failed ({error}): use the command that is printed above.", file=sys.stderr)
+            print(f"Undoing the update failed ({error}): run the command printed above.", file=sys.stderr)
         raise
     taken.end(project)
     print(report(project, plan, changed))
     code = status(project, plan)
     if code:
-        print("(Below, Copier says that a task returned 1: it means these conflicts. The update is complete.)")
+        print("(The exit status 1 that Copier reports below means these conflicts. The update is complete.)")
     return code
 
 
 def fail(project: Project, taken: Snapshot) -> None:
     """Take back what an update wrote that failed, and say where something else is that it replaced."""
     replaced = take_back(project, taken)
-    print("The project is as it was before the update.", file=sys.stderr)
+    print("The project was restored to its state before the update.", file=sys.stderr)
     if replaced:
-        print(f"What it replaced, and what you saved meanwhile, is in {replaced}", file=sys.stderr)
+        print(f"Files that it replaced, or that you saved meanwhile, are in {replaced}", file=sys.stderr)
     else:
         taken.forget()
 
@@ -98,13 +98,13 @@ def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
     except Refusal:
         touched = {path for path in {**before, **plan.tree} if before.get(path) != plan.tree.get(path)}
         if lost := sorted(touched & set(project.changed())):
-            raise Refusal(f"{lost[0]} was changed while this ran: commit it, then update again") from None
+            raise Refusal(f"{lost[0]} was changed during the update: commit it, then update again") from None
         raise
     new = [path for path in plan.tree if path not in before]
     check_places(project, set(map(glob.escape, new)))  # whose folder may have its name by a new answer
     for path in new:
         if place := project.occupied(path):
-            raise Refusal(f"{place} is in the way of {path}, and git ignores it: move it, then update again")
+            raise Refusal(f"{place} blocks {path} and is ignored by git: move it, then update again")
     taken.note(project, plan.tree, {path for _, _, path in plan.stages})
     project.write(*trees)
     unmerged = {path: f"0 {'0' * 40}\t{project.prefix}{path}\0" for _, _, path in plan.stages}

@@ -22,14 +22,14 @@ def undo(project: Project) -> str:
     """Make the project what it was before the last update; what was done, in words. Refusal rather than a loss."""
     found = [snapshot for snapshot in snapshots(project) if not snapshot.state.get("undone")]
     if not found:
-        raise Refusal("no update to undo is on record here; once committed, it's `git revert`")
+        raise Refusal("no update to undo is recorded here; to undo a commit, use `git revert`")
     snapshot = found[-1]
     if line("rev-parse", "HEAD", cwd=project.path) != snapshot.state["head"]:
         raise Refusal("there are commits since the last update: undo them first, or use `git revert`")
     names = " → ".join(snapshot.state["versions"])
     if snapshot.state["ended"]:
         if strange := differing(project, snapshot.wrote):
-            raise Refusal(f"{strange[0]} was changed since the update: save a copy elsewhere, and delete it here")
+            raise Refusal(f"{strange[0]} was changed since the update: copy it elsewhere, then delete it here")
         write_head(project, snapshot.wrote)
         snapshot.forget()
         return f"The update {names} is undone."
@@ -41,7 +41,7 @@ def undo(project: Project) -> str:
     shutil.rmtree(snapshot.ignored, ignore_errors=True)
     snapshot.state |= {"ended": True, "undone": True, "wrote": {}}
     snapshot.save()
-    kept = f"What it left half done, or you changed since, is in {snapshot.replaced}"
+    kept = f"Files that it left unfinished, or that you changed since, are in {snapshot.replaced}"
     return f"The interrupted update {names} is undone. {kept}"
 
 

@@ -75,7 +75,7 @@ def record(text: str, commit: str, source: str) -> str:
     for key, lines in (("_commit", ""), ("_src_path", noted)):  # where the template has them among the answers
         text = re.sub(rf"(?m)^{key}:.*\n(?:[ \t].*\n)*", lines.replace("\\", r"\\"), text)
     if yaml.safe_load(text) != now:
-        raise Refusal(f"{source!r} can't be recorded among the answers: move the template to a plainer path")
+        raise Refusal(f"{source!r} cannot be written to the answers file: move the template to a path in plain letters")
     return text
 
 
@@ -238,7 +238,7 @@ def read_settings(template: Path, commit: str) -> dict[str, Any]:
     Loader.add_constructor("!include", include)
     name = next((name for name in ("copier.yml", "copier.yaml") if name in files), None)
     if name is None:
-        raise Refusal(f"the template has no copier.yml in {commit[:10]}")
+        raise Refusal(f"the template has no copier.yml at commit {commit[:10]}: check its address")
     found: dict[str, Any] = {}
     for part in parts(name):
         found |= {key: [*found.get(key, ()), *(part[key] or ())] if key in JOINED else part[key] for key in part}
