@@ -1,4 +1,4 @@
-"""The same update without Copier's own pass over the files; what can be asked of it; and how to undo it.
+"""The command line: an update without Copier's own pass, preview, undo, explain, migrate.
 
 python extensions/update [PROJECT] [--to VERSION | --step] [--preview]
 python extensions/update [PROJECT] --migrate [--preview]
@@ -41,11 +41,11 @@ from .versions import (
     with_hidden,
 )
 
-# --- which version, which answers ---
+# --- version and answers ---
 
 
 def target(project: Project, recorded: dict[str, Any], to: str | None, step: bool) -> str:
-    """The version to update to: the newest release, the one that is named, or the next one."""
+    """The version to update to: the newest release, a given one, or the next."""
     here, offered = as_version(recorded["_commit"]), releases()
     if to:
         if attempt("rev-parse", "--verify", "--quiet", f"{to}^{{commit}}", cwd=TEMPLATE).status:
@@ -58,9 +58,9 @@ def target(project: Project, recorded: dict[str, Any], to: str | None, step: boo
 
 
 def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
-    """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file.
+    """Let Copier ask the questions of a version, with the recorded answers as defaults. Returns the new answers file.
 
-    They lie in the folder as those of an earlier copy, so that Copier drops one which the version takes no longer.
+    The recorded answers are written as those of an earlier copy, so that Copier drops one that is no longer valid.
     """
     answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
@@ -74,13 +74,13 @@ def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, A
             copy(source, root, answers_file=name, skip_tasks=True, **options)
         except KeyboardInterrupt:
             raise
-        except Exception as error:  # Copier's, for an answer: of several classes
+        except Exception as error:  # Copier raises several classes
             raise Refusal(str(error)) from error
         return record((root / name).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
 
 
 def parse(texts: list[str], ref: str) -> dict[str, Any]:
-    """The answers of the command line; for a question with several answers, `a,b` is as good as `[a, b]`."""
+    """The answers of the command line; for a multiple-choice question, `a,b` means `[a, b]`."""
     questions = settings(ref)
     found: dict[str, Any] = {}
     for text in texts:
@@ -94,11 +94,11 @@ def parse(texts: list[str], ref: str) -> dict[str, Any]:
     return found
 
 
-# --- the commands ---
+# --- commands ---
 
 
 def plan_for(project: Project, recorded: dict[str, Any], ref: str, text: str) -> Plan:
-    """The plan of an update to a version, with the answers of a new answers file."""
+    """The plan of an update to a version with a new answers file."""
     old = str(recorded["_commit"])
     given = project.answers(), read_answers(text)
     both = Versions(old, ref, as_version(old), as_version(ref), *map(with_hidden, (old, ref), given))
@@ -106,7 +106,7 @@ def plan_for(project: Project, recorded: dict[str, Any], ref: str, text: str) ->
 
 
 def update(project: Project, options: argparse.Namespace) -> int:
-    """Update, or show what an update would do; 1 if there are conflicts."""
+    """Update or preview an update; returns 1 if there are conflicts."""
     recorded = read_recorded(project)
     ref = target(project, recorded, options.to, options.step)
     old, answers = str(recorded["_commit"]), project.answers()
@@ -139,7 +139,7 @@ def update(project: Project, options: argparse.Namespace) -> int:
 
 
 def read_recorded(project: Project, revision: str = "HEAD") -> dict[str, Any]:
-    """What Copier noted of the project: its template, its version, the answers; `""` for the revision is the index."""
+    """The answers file with Copier's keys: template, version, answers. Revision `""` is the index."""
     try:
         text = git("show", f"{revision}:./{project.answers_file}", cwd=project.path)
         recorded: dict[str, Any] = yaml.safe_load(text)
@@ -152,7 +152,7 @@ def read_recorded(project: Project, revision: str = "HEAD") -> dict[str, Any]:
 
 
 def explain_file(project: Project, options: argparse.Namespace) -> int:
-    """Say why a file is there, whose it is, which version changed it last, and what an update would do."""
+    """Print who owns a file, why, which version changed it last, and what an update would do."""
     recorded = read_recorded(project)
     ref = target(project, recorded, options.to, options.step)
     path = (Path.cwd() / options.explain).resolve()
@@ -165,7 +165,7 @@ def explain_file(project: Project, options: argparse.Namespace) -> int:
 
 
 def last_change(project: Project, recorded: dict[str, Any], path: str) -> str:
-    """The newest release, of those up to the project's, that gave a file another content."""
+    """The newest release, up to the project's, that changed a file."""
     here = as_version(recorded["_commit"])
     known = [tag for version, tag in releases().items() if version <= here]
     later = rendered(project, recorded["_commit"], project.answers()).get(path)
@@ -175,15 +175,15 @@ def last_change(project: Project, recorded: dict[str, Any], path: str) -> str:
         try:
             if rendered(project, tag, project.answers()).get(path) != later:
                 return next_tag or tag
-        except Exception:  # Copier's: the version does not know an answer
+        except Exception:  # Copier refused an answer that the version does not know
             return next_tag or tag
     return known[0] if known else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; its exit status."""
+    """Run the command line and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack an arrow
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths may be undecodable, a terminal may lack an arrow
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["copier"]:  # the migration of copier.yml
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def command(words: list[str]) -> int:
-    """What the command line asks for."""
+    """Parse the options and run the command."""
     parser = argparse.ArgumentParser(prog="update", description="Update a project to a newer version of its template.")
     parser.add_argument(
         "project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: the current one)"

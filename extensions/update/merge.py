@@ -1,4 +1,4 @@
-"""The merge of the three trees, and what is done to its outcome: names of conflicts, imports of moved modules."""
+"""The merge of the three trees, then labels of conflicts and imports of moved modules."""
 
 import ast
 import re
@@ -13,12 +13,12 @@ from .versions import Versions
 
 @dataclass
 class Merged:
-    """What git made of the three trees.
+    """The outcome of the merge.
 
     Attributes:
         tree: the files; those in conflict hold both versions.
         stages: index entries (mode and id, stage, path) of the conflicts.
-        kinds: what git calls the conflict, by path.
+        kinds: git's name of the conflict, by path.
     """
 
     tree: Tree
@@ -31,14 +31,14 @@ class Merged:
 
 
 def merge(project: Project, sides: Sides, names: tuple[str, str]) -> Merged:
-    """Merge the sides; `names` stand at the marks of conflicts."""
+    """Merge the sides; `names` are the labels of the conflict markers."""
     base = commit_tree(project.path, sides.base)
     ours, theirs = (commit_tree(project.path, side, base) for side in (sides.yours, sides.template))
-    made = merge_tree(project.top, ours, theirs)  # elsewhere, git names the paths as seen from there
+    made = merge_tree(project.top, ours, theirs)  # in a subfolder, git prints paths relative to it
     labels = dict(zip((ours, theirs, base), (*names, "base"), strict=True))
 
     def named(path: str) -> str:
-        """Two things of one name: git puts the commit behind that of one, and this what it is of."""
+        """Replace the commit id that git appends (`~id`) where a file and a link have one name."""
         stem, _, commit_id = path.rpartition("~")
         return f"{stem}~{labels[commit_id]}" if commit_id in labels else path
 
@@ -57,7 +57,7 @@ def merge(project: Project, sides: Sides, names: tuple[str, str]) -> Merged:
 
 
 def correct_imports(project: Project, sides: Sides, merged: Merged) -> None:
-    """Relative imports of a module that is now in a folder further up or down get a dot less or more."""
+    """Adjust the dots of relative imports in modules that moved to another folder level."""
     conflicts = set(merged.conflicts)
     for path, was in sides.came_from.items():
         by = path.count("/") - was.count("/")
@@ -67,9 +67,9 @@ def correct_imports(project: Project, sides: Sides, merged: Merged) -> None:
         text = read_blob(project.path, oid)
         try:
             module = ast.parse(text)
-        except (SyntaxError, ValueError):  # no Python, or of no encoding that Python reads
+        except (SyntaxError, ValueError):  # not valid Python, or an unknown encoding
             continue
-        lines = re.split(rb"(?<=\n)|(?<=\r)(?!\n)", text)  # as Python counts them
+        lines = re.split(rb"(?<=\n)|(?<=\r)(?!\n)", text)  # the same lines that Python counts
         for node in ast.walk(module):
             if isinstance(node, ast.ImportFrom) and node.level and node.level + by > 0:
                 dots = b"from " + b"." * (node.level + by)
@@ -80,7 +80,7 @@ def correct_imports(project: Project, sides: Sides, merged: Merged) -> None:
 
 
 def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged) -> None:
-    """Note which files of the owner still name a package or module that has another name now."""
+    """Note which files of the owner still use the old name of a package or module."""
     gone = dict(moved_folders(versions))
     for path, old in sides.came_from.items() if not gone else ():
         modules = [re.sub(r"^src/|/__init__(?=\.py$)|\.py$", "", name).replace("/", ".") for name in (old, path)]
@@ -96,7 +96,7 @@ def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged
 
 
 def hidden_modules(sides: Sides, merged: Merged) -> None:
-    """Note modules that a package of their name hides from Python, where this update brought one of both."""
+    """Note modules that are hidden by a package of the same name, if this update added one of the two."""
     for package in [path for path in merged.tree if path.endswith("/__init__.py")]:
         module = package.removesuffix("/__init__.py") + ".py"
         if module in merged.tree and not {package, module} <= set(sides.yours):
@@ -105,7 +105,7 @@ def hidden_modules(sides: Sides, merged: Merged) -> None:
 
 
 def moved_folders(versions: Versions) -> list[tuple[str, str]]:
-    """Answers that are the name of a folder, and have changed: a package's."""
+    """The old and new value of each changed answer that names a folder, such as the package name."""
     questions = [question for question, rule in answer_rules().items() if "moves" in rule]
     pairs = [(versions.old[question], versions.new[question]) for question in questions]
     return [(was, now) for was, now in pairs if was != now]

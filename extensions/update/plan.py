@@ -1,4 +1,4 @@
-"""What an update does: for each path whose it is, what happens to it, and why. Only objects of git are written."""
+"""The plan of an update: for each path its owner, its outcome and why. Only git objects are written."""
 
 from dataclasses import dataclass
 
@@ -22,15 +22,16 @@ WHY = {
 
 @dataclass(frozen=True)
 class File:
-    """A path, and what becomes of it.
+    """A path and its outcome.
 
     Attributes:
-        path: where it is after the update, and `was`: before it.
-        yours: whether it is its owner's, by ownership.yml or because the template has no such file.
-        base, mine, template, after: mode and id in each of the trees; None where there is no such file.
+        path, was: the path after the update, and before it.
+        yours: whether the file belongs to the owner: by ownership.yml, or because the template has no such file.
+        base, mine, template, after: mode and id in each of the trees; None if there is no such file.
         outcome: `updated`, `merged`, `moved`, `added`, `removed`, `kept as yours`, `in conflict`, `left out` or
             `unchanged`.
-        why: the reason, in words; `conflict`: what git calls it.
+        why: the reason, in words.
+        conflict: git's name of the conflict, or "".
     """
 
     path: str
@@ -47,10 +48,14 @@ class File:
 
 @dataclass
 class Plan:
-    """The files, by path; the tree to write, with the index entries of its conflicts; what else the report says.
+    """All that an update writes and reports.
 
-    `offers` is what the new versions could change in files of the owner's, and their words; `rendered`, the old version
-    and the new one as Copier lays them out.
+    Attributes:
+        files: by path.
+        tree, stages: the tree to write, and the index entries of its conflicts.
+        notes: further lines of the report.
+        offers: changes to the owner's files that the new versions offer.
+        rendered: the old and the new version, as Copier renders them.
     """
 
     versions: Versions
@@ -66,7 +71,7 @@ class Plan:
 
 
 def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple[str, ...] = ()) -> Plan:
-    """The plan of an update, from commits alone; `answers` is the new answers file."""
+    """Compute the plan of an update, from commits alone; `answers` is the new answers file."""
     sides = prepare(project, versions, exclude)
     merged = merge(project, sides, ("yours", versions.new_ref))
     correct_imports(project, sides, merged)
@@ -79,14 +84,14 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
     mode = project.head[project.answers_file][0]
     tree = {**merged.tree, project.answers_file: (mode, write_blob(project.path, answers))}
     own = [path for path, file in files.items() if file.yours and path in tree and path not in merged.conflicts]
-    own = [path for path in own if tree[path][0].startswith("100")]  # neither a link nor a submodule
+    own = [path for path in own if tree[path][0].startswith("100")]  # not a link or a submodule
     chosen = folders(versions.old_version, versions.new_version)
     offers = changes(chosen, own, lambda path: read_blob(project.path, tree[path][1]), versions.new)
     return Plan(versions, files, tree, merged.stages, sides.notes, offers, sides.rendered)
 
 
 def classify(path: str, project: Project, sides: Sides, merged: Merged) -> File:
-    """What becomes of a path, and why."""
+    """The outcome of a path, and why."""
     after, was = merged.tree.get(path), sides.came_from.get(path, path)
     base, mine = (tree.get(path) or tree.get(was) for tree in (sides.made, sides.yours))
     template = sides.template.get(path)
@@ -109,7 +114,7 @@ def classify(path: str, project: Project, sides: Sides, merged: Merged) -> File:
 
 
 def unchanged(base: Entry | None, mine: Entry | None, template: Entry | None) -> str:
-    """Why a path stays as it is."""
+    """Why a path does not change."""
     if base is None and template is None:
         return "the template has no such file"
     if mine == template:

@@ -1,4 +1,4 @@
-"""An update in words: the report at its end, the preview, and the explanation of one file."""
+"""The plan in words: the report of an update, the preview, the explanation of a file."""
 
 import shlex
 
@@ -22,7 +22,7 @@ SHOWN = 12  # files of one outcome
 
 
 def head(plan: Plan) -> list[str]:
-    """The versions, and the files by what happens to them."""
+    """The versions, then the files by outcome."""
     versions = plan.versions
     lines = [f"{versions.old_ref} → {versions.new_ref}" + (", changed answers" if versions.other_answers() else "")]
     for outcome in ("updated", "merged", "moved", "added", "removed", "kept as yours"):
@@ -30,7 +30,7 @@ def head(plan: Plan) -> list[str]:
         if files:
             lines.append(f"{len(files):5} {outcome}{NOTES.get(outcome, '')}")
             lines += [f"        {moved(file)}" for file in files[:SHOWN]]
-            lines += [f"        and {len(files) - SHOWN} more (see git status)"] if len(files) > SHOWN else []
+            lines += [f"        and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
     lines += [line for note in plan.notes for line in ("", *note.split("\n"))]
     for version, paths in plan.offers.paths.items():
         lines += ["", f"{version} can change these files of yours, which only --migrate does:"]
@@ -50,7 +50,7 @@ def moved(file: File) -> str:
 
 
 def report(project: Project, plan: Plan, changed: list[str]) -> str:
-    """What was done, to be read at a glance; what is left to do, and the way back."""
+    """What an update did, what is left to do, and how to undo it."""
     if changed:
         plan.notes.append(f"Changed during the update and left as is: {', '.join(changed)}")
     lines = head(plan)
@@ -66,17 +66,17 @@ def report(project: Project, plan: Plan, changed: list[str]) -> str:
 
 
 def preview(project: Project, plan: Plan) -> str:
-    """What an update would do, and the difference that it would make."""
+    """What an update would do, and its diff."""
     trees = write_tree(project.path, project.head), write_tree(project.path, plan.tree)
     diff = git("diff-tree", "-r", "-p", "-M", *trees, cwd=project.path)
     return "\n".join([*head(plan), "", diff, "This is a preview: nothing was written."])
 
 
 def explain(project: Project, plan: Plan, path: str, last_change: str) -> str:
-    """Why a file is there, whose it is, which version changed it last, and what an update would do.
+    """Who owns a file, why, which version changed it last, and what an update would do.
 
     Args:
-        path: where it is now, or where the new version has it.
+        path: its path now, or in the new version.
         last_change: the version that changed it last, or "".
     """
     file = next((file for file in plan.files.values() if path in (file.was, file.path)), None)
@@ -96,7 +96,7 @@ def explain(project: Project, plan: Plan, path: str, last_change: str) -> str:
 
 
 def now(base: Entry | None, mine: Entry | None, version: str) -> str:
-    """How the project's file is to that of the version that the project has."""
+    """The project's file compared with the project's version of the template."""
     if base is None:
         return f"yours alone: {version} does not have it" if mine else "does not exist"
     if mine is None:

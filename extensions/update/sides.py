@@ -1,4 +1,4 @@
-"""The three trees that git is to merge, with all done to them that no merge could know of."""
+"""The three trees to merge, prepared with what git cannot know: moves, owners, deletions, ignored files."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ DELETED = "you deleted it"
 
 @dataclass
 class Sides:
-    """What git is to merge, and what the report says beside it.
+    """The trees to merge, and notes for the report.
 
     Attributes:
-        base: the old version with the old answers, each file where the new version has it.
+        base: the old version with the old answers, each file at its path in the new version.
         yours: HEAD, likewise.
-        template: the new version with the new answers, but for what is not to reach the project.
-        came_from: where the template has a file now, and where it was in the project.
-        moved_away: what the template has elsewhere, as git sees it.
-        made: the base, before what the owner deleted is taken out of it.
-        why: for a path, why the template's version of it does not reach the project.
-        notes: what else the report says.
-        rendered: the old version and the new one, as Copier lays them out.
+        template: the new version with the new answers, without what must not reach the project.
+        came_from: the path of a file in the project before the update, by its path in the new version.
+        moved_away: old paths of files that the template moved, as git detects it.
+        made: the base, before the owner's deletions are removed from it.
+        why: for a path, why the template's version does not reach the project.
+        notes: further lines of the report.
+        rendered: the old and the new version, as Copier renders them.
     """
 
     base: Tree
@@ -42,7 +42,7 @@ class Sides:
     rendered: tuple[Tree, Tree] = field(default_factory=lambda: ({}, {}))
 
     def leave_out(self, path: str, why: str) -> None:
-        """Let the new version have at a path what the old one had there."""
+        """Give the new version the old one's content at a path."""
         if path in self.base:
             self.template[path] = self.base[path]
         else:
@@ -51,7 +51,7 @@ class Sides:
 
 
 def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ()) -> Sides:
-    """The three trees; at paths that `exclude` matches, as a .gitignore does, the new version has what the old has."""
+    """Prepare the three trees. At paths that match `exclude` (as in .gitignore), the new version equals the old."""
     base = rendered(project, versions.old_ref, versions.old, tasks=True)
     template = dict(base) if versions.same() else rendered(project, versions.new_ref, versions.new, tasks=True)
     yours = {path: entry for path, entry in project.head.items() if path != project.answers_file}
@@ -62,7 +62,7 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
     by_answers = moves_by_answers(versions.old, versions.new)
     all_moves = [*by_answers, *moves]
     places = {path: follow(path, all_moves) for path in [*base, *yours]}
-    # What stands where a file would go stops it, unless the owner has moved the file there already.
+    # A file is not moved onto another one, unless the owner has already moved it there.
     taken = {
         path
         for path, place in places.items()
@@ -94,9 +94,9 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
 
 
 def start_again(project: Project, versions: Versions, base: Tree, notes: list[str]) -> Tree | None:
-    """The old version with the new answers: changed answers reach the owner's files, a changed version does not.
+    """The old version with the new answers: for the owner's files, which only changed answers may change.
 
-    None where the old version doesn't know an answer, such as a new kind of data: all is merged then.
+    None if the old version does not know an answer, such as a new kind of data: then these files are merged too.
     """
     if not versions.other_answers():
         return dict(base)
@@ -104,13 +104,13 @@ def start_again(project: Project, versions: Versions, base: Tree, notes: list[st
         return rendered(project, versions.old_ref, {**versions.old, **versions.new}, tasks=True)
     except Refusal:
         raise
-    except Exception as error:  # Copier's, for an answer: of several classes
+    except Exception as error:  # Copier raises several classes
         notes.append(f"{versions.old_ref} does not accept the new answers ({error}), so your files were merged too.")
         return None
 
 
 def join(sides: Sides, start: Tree, moves: list[Move]) -> None:
-    """Several files that become one do so where the owner has changed none of them."""
+    """Replace several files by one, unless the owner has changed one of them."""
     for move in moves:
         joined: dict[str, list[str]] = {}
         for path in {**sides.base, **start} if len(move.sources) > 1 else ():
@@ -126,7 +126,7 @@ def join(sides: Sides, start: Tree, moves: list[Move]) -> None:
 
 
 def keep_by_answers(sides: Sides, versions: Versions) -> None:
-    """Files of the owner that stay as they are though an answer changes, by the rule `keeps` of moves.yml."""
+    """Keep files of the owner when an answer changes, by `keeps` in moves.yml."""
     for question, rule in answer_rules().items():
         was, now = versions.old[question], versions.new[question]
         if was == now or "keeps" not in rule:
@@ -134,7 +134,7 @@ def keep_by_answers(sides: Sides, versions: Versions) -> None:
         here, there = (rule["keeps"].format_map(answers) for answers in (versions.old, versions.new))
         for path in list(sides.base):
             match = re.fullmatch(regex(here), path)
-            if match and sides.template.pop(fill(there, match.groups()), None):  # else another answer takes it away
+            if match and sides.template.pop(fill(there, match.groups()), None):  # else another answer removes it
                 sides.template[path] = sides.base[path]
         names = sorted(found[1] for path in sides.yours if (found := re.fullmatch(regex(here), path)))
         if names and "note" in rule:
@@ -143,7 +143,7 @@ def keep_by_answers(sides: Sides, versions: Versions) -> None:
 
 
 def keep_folders(sides: Sides) -> None:
-    """`loss/` becomes `loss.py` only where it holds no other file than the template's."""
+    """Keep a folder such as `loss/` that would become `loss.py`, if it holds files of the owner."""
     for path in [path for path in sides.template if path.endswith(".py") and path not in sides.base]:
         folder = path.removesuffix(".py") + "/"
         started = {p: entry for p, entry in sides.base.items() if p.startswith(folder)}
@@ -155,7 +155,7 @@ def keep_folders(sides: Sides) -> None:
 
 
 def keep_own(project: Project, sides: Sides) -> None:
-    """What the owner deleted stays deleted, what they own is not removed, and what git ignores is not in the trees."""
+    """Keep deletions of the owner, keep files that they own, and leave out paths that git ignores."""
     base, yours, template = sides.base, sides.yours, sides.template
     by_owner, by_template = renames(project.path, base, yours), renames(project.path, base, template)
     sides.came_from |= {new: sides.came_from[old] for old, new in by_template.items()}
@@ -163,7 +163,11 @@ def keep_own(project: Project, sides: Sides) -> None:
     for path in list(base):
         if path not in yours and path not in by_owner:
             del base[path]
-            for gone in (path, by_template.get(path, ""), sides.came_from.get(path, "")):  # or the last, by a new file
+            for gone in (
+                path,
+                by_template.get(path, ""),
+                sides.came_from.get(path, ""),
+            ):  # also a new file at its old path
                 if gone not in yours and gone in template:
                     del template[gone]
                     sides.why[gone] = DELETED

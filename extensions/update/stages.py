@@ -1,8 +1,8 @@
-"""An update by `copier update`: what Copier runs before its own work and after it, as the migration of copier.yml.
+"""An update by `copier update`: the two stages of the migration in copier.yml, before and after Copier's own work.
 
-Copier alone drops what it can't follow, such as edits in a file that the template moves. So the second stage takes back
-what Copier did to the files, once it has asked its questions, and puts the merge in its place. All is computed from
-commits before a file is touched: whatever fails, or is killed, leaves HEAD as it was, and the rest can be restored.
+Copier alone drops edits that it cannot follow, such as those in a file that the template moves. So the second stage
+undoes Copier's writes, once it has asked its questions, and writes the merge instead. Everything is computed from
+commits before a file is touched: after a failure or a kill, HEAD is unchanged and the rest can be restored.
 """
 
 import glob
@@ -22,11 +22,11 @@ from .snapshot import Snapshot, way_back
 from .undo import take_back
 from .versions import Versions, hidden, news, template_paths, with_hidden
 
-BOTS = "UPDATE_BY_BOT"  # set to 1: new files are left out of the index, and conflicts end with status 0
+BOTS = "UPDATE_BY_BOT"  # if 1: new files stay unstaged, and conflicts exit with 0
 
 
 def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Version]) -> int:
-    """Refuse what would fail later; keep what Copier could overwrite; say what is on offer, and the way back."""
+    """Refuse what would fail later, save what Copier could overwrite, print the news and how to undo the update."""
     patterns = template_paths(refs[0]) | template_paths("HEAD")
     answers = project.answers() if project.answers_file in project.head else {}
     check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers), hidden("HEAD"))
@@ -43,7 +43,7 @@ def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Ver
 def after(
     project: Project, refs: tuple[str, str], versions: tuple[Version, Version], exclude: tuple[str, ...], conflict: str
 ) -> int:
-    """Put the merge in the place of what Copier did; 1 if there are conflicts."""
+    """Replace Copier's writes by the merge; returns 1 if there are conflicts."""
     answers = (project.path / project.answers_file).read_bytes()
     begun = [taken for taken in snapshot.snapshots(project) if not taken.state["ended"]]
     taken = begun[-1] if begun else snapshot.take(project, template_paths(refs[0]) | template_paths("HEAD"), refs)
@@ -78,7 +78,7 @@ def after(
 
 
 def fail(project: Project, taken: Snapshot) -> None:
-    """Take back what an update wrote that failed, and say where something else is that it replaced."""
+    """Undo a failed update, and print where other files are that it replaced."""
     replaced = take_back(project, taken)
     print("The project was restored to its state before the update.", file=sys.stderr)
     if replaced:
@@ -88,7 +88,7 @@ def fail(project: Project, taken: Snapshot) -> None:
 
 
 def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
-    """Put the outcome into index and work tree, where it differs from HEAD; what else has changed meanwhile."""
+    """Write the plan to index and work tree where it differs from HEAD. Returns other paths that changed meanwhile."""
     before = project.head
     whole = project.others() | {project.prefix + path: entry for path, entry in plan.tree.items()}
     trees = taken.state["head"], write_tree(project.path, whole)
@@ -101,7 +101,7 @@ def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
             raise Refusal(f"{lost[0]} was changed during the update: commit it, then update again") from None
         raise
     new = [path for path in plan.tree if path not in before]
-    check_places(project, set(map(glob.escape, new)))  # whose folder may have its name by a new answer
+    check_places(project, set(map(glob.escape, new)))  # a new answer may have renamed a folder
     for path in new:
         if place := project.occupied(path):
             raise Refusal(f"{place} blocks {path} and is ignored by git: move it, then update again")
@@ -115,7 +115,7 @@ def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
 
 
 def status(project: Project, plan: Plan) -> int:
-    """The exit status: 1 if there are conflicts. A bot commits what git sees as changed, and stops at a status."""
+    """The exit status: 1 if there are conflicts. For a bot, 0 and new files unstaged: see docs/updating.md."""
     if os.environ.get(BOTS) != "1":
         return 1 if plan.stages else 0
     in_conflict = {path for _, _, path in plan.stages}
@@ -127,12 +127,12 @@ def status(project: Project, plan: Plan) -> int:
 
 
 def run(answers_file: str, conflict: str, exclude: tuple[str, ...], tasks: bool) -> int:
-    """One stage, of the project in the current folder; what it is about, Copier says in the environment."""
+    """Run one stage for the project in the current folder; Copier passes stage and versions in the environment."""
     env = os.environ
     refs = env["VERSION_FROM"], env["VERSION_TO"]
     versions = Version(env["VERSION_PEP440_FROM"]), Version(env["VERSION_PEP440_TO"])
     if env["STAGE"] == "before" and attempt("rev-parse", "--show-toplevel", cwd=Path.cwd()).status:
-        return 0  # a Copier that runs this stage in a render of the old version, as one that is proposed does
+        return 0  # Copier's pull request 2376 runs this stage in a render of the old version
     project = Project(Path.cwd(), answers_file, tasks)
     if env["STAGE"] == "before":
         return before(project, refs, versions)

@@ -1,7 +1,6 @@
-"""The way back from an update: after it has ended, after it was interrupted, and when it fails.
+"""Undo an update: a finished, an interrupted or a failed one.
 
-What the update wrote is on record, by path and id. So it is clear what the owner has changed since: none of that is
-overwritten.
+The snapshot records what the update wrote, by path and id, so later changes of the owner are known and not overwritten.
 """
 
 import hashlib
@@ -15,11 +14,11 @@ from .git import Entry, Refusal, git, line, listed
 from .project import Project
 from .snapshot import Snapshot, go_back, snapshots
 
-QUOTED = '"'  # how a name begins that git takes for a quoted one
+QUOTED = '"'  # git unquotes a name that starts with it
 
 
 def undo(project: Project) -> str:
-    """Make the project what it was before the last update; what was done, in words. Refusal rather than a loss."""
+    """Undo the last update and return a message. Raises Refusal if a later change would be lost."""
     found = [snapshot for snapshot in snapshots(project) if not snapshot.state.get("undone")]
     if not found:
         raise Refusal("no update to undo is recorded here; to undo a commit, use `git revert`")
@@ -46,7 +45,7 @@ def undo(project: Project) -> str:
 
 
 def differing(project: Project, wrote: dict[str, Entry | None]) -> list[str]:
-    """Paths that hold neither what the update wrote nor what HEAD has, on disk or in the index."""
+    """Paths that differ from both the update's version and HEAD, on disk or in the index."""
     staged = {}
     for item in listed(git("ls-files", "--stage", "-z", "--", ".", cwd=project.path)):
         about, path = item.split("\t", 1)
@@ -61,7 +60,7 @@ def differing(project: Project, wrote: dict[str, Entry | None]) -> list[str]:
 
 
 def hashes(project: Project, paths: Iterable[str]) -> dict[str, str]:
-    """Ids of files as the repository would store them: of a file its content, of a link where it leads."""
+    """The blob ids of files as the repository would store them; for a link, of its target."""
     links = [path for path in paths if (project.path / path).is_symlink()]
     files = [path for path in paths if path not in links and (project.path / path).is_file()]
     names = [project.prefix + path for path in files]
@@ -75,7 +74,7 @@ def hashes(project: Project, paths: Iterable[str]) -> dict[str, str]:
 
 
 def write_head(project: Project, wrote: Iterable[str]) -> None:
-    """Paths as in HEAD, on disk and in the index; those that HEAD lacks go. What else is staged stays so."""
+    """Restore paths from HEAD on disk and in the index; delete those that HEAD lacks. Other staged paths stay."""
     if given := "".join(f"{path}\0" for path in wrote):
         chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
         git("--literal-pathspecs", "reset", "--quiet", *chosen, cwd=project.path, given=given)
@@ -87,7 +86,7 @@ def write_head(project: Project, wrote: Iterable[str]) -> None:
 
 
 def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) -> None:
-    """Copy what a way back would overwrite and nothing else has."""
+    """Copy files that an undo would overwrite to the snapshot."""
     for path in strange:
         disk = project.path / path
         if disk.is_file() or disk.is_symlink():
@@ -96,7 +95,7 @@ def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) 
 
 
 def take_back(project: Project, snapshot: Snapshot) -> Path | None:
-    """Undo what the update wrote; where that has changed since, a copy stays: where, if there is any."""
+    """Undo what the update wrote. Returns the folder with copies of files that changed since, or None."""
     wrote = snapshot.wrote
     keep_replaced(project, snapshot, differing(project, wrote))
     write_head(project, wrote)

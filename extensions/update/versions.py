@@ -1,4 +1,4 @@
-"""The two versions of the template: which paths each can make, and what each makes with the answers to it."""
+"""The two versions of the template: the paths that each can create, and each rendered with its answers."""
 
 import glob
 import os
@@ -22,13 +22,18 @@ from .rules import answer_rules, regex
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = next((folder for folder in HERE.parents if (folder / ".git").exists()), HERE.parents[1])
-JOINED = ("_exclude", "_jinja_extensions", "_secret_questions", "_skip_if_exists")  # of all parts; else the last counts
-EXCLUDED = ["copier.yml", "copier.yaml", "*.py[co]", "__pycache__", ".git", ".DS_Store", ".svn"]  # without _exclude
+JOINED = (
+    "_exclude",
+    "_jinja_extensions",
+    "_secret_questions",
+    "_skip_if_exists",
+)  # lists that all parts extend; of other settings the last counts
+EXCLUDED = ["copier.yml", "copier.yaml", "*.py[co]", "__pycache__", ".git", ".DS_Store", ".svn"]  # Copier's default
 
 
 @dataclass
 class Versions:
-    """The version that a project has and the one that it gets (a ref each, and what it means), with their answers."""
+    """The project's version and the one that it gets (ref and version of each), with their answers."""
 
     old_ref: str
     new_ref: str
@@ -45,7 +50,7 @@ class Versions:
 
 
 def releases() -> dict[Version, str]:
-    """The tags that name versions, without those before a release, as Copier offers them; oldest first."""
+    """The tags that are versions, without pre-releases, as Copier offers them; oldest first."""
     found = {}
     for tag in git("tag", "--list", cwd=TEMPLATE).split():
         try:
@@ -56,7 +61,7 @@ def releases() -> dict[Version, str]:
 
 
 def as_version(ref: str) -> Version:
-    """What a ref means: a tag itself; another commit, a version in development after the last tag."""
+    """The version of a ref: that of a tag, or for another commit a development version after the last tag."""
     try:
         return Version(ref)
     except InvalidVersion:
@@ -69,7 +74,7 @@ def as_version(ref: str) -> Version:
 
 
 def record(text: str, commit: str, source: str) -> str:
-    """An answers file that names a version, and where the template is."""
+    """An answers file with the version and the template's address."""
     now = yaml.safe_load(text) | {"_commit": commit, "_src_path": source}
     noted = yaml.safe_dump({key: now[key] for key in ("_commit", "_src_path")}, allow_unicode=True, width=10**6)
     for key, lines in (("_commit", ""), ("_src_path", noted)):  # where the template has them among the answers
@@ -79,11 +84,11 @@ def record(text: str, commit: str, source: str) -> str:
     return text
 
 
-# --- what a version makes ---
+# --- rendering ---
 
 
 def unpack(ref: str, folder: Path) -> Path:
-    """The template's files of a version, in a folder without git."""
+    """Unpack the template's files of a version into a folder without git."""
     source = folder / "template"
     env = {"GIT_INDEX_FILE": str(folder / "index")}
     git("read-tree", ref, cwd=TEMPLATE, env=env)
@@ -94,12 +99,12 @@ def unpack(ref: str, folder: Path) -> Path:
 def lay_out(
     ref: str, answers: Mapping[str, Any], root: Path, name: str | None = None, address: str = "", tasks: bool = False
 ) -> None:
-    """Let Copier make a project of a version of the template with these answers, in a new folder.
+    """Let Copier render a version of the template with these answers into a new folder.
 
     Args:
-        name: of the answers file.
-        address: of the template, as the project records it.
-        tasks: whether the template's tasks run there.
+        name: the answers file.
+        address: the template's address, as the project records it.
+        tasks: whether the template's tasks run.
     """
     with tempfile.TemporaryDirectory() as folder:
         source = unpack(ref, Path(folder))
@@ -113,14 +118,14 @@ def lay_out(
 
 
 def names_itself(ref: str) -> bool:
-    """Whether files of a version may say which version of which template they are from."""
+    """Whether files of a version may contain the template's version or address."""
     expression, suffix = r"_copier_answers *[.[]|_copier_conf *[.[][^}]*vcs", settings(ref).get("_templates_suffix")
     where = ["--", f"*{suffix or '.jinja'}"] if suffix != "" else []
     return attempt("grep", "--quiet", "--extended-regexp", expression, ref, *where, cwd=TEMPLATE).status == 0
 
 
 def make_repository(source: Path, version: str) -> None:
-    """Make a version's files a repository, from which Copier can tell the version."""
+    """Turn a version's files into a repository, so that Copier knows the version."""
     git("init", "--quiet", cwd=source)
     git("add", "--force", "--all", cwd=source)
     git("commit", "--quiet", "--no-verify", "--message", version, cwd=source, env=AUTHOR)
@@ -133,24 +138,24 @@ def described(ref: str) -> str:
 
 
 def copy(source: Path, root: Path, **options: Any) -> Any:
-    """Copier's own copy, as a part of an update: what a template does only in a new project, it does not do here."""
+    """Run Copier's copy as part of an update: steps that a template runs only in a new project are skipped."""
     import copier
 
     options |= {"quiet": True, "unsafe": True}
     try:
         from copier._main import as_operation
-    except ImportError:  # it's not public; without it, a task such as one that makes a repository must not run
+    except ImportError:  # not a public name; without it, tasks must not run, since one may create a repository
         return copier.run_copy(str(source), root, **{**options, "skip_tasks": True})
     return as_operation("update")(copier.run_copy)(str(source), root, **options)
 
 
 def hidden(ref: str) -> set[str]:
-    """Questions that a version may not ask, so that Copier may have recorded no answer."""
+    """Questions with a condition, so that Copier may have recorded no answer."""
     return {key for key, value in settings(ref).items() if isinstance(value, dict) and "when" in value}
 
 
 def with_hidden(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
-    """The answers, and the values of those questions of moves.yml that a version computes without asking."""
+    """The answers, with the values of hidden questions that moves.yml names."""
     missing = set(answer_rules()).intersection(hidden(ref)) - set(answers)
     if not missing:
         return answers
@@ -163,7 +168,7 @@ def with_hidden(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
 def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool = False) -> Tree:
     """A version of the template with these answers, as the project's repository would store it.
 
-    With `tasks`, so is what the template's tasks make of it, but for what git ignores: Copier has them run as well.
+    With `tasks`, the changes of the template's tasks are included, except in files that git ignores.
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder, "work")
@@ -174,7 +179,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
         if tasks := tasks and project.tasks and "_tasks" in settings(ref):
             lay_out(ref, answers, root, project.answers_file, project.template, tasks=True)
             shutil.rmtree(root / ".git", ignore_errors=True)
-        # The project's attributes say how files are stored (line ends, LFS), not those of the render.
+        # The project's attributes decide how files are stored (line ends, LFS), not those of the render.
         own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
         for path in own:
             path.unlink()
@@ -185,7 +190,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         repository = line("rev-parse", "--absolute-git-dir", cwd=project.path)
         where = [f"--git-dir={repository}", f"--work-tree={work}", "-c", "core.fileMode=true"]
-        if tasks:  # what git ignores is left out if it is a task's, such as a virtual environment
+        if tasks:  # without --force: a task may create ignored files, such as a virtual environment
             git(*where, "add", "--all", "--", ".", cwd=root, env=env)
         names = [path.relative_to(root).as_posix() for path in laid_out if os.path.lexists(path)] if tasks else ["."]
         given, chosen = "".join(f"{name}\0" for name in names), ["--pathspec-from-file=-", "--pathspec-file-nul"]
@@ -195,12 +200,12 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
         tree = {path: entry for path, entry in tree.items() if path.rpartition("/")[2] != ".gitattributes"}
         for path, text in own.items():
             tree[path.relative_to(root).as_posix()] = ("100644", write_blob(project.path, text))
-    apart = {project.answers_file, *others}  # the first is written by itself
+    apart = {project.answers_file, *others}  # the answers file is written separately
     return {path: entry for path, entry in tree.items() if path not in apart}
 
 
 def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
-    """Put the files that a version reads from a project, such as another template's answers, where it is laid out."""
+    """Copy the files that a version reads from the project (`_external_data`) to where it is rendered."""
     config = settings(ref)
     values = (config.get("_external_data") or {}).values()
     names = {name for value in values for name in patterns(value, config.get("_envops") or {}, answers)}
@@ -212,12 +217,12 @@ def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: P
 
 
 def sources(ref: str) -> list[str]:
-    """All files of the template's repository."""
+    """All files of a version of the template's repository."""
     return listed(git("ls-tree", "-r", "-z", "--name-only", "--full-tree", ref, cwd=TEMPLATE))
 
 
 def settings(ref: str) -> dict[str, Any]:
-    """The settings and questions of a version: its copier.yml, in all its documents, with what these include."""
+    """The settings and questions of a version: all documents of its copier.yml, with their includes."""
     return read_settings(TEMPLATE, line("rev-parse", f"{ref}^{{commit}}", cwd=TEMPLATE))
 
 
@@ -226,7 +231,7 @@ def read_settings(template: Path, commit: str) -> dict[str, Any]:
     files = sources(commit)
 
     class Loader(yaml.SafeLoader):
-        """With Copier's tag."""
+        """A loader with Copier's tag `!include`."""
 
     def parts(path: str) -> Iterator[dict[str, Any]]:
         for part in yaml.load_all(git("show", f"{commit}:{path}", cwd=template), Loader):
@@ -246,9 +251,9 @@ def read_settings(template: Path, commit: str) -> dict[str, Any]:
 
 
 def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[str]:
-    """Patterns of all paths that a version of the template can give to a project, whatever the answers.
+    """Patterns of all paths that a version of the template can create, whatever the answers.
 
-    An answer that is given stands for itself in them; others for any name.
+    Known answers are filled in; others match any name.
     """
     config = settings(ref)
     suffix, envops = config.get("_templates_suffix", ".jinja"), config.get("_envops") or {}
@@ -262,13 +267,13 @@ def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[st
         if not name or spec.match_file(name):
             continue
         for path in patterns(name.removesuffix(suffix), envops, answers or {}):
-            if all(path.split("/")):  # a folder without a name is not made
+            if all(path.split("/")):  # Copier skips a folder whose name is empty
                 found.add(path.replace("./", "", 1) if path.startswith("./") else path)
     return found - {"*"}  # the answers file
 
 
 def news(old: Version, new: Version) -> Iterator[str]:
-    """What the CHANGELOG says of the versions after `old`, up to `new`, and of what is not released yet."""
+    """The CHANGELOG's sections of the versions after `old`, up to `new`; Unreleased too for a development version."""
     log = TEMPLATE / "CHANGELOG.md"
     for section in re.split(r"^(?=## )", log.read_text(encoding="utf-8"), flags=re.M)[1:] if log.exists() else ():
         named = re.match(r"## +\[?(?:(Unreleased)|v?(\d[\w.+-]*))", section, flags=re.IGNORECASE)
