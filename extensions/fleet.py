@@ -45,7 +45,7 @@ class Problem(Exception):
 
 
 @dataclass
-class Member:
+class Project:
     """A project of the list, and the outcome of its update."""
 
     name: str
@@ -58,7 +58,7 @@ class Member:
     detail: str = ""
 
 
-def read_list(source: str, clones: Path | None) -> list[Member]:
+def read_list(source: str, clones: Path | None) -> list[Project]:
     """The projects of a list. A duplicate is an error: two updates would run in one project."""
     home = Path() if source == "-" else Path(source).parent
     content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
@@ -74,7 +74,7 @@ def read_list(source: str, clones: Path | None) -> list[Member]:
         if folder in lines:
             raise Problem(f"{source}, line {number}: {name} is the same project as line {lines[folder]}")
         lines[folder] = number
-        projects.append(Member(name, folder, url, Path(f"{number:03d} {folder.name[:60]}.log")))
+        projects.append(Project(name, folder, url, Path(f"{number:03d} {folder.name[:60]}.log")))
     if not projects:
         raise Problem(f"{source}: no project in the list; add a folder or a URL per line")
     return projects
@@ -93,7 +93,7 @@ def without_password(text: str) -> str:
 # --- commands ---
 
 
-def silent(folder: Path, **more: str) -> dict[str, Any]:
+def subprocess_options(folder: Path, **more: str) -> dict[str, Any]:
     """Options of a subprocess in a folder: no questions, and English, since the table quotes its output.
 
     In a session of its own, Ctrl-C does not reach it, and ssh finds no terminal to ask for a password.
@@ -110,7 +110,7 @@ def git(folder: Path, *arguments: str) -> str:
         raise Problem(reason(1, str(error).encode())) from None
 
 
-def attempt(project: Member, folder: Path, *command: str) -> tuple[int, bytes]:
+def run_logged(project: Project, folder: Path, *command: str) -> tuple[int, bytes]:
     """Exit status and output of a command; the output also goes to the project's log.
 
     All Copier processes share one cached clone of a remote template, and fail when they use it at the same time. So
@@ -120,7 +120,7 @@ def attempt(project: Member, folder: Path, *command: str) -> tuple[int, bytes]:
         log.write(os.fsencode(f"$ {without_password(' '.join(command))}\n"))
         log.flush()
         start = log.tell()
-        how = silent(folder, COPIER_CACHE_DIR=worker.cache)
+        how = subprocess_options(folder, COPIER_CACHE_DIR=worker.cache)
         process = subprocess.Popen(command, **how, stdout=log, stderr=subprocess.STDOUT)
         running.add(process)
         status = process.wait()
@@ -129,9 +129,9 @@ def attempt(project: Member, folder: Path, *command: str) -> tuple[int, bytes]:
         return status, log.read()
 
 
-def must(project: Member, folder: Path, *command: str) -> bytes:
+def run_checked(project: Project, folder: Path, *command: str) -> bytes:
     """The output of a command that must succeed."""
-    status, output = attempt(project, folder, *command)
+    status, output = run_logged(project, folder, *command)
     if status:
         raise Problem(reason(status, output))
     return output
@@ -153,15 +153,15 @@ def reason(status: int, output: bytes) -> str:
 # --- one project ---
 
 
-def fetch(project: Member) -> None:
+def fetch(project: Project) -> None:
     """Clone a URL, or update its earlier clone."""
     folder = project.folder
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        must(project, folder.parent, "git", "clone", "--quiet", "--", project.url, str(folder))
+        run_checked(project, folder.parent, "git", "clone", "--quiet", "--", project.url, str(folder))
     elif (folder / ".git").exists() and git(folder, "config", "--default", "", "remote.origin.url") == project.url:
-        must(project, folder, "git", "fetch", "--quiet")
-        must(project, folder, "git", "merge", "--quiet", "--ff-only", "@{upstream}")
+        run_checked(project, folder, "git", "fetch", "--quiet")
+        run_checked(project, folder, "git", "merge", "--quiet", "--ff-only", "@{upstream}")
     else:
         raise Problem(f"not a clone of this URL; move it, or give another --clones: {folder}")
 
@@ -194,14 +194,14 @@ def unmerged(folder: Path, below: str = ".") -> list[str]:
     return sorted({entry.split("\t", 1)[1] for entry in entries})
 
 
-def files(count: int) -> str:
+def count_files(count: int) -> str:
     return f"{count} file{'s' * (count != 1)}"
 
 
-def look(project: Member, options: argparse.Namespace) -> None:
+def dry_run(project: Project, options: argparse.Namespace) -> None:
     """Dry run: the version that is offered and the outcome of an update to it. Changes nothing in the project."""
     check(project, options)
-    output = must(project, project.folder, *COPIER, "check-update", "--output-format=json")
+    output = run_checked(project, project.folder, *COPIER, "check-update", "--output-format=json")
     offered = json.loads(output[output.rindex(b"{") :])
     project.after = "v" * project.before.startswith("v") + offered["latest_version"]  # Copier drops the v of the tag
     project.outcome = "to update" if offered["update_available"] else "up to date"
@@ -210,72 +210,76 @@ def look(project: Member, options: argparse.Namespace) -> None:
             preview(project, Path(folder, "template"))
 
 
-def preview(project: Member, clone: Path) -> None:
+def preview(project: Project, clone: Path) -> None:
     """Ask the template's own program, if it has one, for the outcome of an update."""
     template, _ = origin(project.folder)
     url = re.sub(r"^git\+", "", template)
     for short, whole in {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}.items():
         url = re.sub(f"^{short}", whole, url)
-    must(project, project.folder, "git", "clone", "--quiet", "--", os.path.expanduser(url), str(clone))
+    run_checked(project, project.folder, "git", "clone", "--quiet", "--", os.path.expanduser(url), str(clone))
     git(clone, "checkout", "--quiet", project.after)
     program = clone / "extensions" / "update"
     if not (program / "__main__.py").is_file():
         return
-    status, output = attempt(project, project.folder, sys.executable, str(program), "--preview", "--to", project.after)
+    status, output = run_logged(
+        project, project.folder, sys.executable, str(program), "--preview", "--to", project.after
+    )
     text = output.decode(errors="replace")
     if status:
         raise Problem(reason(status, output))
     conflicts = re.search(r"^\d+ in conflict:\n((?: .*\n)*)", text, re.MULTILINE)
     if conflicts:
         project.outcome = "conflicts"
-        project.detail = some(re.findall(r"^  (\S.*)$", conflicts[1], re.MULTILINE), "would be in conflict")
+        project.detail = list_names(re.findall(r"^  (\S.*)$", conflicts[1], re.MULTILINE), "would be in conflict")
 
 
-def some(names: Sequence[str], what: str = "") -> str:
+def list_names(names: Sequence[str], what: str = "") -> str:
     """The number of files and the names of the first three."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{files(len(names))}{f' {what}' if what else ''}: {', '.join(names[:3])}{more}"
+    return f"{count_files(len(names))}{f' {what}' if what else ''}: {', '.join(names[:3])}{more}"
 
 
-def check(project: Member, options: argparse.Namespace) -> None:
+def check(project: Project, options: argparse.Namespace) -> None:
     """Refuse a project that is not ready, before anything changes."""
     folder = project.folder
     if names := unmerged(folder, ":/"):
         raise Problem(f"unresolved conflicts in its repository: {names[0]}; resolve them first")
     if count := changes(folder):
-        raise Problem(f"uncommitted changes in {files(count)}: commit or stash them first")
+        raise Problem(f"uncommitted changes in {count_files(count)}: commit or stash them first")
     other = options.commit and git(folder, "branch", "--show-current") != options.branch
     if other and git(folder, "branch", "--list", options.branch):
         raise Problem(f"the branch {options.branch} already exists: delete it, or give another --branch")
 
 
-def update(project: Member, options: argparse.Namespace) -> None:
+def update(project: Project, options: argparse.Namespace) -> None:
     """Let Copier update one project, and note the outcome."""
     check(project, options)
     folder = project.folder
     wanted = [f"--vcs-ref={options.vcs_ref}"] if options.vcs_ref else []
-    status, output = attempt(project, folder, *COPIER, "update", "--trust", "--defaults", *wanted)
+    status, output = run_logged(project, folder, *COPIER, "update", "--trust", "--defaults", *wanted)
     count, names = changes(folder), unmerged(folder)
     if status and not names:
-        raise Problem(reason(status, output) + (f" ({files(count)} partly updated: see the log)" if count else ""))
+        raise Problem(
+            reason(status, output) + (f" ({count_files(count)} partly updated: see the log)" if count else "")
+        )
     project.after = origin(folder)[1]
     if names:  # whatever the exit status: Copier alone exits with 0 on conflicts
-        project.outcome, project.detail = "conflicts", some(names)
+        project.outcome, project.detail = "conflicts", list_names(names)
     elif count:
         committed = commit(project, options.commit, options.branch) if options.commit else ""
-        project.outcome, project.detail = "updated", files(count) + committed
+        project.outcome, project.detail = "updated", count_files(count) + committed
     else:
         project.outcome = "up to date"
 
 
-def commit(project: Member, message: str, branch: str) -> str:
+def commit(project: Project, message: str, branch: str) -> str:
     """Commit one project's update and nothing else of its repository; a hook may refuse the commit."""
     folder = project.folder
     try:
-        must(project, folder, "git", "add", "--all", "--", ".")
+        run_checked(project, folder, "git", "add", "--all", "--", ".")
         if git(folder, "branch", "--show-current") != branch:
-            must(project, folder, "git", "switch", "--quiet", "--create", branch)
-        must(project, folder, "git", "commit", "--quiet", f"--message={message}", "--", ".")
+            run_checked(project, folder, "git", "switch", "--quiet", "--create", branch)
+        run_checked(project, folder, "git", "commit", "--quiet", f"--message={message}", "--", ".")
     except Problem as problem:
         raise Problem(f"updated and staged, but not committed: {problem}") from None
     return f", committed on {branch}"
@@ -284,7 +288,7 @@ def commit(project: Member, message: str, branch: str) -> str:
 # --- all of them ---
 
 
-def serve(projects: Sequence[Member], options: argparse.Namespace) -> None:
+def update_group(projects: Sequence[Project], options: argparse.Namespace) -> None:
     """Update the projects of one repository in turn; an error in one does not stop the others."""
     for project in projects:
         if stopping.is_set():
@@ -301,21 +305,21 @@ def serve(projects: Sequence[Member], options: argparse.Namespace) -> None:
                 raise Problem(
                     f"{ANSWERS}: _src_path {template} does not exist; correct it"
                 )  # Copier's message misleads
-            look(project, options) if options.dry_run else update(project, options)
+            dry_run(project, options) if options.dry_run else update(project, options)
         except (Problem, OSError, ValueError) as problem:
             project.outcome, project.detail = "failed", str(problem)
 
 
-def repository(project: Member) -> str:
+def repository(project: Project) -> str:
     """The key for updates that must not run at the same time. Work trees of one repository share its branches."""
     with suppress(Problem, OSError):
         return git(project.folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
     return str(project.folder)
 
 
-def serve_all(projects: Sequence[Member], options: argparse.Namespace) -> None:
+def update_all(projects: Sequence[Project], options: argparse.Namespace) -> None:
     """Update all projects, one thread per repository."""
-    groups: dict[str, list[Member]] = {}
+    groups: dict[str, list[Project]] = {}
     for project in projects:
         groups.setdefault(repository(project), []).append(project)
     with tempfile.TemporaryDirectory(prefix="fleet-", ignore_cleanup_errors=True) as caches:
@@ -324,7 +328,7 @@ def serve_all(projects: Sequence[Member], options: argparse.Namespace) -> None:
             worker.cache = str(Path(caches, threading.current_thread().name))
 
         with ThreadPoolExecutor(options.jobs, initializer=prepare) as pool:
-            futures = [pool.submit(serve, group, options) for group in groups.values()]
+            futures = [pool.submit(update_group, group, options) for group in groups.values()]
             while wait(futures, timeout=0.5).not_done:
                 if sys.stderr.isatty():
                     done = sum(project.outcome != "not started" for project in projects)
@@ -333,7 +337,7 @@ def serve_all(projects: Sequence[Member], options: argparse.Namespace) -> None:
                 future.result()
 
 
-def stop(*_: object) -> None:
+def on_interrupt(*_: object) -> None:
     """Handle Ctrl-C: running updates finish, so that no project is half updated; a second Ctrl-C stops them."""
     if stopping.is_set():
         for process in list(running):
@@ -344,17 +348,17 @@ def stop(*_: object) -> None:
         os.write(2, b"\nNo new update starts. Press Ctrl-C again to stop the running ones.\n")  # print is not reentrant
 
 
-def table(projects: Sequence[Member]) -> str:
+def table(projects: Sequence[Project]) -> str:
     """The results table, aligned for a terminal, where a Korean letter is two columns wide."""
     rows = [("project", "from", "to", "outcome", "detail")]
     rows += [(p.name, p.before, p.after, p.outcome, p.detail[:160]) for p in projects]
     shown = [["".join(c if c.isprintable() else "?" for c in normalize("NFC", cell)) for cell in row] for row in rows]
-    widths = [max(map(columns, column)) for column in zip(*shown, strict=True)]
-    padded = [[c + " " * (width - columns(c)) for c, width in zip(row, widths, strict=True)] for row in shown]
+    widths = [max(map(display_width, column)) for column in zip(*shown, strict=True)]
+    padded = [[c + " " * (width - display_width(c)) for c, width in zip(row, widths, strict=True)] for row in shown]
     return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
-def columns(text: str) -> int:
+def display_width(text: str) -> int:
     return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
@@ -389,8 +393,8 @@ def main() -> int:
         parser.exit(2, f"{parser.prog}: {error.filename}: {error.strerror}\n")
     for project in projects:
         project.log = logs / project.log
-    signal.signal(signal.SIGINT, stop)  # a KeyboardInterrupt could be raised in any line, even in a handler
-    serve_all(projects, options)
+    signal.signal(signal.SIGINT, on_interrupt)  # a KeyboardInterrupt could be raised in any line, even in a handler
+    update_all(projects, options)
     counts = Counter(project.outcome for project in projects)
     summary = ", ".join(f"{counts[name]} {name}" for name in OUTCOMES if counts[name])
     text = f"{table(projects)}\n\n{summary}\nlogs: {logs}"

@@ -148,7 +148,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
 def test_a_flat_package_with_a_setup_py_is_read_and_not_run(template: Path, make: Callable[..., Path]) -> None:
     project = make(FLAT | {"setup.py": FLAT["setup.py"] + "raise SystemExit('run')\n"})
     adopt = load(template)
-    assert adopt.guess(adopt.look(project, "new", template)) == {
+    assert adopt.guess(adopt.inspect_project(project, "new", template)) == {
         "project_name": ("tiny", "name in setup.py"),
         "package_name": ("tiny", "folder tiny"),
         "description": (None, "nothing found"),
@@ -184,7 +184,7 @@ def test_a_package_in_src_with_a_pyproject_is_read(template: Path, make: Callabl
         "conf/__init__.py": "",
     }
     adopt = load(template)
-    assert adopt.guess(adopt.look(make(files), "new", template)) == {
+    assert adopt.guess(adopt.inspect_project(make(files), "new", template)) == {
         "project_name": ("Tiny-Net", "name in pyproject.toml"),
         "package_name": ("tiny_net", "folder src/tiny_net"),
         "description": ('Tiny nets for {{ tiny }} "images"', "description in pyproject.toml"),
@@ -209,7 +209,7 @@ def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path
     (project / "main.py").write_text("print('hi')\n")
     git("commit", "-qam", "x", "--author=Lee <lee@example.com>", cwd=project)
     adopt = load(template)
-    assert adopt.guess(adopt.look(project, "new", template)) == {
+    assert adopt.guess(adopt.inspect_project(project, "new", template)) == {
         "project_name": ("my work", "name of the folder"),
         "package_name": (None, "no package found"),
         "description": (None, "nothing found"),
@@ -260,7 +260,7 @@ def test_a_guess_is_right_or_none(
     files: dict[str, str], question: str, guess: str | None, template: Path, make: Callable[..., Path]
 ) -> None:
     adopt = load(template)
-    project = adopt.look(make(files), "new", template)
+    project = adopt.inspect_project(make(files), "new", template)
     assert adopt.guess(project)[question][0] == guess
 
 
@@ -279,7 +279,7 @@ def test_an_unreadable_file_is_named_and_left_out(
     name: str, text: str, template: Path, make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     adopt = load(template)
-    assert adopt.guess(adopt.look(make({name: text}), "new", template))["project_name"][0] == "theirs"
+    assert adopt.guess(adopt.inspect_project(make({name: text}), "new", template))["project_name"][0] == "theirs"
     assert f"  {name}: cannot be read, so it is not used for guesses: " in capsys.readouterr().out
 
 
@@ -287,7 +287,7 @@ def test_every_license_that_the_template_writes_is_known_again(template: Path, m
     adopt = load(template)
     for license in ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later"):
         text = (template / "template" / "licenses" / f"{license}.txt").read_text()
-        project = adopt.look(make({"LICENCE": text}, license), "new", template)
+        project = adopt.inspect_project(make({"LICENCE": text}, license), "new", template)
         assert adopt.guess(project)["license"] == (license, "LICENCE")
 
 

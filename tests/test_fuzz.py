@@ -39,7 +39,7 @@ IGNORED = ["checkpoints/run/best.pt", "data/train/a/1.png", ".venv/bin/python", 
 LATER = "v9999.0.1"
 
 
-def next_version(template: Path, rng: random.Random, is_yours: Callable[[str], bool]) -> None:
+def next_version(template: Path, rng: random.Random, is_owned: Callable[[str], bool]) -> None:
     """Random changes of the template: of lines, and of the places of what is merged."""
     root = template / "template" / "project"
     for _ in range(rng.randint(1, 12)):
@@ -56,7 +56,7 @@ def next_version(template: Path, rng: random.Random, is_yours: Callable[[str], b
             branches = any("{%" in line for line in lines)
             if not branches and not any("{{" in line for line in lines[at:end]):
                 path.write_text("".join([*lines[:at], *new, *lines[end:]]))
-        elif "%}" in name or "}}" in name or is_yours(name):
+        elif "%}" in name or "}}" in name or is_owned(name):
             continue  # moves of what is the owner's are declared, and tested with the releases
         elif action == "move":
             folder = rng.choice([path.parent / "moved", root / "elsewhere"])
@@ -94,7 +94,7 @@ def test_an_update_loses_nothing(
     rules: ModuleType,
     tmp_path: Path,
 ) -> None:
-    rng, is_yours = random.Random(seed), rules.is_yours
+    rng, is_owned = random.Random(seed), rules.is_owned
     old = {key: rng.choice(values) for key, values in ANSWERS.items()}
     new = {key: rng.choice(values) for key, values in (ANSWERS | LATER_ANSWERS).items() if rng.random() < 0.15}
     start = rng.choice([*releases, NEXT])
@@ -102,7 +102,7 @@ def test_an_update_loses_nothing(
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     target = NEXT
     if start == NEXT or rng.random() < 0.6:
-        next_version(clone, rng, is_yours)
+        next_version(clone, rng, is_owned)
         save(clone, "later")
         git("tag", LATER, cwd=clone)
         target = LATER
@@ -181,7 +181,7 @@ def test_an_update_loses_nothing(
     moves = rules.declared(rules.Version(start), rules.Version(target))
     touched_names |= {Path(rules.follow(name, moves)).name for name in touched}
     for name, content in made.items():
-        if is_yours(name) or name == ".copier-answers.yml" or Path(name).name in touched_names or name in conflicts:
+        if is_owned(name) or name == ".copier-answers.yml" or Path(name).name in touched_names or name in conflicts:
             continue
         if not any(name.startswith(f"{renamed}{part}/") for part in ("loss", "optim", "scheduler", "transforms")):
             assert any(same(content, there) for path, there in after.items() if Path(path).name == Path(name).name), (
@@ -193,7 +193,7 @@ def test_an_update_loses_nothing(
     if not any(old.get(key) != value for key, value in new.items()):
         for name in set(begun) & set(before):
             joined = "transforms/" in name and name not in touched
-            if is_yours(name) and not joined:
+            if is_owned(name) and not joined:
                 assert after[name] == before[name], f"{name} is the owner's, and changed"
 
     save(project, "updated")

@@ -368,7 +368,7 @@ def test_the_changelog_is_read_however_its_versions_are_written(heading: str, tm
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(versions, "TEMPLATE", tmp_path)
         old, new = versions.Version("1.0.0"), versions.Version("2.0.0")
-        assert list(versions.news(old, new)) == [f"## {heading}\n\n- this"]
+        assert list(versions.changelog_sections(old, new)) == [f"## {heading}\n\n- this"]
 
 
 def test_a_template_without_moves_and_owners_has_empty_lists(template: Path, project: Path) -> None:
@@ -412,7 +412,7 @@ def test_a_name_with_jinja_is_a_pattern_for_all_that_it_can_become(
 
 
 def test_a_pattern_fits_paths_and_takes_its_marks_for_letters() -> None:
-    fitting = extension("update.names").fitting(["[[]id]/*.js", "a/*/b"])
+    fitting = extension("update.names").any_of(["[[]id]/*.js", "a/*/b"])
     assert [bool(fitting.fullmatch(path)) for path in ("[id]/x.js", "i/x.js", "a/x/b", "a/x/y/b")] == [
         True,
         False,

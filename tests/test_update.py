@@ -185,7 +185,7 @@ def test_an_unedited_project_of_each_release_becomes_a_new_one(
         now = tree(project)
         assert set(now) == set(fresh)
         for name, content in now.items():
-            assert content == (start[name] if rules.is_yours(name) and name in start else fresh[name]), name
+            assert content == (start[name] if rules.is_owned(name) and name in start else fresh[name]), name
 
 
 @several
@@ -439,7 +439,7 @@ def test_an_ignored_file_where_a_declared_move_leads_is_not_overwritten(template
 
 def test_the_news_are_those_after_the_old_version_up_to_the_new() -> None:
     versions = extension("update.versions")
-    news = versions.news(versions.Version("0.4.0"), versions.Version("0.6.0"))
+    news = versions.changelog_sections(versions.Version("0.4.0"), versions.Version("0.6.0"))
     assert [section.split()[1] for section in news] == ["v0.6.0", "v0.5.0"]
 
 
@@ -667,7 +667,7 @@ def test_extras_a_tracker_and_another_ci_come_and_go(
     now, new = tree(project), tree(fresh)
     assert set(new) - set(now) == {"notebooks/1_tutorial.ipynb"}
     other = {name for name in new if name in now and new[name] != now[name]}
-    assert not [name for name in other - changed if not rules.is_yours(name)]  # theirs are those of the last release
+    assert not [name for name in other - changed if not rules.is_owned(name)]  # theirs are those of the last release
     assert not [name for name in now if name.startswith(".github/")]
     save(project)
     own.write_text("def add_to(add):\n    pass\n")

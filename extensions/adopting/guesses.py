@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from update.git import attempt, git
 
-from .project import Found
+from .project import Candidate
 
 LICENSES = {  # patterns of their texts, in lower case and with single spaces
     "MIT": "permission is hereby granted, free of charge, .* this permission notice shall be included",
@@ -35,7 +35,7 @@ Guess: TypeAlias = tuple[str | None, str]  # an answer and its source; or None a
 Metadata: TypeAlias = list[tuple[str, dict[str, Any]]]  # per file with metadata, the values under setup()'s names
 
 
-def guess(project: Found) -> dict[str, Guess]:
+def guess(project: Candidate) -> dict[str, Guess]:
     """The guesses, by question."""
     said = list(metadata(project))
     name = declared(said, "name") or (project.folder.name, "name of the folder")
@@ -58,7 +58,7 @@ def guess(project: Found) -> dict[str, Guess]:
     return {question: found or (None, "nothing found") for question, found in guesses.items()}
 
 
-def metadata(project: Found) -> Iterator[tuple[str, dict[str, Any]]]:
+def metadata(project: Candidate) -> Iterator[tuple[str, dict[str, Any]]]:
     """The metadata of each file that has some."""
     for name, parse in (("pyproject.toml", parse_pyproject), ("setup.cfg", parse_cfg), ("setup.py", parse_setup)):
         if text := project.read(name):
@@ -117,7 +117,7 @@ def declared(said: Metadata, key: str) -> Guess | None:
     return next(((text, f"{key} in {file}") for text, file in texts if text), None)
 
 
-def authors(project: Found, said: Metadata) -> Iterator[tuple[str | None, str, str]]:
+def authors(project: Candidate, said: Metadata) -> Iterator[tuple[str | None, str, str]]:
     """Possible authors: name, e-mail (or "") and source; the likeliest first."""
     for file, found in said:
         if author := declared([(file, found)], "author"):
@@ -148,7 +148,7 @@ def package(files: list[str], project_name: str) -> Guess:
     return None, "no package found"
 
 
-def license_of(project: Found, said: Metadata) -> Guess:
+def license_of(project: Candidate, said: Metadata) -> Guess:
     """The project's license; `none` if unknown: adopting must not grant rights that the owner has not granted."""
     files = [file for file in project.files if re.fullmatch(r"(?i)(licen[sc]e|copying)([-._][^/]*)?", file)]
     text = " ".join(" ".join(project.read(file) for file in files).split()).lower()
@@ -162,13 +162,13 @@ def license_of(project: Found, said: Metadata) -> Guess:
     return "none", f"{where}: not one of the template's licenses" if where else "no license found"
 
 
-def data_kind(project: Found, said: Metadata) -> Guess:
+def data_kind(project: Candidate, said: Metadata) -> Guess:
     """The kind of data that most of the project's requirements, imports and names suggest."""
     places = ["*.py", "*requirements*.txt", "environment*.y*ml"]
     counts = dict[str, tuple[int, str]]()
     for answer, words in KINDS.items():
         pattern = rf"^[[:space:]]*(import|from)[[:space:]]+\.*({words})|^[- ]*({words})"
-        lines = attempt("grep", "-l", "-z", "-i", "-E", pattern, "--", *places, cwd=project.folder).said
+        lines = attempt("grep", "-l", "-z", "-i", "-E", pattern, "--", *places, cwd=project.folder).stdout
         found = set(lines.split("\0")[:-1])
         found |= {file for file in project.files if re.search(rf"(?i)(^|[/_.-])({words})[^/]*\.py$", file)}
         found |= {
@@ -201,7 +201,7 @@ def components(files: list[str]) -> Guess | None:
     return None
 
 
-def tracker(project: Found, said: Metadata) -> Guess | None:
+def tracker(project: Candidate, said: Metadata) -> Guess | None:
     """The tracker that is required or imported."""
     for answer in ("tensorboard", "mlflow", "wandb", "trackio"):
         for file, found in said:

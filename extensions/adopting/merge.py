@@ -10,10 +10,10 @@ from pathlib import Path
 
 from update.git import Refusal, attempt, git
 
-from .project import Found
+from .project import Candidate
 
 
-def merge(project: Found, branch: str, commit: str, label: str, paths: Iterable[str]) -> tuple[list[str], str]:
+def merge(project: Candidate, branch: str, commit: str, label: str, paths: Iterable[str]) -> tuple[list[str], str]:
     """Merge a commit into a new branch. Returns the conflicts, or why git cannot commit. A failure undoes it all."""
     top, who = project.top, project.who
     options = ["--no-commit", "--no-ff", "--strategy=ort", "--no-verify-signatures", "--no-rerere-autoupdate"]
@@ -33,7 +33,7 @@ def merge(project: Found, branch: str, commit: str, label: str, paths: Iterable[
         status, _, complaint = (0, "", "") if unmerged else attempt("commit", "--quiet", "--no-edit", cwd=top)
     except BaseException as error:
         try:
-            go_back(project, branch, paths)
+            undo(project, branch, paths)
         except Refusal as stuck:
             raise Refusal(f"{error}. Undoing the merge failed too ({stuck}): see git status in {top}") from error
         raise
@@ -42,8 +42,8 @@ def merge(project: Found, branch: str, commit: str, label: str, paths: Iterable[
     return sorted({entry.split("\t", 1)[1] for entry in unmerged}), (complaint or "git commit failed") if status else ""
 
 
-def go_back(project: Found, branch: str, paths: Iterable[str]) -> None:
-    """Undo a merge, even a broken one: `check_way` made sure that these paths hold only the template's files."""
+def undo(project: Candidate, branch: str, paths: Iterable[str]) -> None:
+    """Undo a merge, even a broken one: `check_paths` made sure that these paths hold only the template's files."""
     top, who = project.top, project.who
     attempt("merge", "--abort", cwd=top, env=who)
     for path in paths:
@@ -58,7 +58,9 @@ def go_back(project: Found, branch: str, paths: Iterable[str]) -> None:
     print("The merge was undone and the new branch deleted.", file=sys.stderr)
 
 
-def report(project: Found, branch: str, version: str, conflicts: list[str], complaint: str, kept: list[str]) -> None:
+def report(
+    project: Candidate, branch: str, version: str, conflicts: list[str], complaint: str, kept: list[str]
+) -> None:
     """Print what was done, what is left to do, and how to undo it."""
     options = ["--name-only", "--no-renames", "--diff-filter=M", "-z"]
     changed = set(git("diff", *options, project.head, cwd=project.top).split("\0")[:-1]) - set(conflicts)
@@ -87,12 +89,12 @@ def report(project: Found, branch: str, version: str, conflicts: list[str], comp
     print(f"    git branch --delete --force {shlex.quote(branch)}")
 
 
-def warn(project: Found, paths: Iterable[str]) -> None:
+def print_ignored(project: Candidate, paths: Iterable[str]) -> None:
     """Print which lines also ignore files of the template: new files next to them would not be committed."""
     ordered = sorted(paths, key=lambda path: "/src/" not in f"/{path}")  # a file of code is the better example
     given = "".join(f"{path}\0" for path in ordered)
     words = ["check-ignore", "--no-index", "--verbose", "-z", "--stdin"]
-    found = attempt(*words, cwd=project.top, given=given).said.split("\0")[:-1]
+    found = attempt(*words, cwd=project.top, given=given).stdout.split("\0")[:-1]
     lines: dict[str, str] = {}
     for file, number, pattern, path in zip(*(found[start::4] for start in range(4)), strict=True):
         if not pattern.startswith("!"):

@@ -12,7 +12,7 @@ ANSWERS = ".copier-answers.yml"
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A project in which everything is committed.
 
     Attributes:
@@ -43,7 +43,7 @@ class Found:
         return path.read_text(encoding="utf-8-sig", errors="replace") if name in self.files and path.is_file() else ""
 
 
-def look(folder: Path, branch: str, clone: Path) -> Found:
+def inspect_project(folder: Path, branch: str, clone: Path) -> Candidate:
     """Inspect the project in a folder. Raises Refusal if it cannot be adopted."""
     if not folder.is_dir():
         raise Refusal(f"{folder} is not a folder: name the one that holds the project")
@@ -79,10 +79,10 @@ def look(folder: Path, branch: str, clone: Path) -> Found:
     who = AUTHOR if attempt("var", "GIT_COMMITTER_IDENT", cwd=top)[0] else {}
     former = attempt("symbolic-ref", "--short", "--quiet", "HEAD", cwd=top)[1].strip()
     head = head.strip()
-    return Found(folder, top, prefix, head, [former] if former else ["--detach", head], who, tracked)
+    return Candidate(folder, top, prefix, head, [former] if former else ["--detach", head], who, tracked)
 
 
-def check_way(project: Found, paths: Iterable[str]) -> None:
+def check_paths(project: Candidate, paths: Iterable[str]) -> None:
     """Raise Refusal if a merge of these paths would overwrite files that git has no copy of, or lacks a folder."""
     found = {}
     for path in paths:

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from update.commands import ask, plan_for, target
+from update.commands import ask, plan_for, target_version
 from update.git import Refusal, git
 from update.project import Project, check, check_files
-from update.versions import hidden, template_paths
+from update.versions import conditional_questions, template_paths
 
-from .project import ANSWERS, Found
+from .project import ANSWERS, Candidate
 
 SHOWN = 20  # last lines of a failed run
 
 
-def prove(project: Found, answers: dict[str, Any], done: bool, smoke: bool) -> bool:
+def verify(project: Candidate, answers: dict[str, Any], done: bool, smoke: bool) -> bool:
     """Try a later update and, if asked, a training step; print the results. False if one of them failed.
 
     Args:
@@ -34,7 +34,7 @@ def prove(project: Found, answers: dict[str, Any], done: bool, smoke: bool) -> b
         print("\nTrial update: a later update would not be refused.")
     name = str(answers["package_name"])
     if not done:
-        later(project.folder, name)
+        print_checks(project.folder, name)
     elif smoke:
         works &= train(project.folder, name)
     return works
@@ -43,13 +43,13 @@ def prove(project: Found, answers: dict[str, Any], done: bool, smoke: bool) -> b
 def refused(folder: Path, answers: dict[str, Any], done: bool) -> str:
     """Why a later update would be refused, and what to do; "" if it would not be. Only git objects are written."""
     project = Project(folder, ANSWERS)
-    newest = target(project, answers, None, step=False)
+    newest = target_version(project, answers, None, step=False)
     paths = template_paths(str(answers["_commit"]), answers) | template_paths(newest, answers)
     try:
         if not done:
             check_files(project, paths)
             return ""
-        check(project, paths, hidden(newest))
+        check(project, paths, conditional_questions(newest))
         same = newest == answers["_commit"]
         text = git("show", f"HEAD:./{ANSWERS}", cwd=folder) if same else ask(project, newest, answers, {}, True)
         plan_for(project, answers, newest, text)
@@ -60,7 +60,7 @@ def refused(folder: Path, answers: dict[str, Any], done: bool) -> str:
     return ""
 
 
-def later(folder: Path, package: str) -> None:
+def print_checks(folder: Path, package: str) -> None:
     """Print the commands that check the project once the merge is committed."""
     python = shlex.quote(python_with_torch(folder) or "python3")
     print(f"\nAfter the commit, in {shlex.quote(str(folder))}, check training and updates:\n")

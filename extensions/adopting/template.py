@@ -62,7 +62,7 @@ def copy(files: Path, folder: Path, **options: Any) -> None:
         raise Refusal(str(error)) from error
 
 
-def lacks(source: str, version: Release) -> bool:
+def lacks_tag(source: str, version: Release) -> bool:
     """Whether the source of updates is known to lack the tag of the version that they start from."""
     words = ["ls-remote", "--exit-code", source.removeprefix("git+"), f"refs/tags/{version.name}"]
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=5"}

@@ -27,24 +27,24 @@ from .versions import (
     TEMPLATE,
     Versions,
     as_version,
-    bring_others,
+    changelog_sections,
+    conditional_questions,
     copy,
-    described,
-    hidden,
-    news,
+    copy_external_data,
+    describe,
     record,
     releases,
     rendered,
     settings,
     template_paths,
     unpack,
-    with_hidden,
+    with_hidden_answers,
 )
 
 # --- version and answers ---
 
 
-def target(project: Project, recorded: dict[str, Any], to: str | None, step: bool) -> str:
+def target_version(project: Project, recorded: dict[str, Any], to: str | None, step: bool) -> str:
     """The version to update to: the newest release, a given one, or the next."""
     here, offered = as_version(recorded["_commit"]), releases()
     if to:
@@ -65,7 +65,7 @@ def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, A
     answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
         source, root, name = unpack(ref, Path(folder)), Path(folder, "project"), project.answers_file
-        bring_others(project, ref, answers, root)
+        copy_external_data(project, ref, answers, root)
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(yaml.safe_dump(answers), encoding="utf-8")
         only = ["*", *(f"!/{path.as_posix()}" for path in (Path(name), *Path(name).parents) if path.name)]
@@ -76,10 +76,10 @@ def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, A
             raise
         except Exception as error:  # Copier raises several classes
             raise Refusal(str(error)) from error
-        return record((root / name).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
+        return record((root / name).read_text(encoding="utf-8"), describe(ref), recorded["_src_path"])
 
 
-def parse(texts: list[str], ref: str) -> dict[str, Any]:
+def parse_answers(texts: list[str], ref: str) -> dict[str, Any]:
     """The answers of the command line; for a multiple-choice question, `a,b` means `[a, b]`."""
     questions = settings(ref)
     found: dict[str, Any] = {}
@@ -101,26 +101,26 @@ def plan_for(project: Project, recorded: dict[str, Any], ref: str, text: str) ->
     """The plan of an update to a version with a new answers file."""
     old = str(recorded["_commit"])
     given = project.answers(), read_answers(text)
-    both = Versions(old, ref, as_version(old), as_version(ref), *map(with_hidden, (old, ref), given))
+    both = Versions(old, ref, as_version(old), as_version(ref), *map(with_hidden_answers, (old, ref), given))
     return compute(project, both, text.encode())
 
 
 def update(project: Project, options: argparse.Namespace) -> int:
     """Update or preview an update; returns 1 if there are conflicts."""
     recorded = read_recorded(project)
-    ref = target(project, recorded, options.to, options.step)
+    ref = target_version(project, recorded, options.to, options.step)
     old, answers = str(recorded["_commit"]), project.answers()
-    check(project, template_paths(old, answers) | template_paths(ref, answers), hidden(ref))
+    check(project, template_paths(old, answers) | template_paths(ref, answers), conditional_questions(ref))
     if changed := project.changed():
         raise Refusal(f"{changed[0]} is not committed: commit it, or git stash")
-    given = parse(options.data, ref)
+    given = parse_answers(options.data, ref)
     if ref == old and not given:
         print(f"up to date with the template: {old}")
         return 0
     defaults = options.defaults or options.preview
     if not defaults and not sys.stdin.isatty():
         raise Refusal("there is no terminal to ask questions in: add --defaults")
-    for section in [*snapshot.interrupted(project), *news(as_version(old), as_version(ref))]:
+    for section in [*snapshot.interrupted(project), *changelog_sections(as_version(old), as_version(ref))]:
         print(section, end="\n\n", flush=True)
     text = ask(project, ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
@@ -129,11 +129,11 @@ def update(project: Project, options: argparse.Namespace) -> int:
         return 0
     taken = snapshot.take(project, (), (old, ref))
     try:
-        changed = stages.lay(project, taken, plan)
+        changed = stages.write_plan(project, taken, plan)
     except BaseException:
-        stages.fail(project, taken)
+        stages.roll_back(project, taken)
         raise
-    taken.end(project)
+    taken.finish(project)
     print(report(project, plan, changed))
     return stages.status(project, plan)
 
@@ -154,7 +154,7 @@ def read_recorded(project: Project, revision: str = "HEAD") -> dict[str, Any]:
 def explain_file(project: Project, options: argparse.Namespace) -> int:
     """Print who owns a file, why, which version changed it last, and what an update would do."""
     recorded = read_recorded(project)
-    ref = target(project, recorded, options.to, options.step)
+    ref = target_version(project, recorded, options.to, options.step)
     path = (Path.cwd() / options.explain).resolve()
     if not path.is_relative_to(project.path.resolve()):
         raise Refusal(f"--explain {options.explain}: not in {project.path}; name a file of the project")

@@ -26,12 +26,12 @@ class Refusal(Exception):
 # --- commands ---
 
 
-class Done(NamedTuple):
+class Result(NamedTuple):
     """The result of a command: exit status, standard output, standard error."""
 
     status: int
-    said: str
-    complaint: str
+    stdout: str
+    stderr: str
 
 
 def quiet() -> dict[str, str]:
@@ -42,7 +42,7 @@ def quiet() -> dict[str, str]:
 
 def attempt(
     *arguments: str | Path, cwd: Path, given: str = "", env: Mapping[str, str] | None = None, session: bool = False
-) -> Done:
+) -> Result:
     """Run a git command, whatever its exit status. Paths may be non-UTF-8. In a session, Ctrl-C does not reach it."""
     command, whole = [*GIT, *map(str, arguments)], {**quiet(), **(env or {})}
     options: dict[str, Any] = {"cwd": cwd, "env": whole, "input": os.fsencode(given), "start_new_session": session}
@@ -50,7 +50,7 @@ def attempt(
         done = subprocess.run(command, capture_output=True, check=False, **options)
     except FileNotFoundError:
         raise Refusal("git not found: install git 2.38 or newer") from None
-    return Done(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
+    return Result(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
 
 
 def git(
@@ -64,8 +64,8 @@ def git(
     """The output of a git command. Raises Refusal with its message if it fails."""
     done = attempt(*arguments, cwd=cwd, given=given, env=env, session=session)
     if done.status not in ok:
-        raise Refusal(f"git {arguments[0]}: {done.complaint or done.said.strip()}")
-    return done.said
+        raise Refusal(f"git {arguments[0]}: {done.stderr or done.stdout.strip()}")
+    return done.stdout
 
 
 def line(*arguments: str | Path, cwd: Path) -> str:
@@ -119,11 +119,11 @@ def read_blob(cwd: Path, oid: str) -> bytes:
 
 def read_blobs(cwd: Path, oids: Iterable[str]) -> dict[str, bytes]:
     """The contents of many blobs, by one process."""
-    asked = list(dict.fromkeys(oids))
-    given = "".join(f"{oid}\n" for oid in asked).encode()
+    wanted = list(dict.fromkeys(oids))
+    given = "".join(f"{oid}\n" for oid in wanted).encode()
     said = subprocess.run([*GIT, "cat-file", "--batch"], cwd=cwd, input=given, capture_output=True, check=True).stdout
     found, at = dict[str, bytes](), 0
-    for oid in asked:  # each: a line of id, type and size; the content; a newline
+    for oid in wanted:  # each: a line of id, type and size; the content; a newline
         begin = said.index(b"\n", at) + 1
         at = begin + int(said[at:begin].split()[2])
         found[oid] = said[begin:at]

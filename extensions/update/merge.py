@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .git import Entry, Tree, commit_tree, git, listed, merge_tree, read_blob, read_tree, write_blob, write_tree
 from .project import Project
-from .rules import answer_rules, is_yours
+from .rules import answer_effects, is_owned
 from .sides import Sides
 from .versions import Versions
 
@@ -33,7 +33,7 @@ class Merged:
 def merge(project: Project, sides: Sides, names: tuple[str, str]) -> Merged:
     """Merge the sides; `names` are the labels of the conflict markers."""
     base = commit_tree(project.path, sides.base)
-    ours, theirs = (commit_tree(project.path, side, base) for side in (sides.yours, sides.template))
+    ours, theirs = (commit_tree(project.path, side, base) for side in (sides.current, sides.template))
     made = merge_tree(project.top, ours, theirs)  # in a subfolder, git prints paths relative to it
     labels = dict(zip((ours, theirs, base), (*names, "base"), strict=True))
 
@@ -61,7 +61,7 @@ def correct_imports(project: Project, sides: Sides, merged: Merged) -> None:
     conflicts = set(merged.conflicts)
     for path, was in sides.came_from.items():
         by = path.count("/") - was.count("/")
-        if by == 0 or not path.endswith(".py") or path not in merged.tree or path in conflicts or not is_yours(path):
+        if by == 0 or not path.endswith(".py") or path not in merged.tree or path in conflicts or not is_owned(path):
             continue
         mode, oid = merged.tree[path]
         text = read_blob(project.path, oid)
@@ -90,7 +90,7 @@ def old_names(project: Project, versions: Versions, sides: Sides, merged: Merged
     for name, new_name in gone.items():
         found = listed(git("grep", "-lzwF", "-e", name, tree, cwd=project.top, ok=(0, 1)))
         paths = [path.partition(":")[2] for path in found]
-        paths = [path for path in paths if is_yours(path) or path not in sides.template]
+        paths = [path for path in paths if is_owned(path) or path not in sides.template]
         if paths:
             sides.notes.append(f"{name} is now {new_name}; these files still use the old name: {', '.join(paths)}")
 
@@ -99,13 +99,13 @@ def hidden_modules(sides: Sides, merged: Merged) -> None:
     """Note modules that are hidden by a package of the same name, if this update added one of the two."""
     for package in [path for path in merged.tree if path.endswith("/__init__.py")]:
         module = package.removesuffix("/__init__.py") + ".py"
-        if module in merged.tree and not {package, module} <= set(sides.yours):
+        if module in merged.tree and not {package, module} <= set(sides.current):
             folder = package.removesuffix("__init__.py")
             sides.notes.append(f"{module} is not imported: {folder} has the same name. Rename one.")
 
 
 def moved_folders(versions: Versions) -> list[tuple[str, str]]:
     """The old and new value of each changed answer that names a folder, such as the package name."""
-    questions = [question for question, rule in answer_rules().items() if "moves" in rule]
+    questions = [question for question, effect in answer_effects().items() if "moves" in effect]
     pairs = [(versions.old[question], versions.new[question]) for question in questions]
     return [(was, now) for was, now in pairs if was != now]

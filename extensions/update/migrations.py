@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from .git import Refusal, git, listed
 from .project import Project
-from .rules import LISTS, is_yours, regex
+from .rules import LISTS, is_owned, regex
 from .versions import as_version, rendered
 
 FOLDER = LISTS / "migrations"
@@ -85,7 +85,7 @@ def migrate(project: Project, version: str, answers: Mapping[str, Any], preview:
         raise Refusal("the project has unresolved conflicts: resolve them first (see `git status`)")
     template = rendered(project, version, answers)
     tracked = listed(git("ls-files", "-z", "--", ".", cwd=project.path))
-    own = [path for path in tracked if is_yours(path) or path not in template]
+    own = [path for path in tracked if is_owned(path) or path not in template]
     own = [path for path in own if not (project.path / path).is_symlink()]
     made = changes(folders(None, as_version(version)), own, lambda path: (project.path / path).read_bytes(), answers)
     unsaved = listed(git("diff", "--name-only", "-z", "--relative", cwd=project.path))

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-MARKS = {"block_start_string": "{%", "block_end_string": "%}"}
-MARKS |= {"variable_start_string": "{{", "variable_end_string": "}}"}
+DELIMITERS = {"block_start_string": "{%", "block_end_string": "%}"}
+DELIMITERS |= {"variable_start_string": "{{", "variable_end_string": "}}"}
 
 
 def patterns(name: str, envops: Mapping[str, str], answers: Mapping[str, Any]) -> set[str]:
@@ -16,12 +16,12 @@ def patterns(name: str, envops: Mapping[str, str], answers: Mapping[str, Any]) -
         envops: the template's Jinja delimiters, if they differ from Jinja's own.
         answers: known answers, inserted as they are; any other expression becomes `*`.
     """
-    begin, end, open_, close = (re.escape(envops.get(mark, default)) for mark, default in MARKS.items())
+    begin, end, open_, close = (re.escape(envops.get(mark, default)) for mark, default in DELIMITERS.items())
     raw = (rf"{begin}[-+]?\s*{word}\s*[-+]?{end}" for word in ("raw", "endraw"))
     token = re.compile(rf"{'(?P<raw>.*?)'.join(raw)}|{begin}[-+]?\s*(?P<tag>\w*).*?{end}|{open_}(?P<value>.*?){close}")
     current, outer, at = {""}, list[tuple[set[str], set[str], bool]](), 0
     for found in token.finditer(name):
-        current = extended(current, glob.escape(name[at : found.start()]))
+        current = append_to_all(current, glob.escape(name[at : found.start()]))
         at, tag = found.end(), found["tag"]
         if tag == "if":
             outer.append((current, set(), True))
@@ -35,24 +35,24 @@ def patterns(name: str, envops: Mapping[str, str], answers: Mapping[str, Any]) -
             branches |= current | ({""} if may_be_none else set())
             current = {start + branch for start in before for branch in branches}
         elif found["raw"] is not None:
-            current = extended(current, glob.escape(found["raw"]))
+            current = append_to_all(current, glob.escape(found["raw"]))
         else:
-            current = extended(current, filled(found["value"] or "", answers))
-    return {re.sub(r"(?<!\[)\*+", "*", path) for path in extended(current, glob.escape(name[at:]))}
+            current = append_to_all(current, expression_pattern(found["value"] or "", answers))
+    return {re.sub(r"(?<!\[)\*+", "*", path) for path in append_to_all(current, glob.escape(name[at:]))}
 
 
-def extended(paths: set[str], text: str) -> set[str]:
+def append_to_all(paths: set[str], text: str) -> set[str]:
     return {path + text for path in paths}
 
 
-def filled(expression: str, answers: Mapping[str, Any]) -> str:
+def expression_pattern(expression: str, answers: Mapping[str, Any]) -> str:
     """The pattern for an expression: a known answer, or `*`."""
     name = expression.strip("-+ ")
     known = "/" if name == "_copier_conf.sep" else answers.get(name)
     return glob.escape(known) if isinstance(known, str) else "*"
 
 
-def fitting(globs: Iterable[str]) -> re.Pattern[str]:
+def any_of(globs: Iterable[str]) -> re.Pattern[str]:
     """A regular expression that matches what any of these patterns matches."""
     part = re.compile(r"\[([*?[])\]|(\*)|([^*[]+)")
     whole = (part.sub(lambda found: "[^/]*" if found[2] else re.escape(found[1] or found[3]), each) for each in globs)

@@ -6,7 +6,7 @@ from .git import Entry, Tree, read_blob, write_blob
 from .merge import Merged, correct_imports, hidden_modules, merge, old_names
 from .migrations import Changes, changes, folders
 from .project import Project
-from .rules import is_yours
+from .rules import is_owned
 from .sides import KEPT, Sides, prepare
 from .versions import Versions
 
@@ -26,8 +26,8 @@ class File:
 
     Attributes:
         path, was: the path after the update, and before it.
-        yours: whether the file belongs to the owner: by ownership.yml, or because the template has no such file.
-        base, mine, template, after: mode and id in each of the trees; None if there is no such file.
+        owned: whether the file belongs to the owner: by ownership.yml, or because the template has no such file.
+        base, current, template, after: mode and id in each of the trees; None if there is no such file.
         outcome: `updated`, `merged`, `moved`, `added`, `removed`, `kept as yours`, `in conflict`, `left out` or
             `unchanged`.
         why: the reason, in words.
@@ -36,9 +36,9 @@ class File:
 
     path: str
     was: str
-    yours: bool
+    owned: bool
     base: Entry | None
-    mine: Entry | None
+    current: Entry | None
     template: Entry | None
     after: Entry | None
     outcome: str
@@ -77,13 +77,13 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
     correct_imports(project, sides, merged)
     old_names(project, versions, sides, merged)
     hidden_modules(sides, merged)
-    paths = {*sides.base, *sides.yours, *sides.template, *merged.tree, *merged.conflicts, *sides.why}
+    paths = {*sides.base, *sides.current, *sides.template, *merged.tree, *merged.conflicts, *sides.why}
     files = {path: classify(path, project, sides, merged) for path in paths}
     went = {file.was for file in files.values() if file.outcome == "moved"}
     files = {path: file for path, file in files.items() if file.outcome != "moved away" or path not in went}
     mode = project.head[project.answers_file][0]
     tree = {**merged.tree, project.answers_file: (mode, write_blob(project.path, answers))}
-    own = [path for path, file in files.items() if file.yours and path in tree and path not in merged.conflicts]
+    own = [path for path, file in files.items() if file.owned and path in tree and path not in merged.conflicts]
     own = [path for path in own if tree[path][0].startswith("100")]  # not a link or a submodule
     chosen = folders(versions.old_version, versions.new_version)
     offers = changes(chosen, own, lambda path: read_blob(project.path, tree[path][1]), versions.new)
@@ -93,30 +93,30 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
 def classify(path: str, project: Project, sides: Sides, merged: Merged) -> File:
     """The outcome of a path, and why."""
     after, was = merged.tree.get(path), sides.came_from.get(path, path)
-    base, mine = (tree.get(path) or tree.get(was) for tree in (sides.made, sides.yours))
+    base, current = (tree.get(path) or tree.get(was) for tree in (sides.made, sides.current))
     template = sides.template.get(path)
     went = was != path and was in project.head and after is not None
     if path in merged.conflicts:
         outcome = "in conflict"
     elif went:
         outcome = "moved"
-    elif after == mine:
+    elif after == current:
         outcome = {KEPT: "kept as yours"}.get(sides.why.get(path, ""), "left out" if path in sides.why else "unchanged")
-    elif mine is None:
+    elif current is None:
         outcome = "added"
     elif after is None:
         outcome = "moved away" if path in sides.moved_away else "removed"
     else:
-        outcome = "updated" if mine == base else "merged"
-    why = sides.why.get(path) or WHY.get(outcome) or unchanged(base, mine, template)
-    yours = is_yours(path) or (base is None and template is None)
-    return File(path, was, yours, base, mine, template, after, outcome, why, merged.kinds.get(path, ""))
+        outcome = "updated" if current == base else "merged"
+    why = sides.why.get(path) or WHY.get(outcome) or unchanged(base, current, template)
+    yours = is_owned(path) or (base is None and template is None)
+    return File(path, was, yours, base, current, template, after, outcome, why, merged.kinds.get(path, ""))
 
 
-def unchanged(base: Entry | None, mine: Entry | None, template: Entry | None) -> str:
+def unchanged(base: Entry | None, current: Entry | None, template: Entry | None) -> str:
     """Why a path does not change."""
     if base is None and template is None:
         return "the template has no such file"
-    if mine == template:
+    if current == template:
         return "it is the same as in the template"
-    return "you changed it, the template did not" if mine else "both you and the template removed it"
+    return "you changed it, the template did not" if current else "both you and the template removed it"

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from .git import Refusal, Tree, attempt, check_git, git, line, listed, read_tree
-from .rules import answer_rules
+from .rules import answer_effects
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Project:
         tasks: whether the template's tasks run when a version is rendered.
         top: the top folder of the repository.
         prefix: the path from there to the project: "", or with a slash at the end.
-        left: paths that the template's tasks wrote during this update, which may be overwritten.
+        task_files: paths that the template's tasks wrote during this update, which may be overwritten.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Project:
     tasks: bool = True
     top: Path = field(init=False)
     prefix: str = field(init=False)
-    left: list[str] = field(default_factory=list)
+    task_files: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.top = Path(line("rev-parse", "--show-toplevel", cwd=self.path))
@@ -49,13 +49,13 @@ class Project:
         return read_tree(self.path, f"HEAD:{self.prefix.rstrip('/')}" if self.prefix else "HEAD")
 
     @cached_property
-    def whole(self) -> Tree:
+    def repository_files(self) -> Tree:
         """The committed files of the whole repository, with paths from its top."""
         return read_tree(self.path, "HEAD") if self.prefix else self.head
 
-    def others(self) -> Tree:
+    def outside_files(self) -> Tree:
         """The committed files outside the project, with paths from the top."""
-        return {path: entry for path, entry in self.whole.items() if not path.startswith(self.prefix)}
+        return {path: entry for path, entry in self.repository_files.items() if not path.startswith(self.prefix)}
 
     @cached_property
     def template(self) -> str:
@@ -73,9 +73,9 @@ class Project:
         files = [path for path in found if (self.path / path).is_symlink() or (self.path / path).is_file()]
         return sorted(path for path in files if path not in self.head)
 
-    def occupied(self, path: str) -> str | None:
+    def obstacle(self, path: str) -> str | None:
         """The untracked file that blocks a path: at the path itself, or where it needs a folder. None if it is free."""
-        known = {*self.head, *self.left}
+        known = {*self.head, *self.task_files}
         for place in (path, *map(str, Path(path).parents)):
             disk = self.path / place
             real_folder = place != path and disk.is_dir() and not disk.is_symlink()
@@ -128,15 +128,15 @@ def read_answers(text: str) -> dict[str, Any]:
 # --- checks ---
 
 
-def check(project: Project, template_paths: set[str], unasked: set[str]) -> None:
-    """Raise Refusal for what would fail later, before anything changes; questions in `unasked` need no answer."""
+def check(project: Project, template_paths: set[str], optional: set[str]) -> None:
+    """Raise Refusal for what would fail later, before anything changes; questions in `optional` need no answer."""
     check_git(project.path)
     if git("ls-files", "--unmerged", cwd=project.top):
         raise Refusal("the repository has unresolved conflicts: resolve them first (see `git status`)")
     if project.answers_file not in project.head:
         raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, then commit")
     answers = project.answers()
-    if missing := set(answer_rules()) - unasked - set(answers):
+    if missing := set(answer_effects()) - optional - set(answers):
         raise Refusal(f"{project.answers_file}: no answer for {', '.join(sorted(missing))}; restore the line")
     check_answers(project)
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))
@@ -165,7 +165,7 @@ def check_answers(project: Project) -> None:
     if is_as_written(text):
         return
     for commit in git("log", "--format=%H", "--", name, cwd=project.path).split():
-        before = attempt("show", f"{commit}:./{name}", cwd=project.path).said
+        before = attempt("show", f"{commit}:./{name}", cwd=project.path).stdout
         if is_as_written(before):
             break
     else:

@@ -21,7 +21,7 @@ NOTES = {"merged": ": your changes and the template's", "kept as yours": "; new 
 SHOWN = 12  # files of one outcome
 
 
-def head(plan: Plan) -> list[str]:
+def summary(plan: Plan) -> list[str]:
     """The versions, then the files by outcome."""
     versions = plan.versions
     lines = [f"{versions.old_ref} → {versions.new_ref}" + (", changed answers" if versions.other_answers() else "")]
@@ -29,7 +29,7 @@ def head(plan: Plan) -> list[str]:
         files = plan.of(outcome)
         if files:
             lines.append(f"{len(files):5} {outcome}{NOTES.get(outcome, '')}")
-            lines += [f"        {moved(file)}" for file in files[:SHOWN]]
+            lines += [f"        {label(file)}" for file in files[:SHOWN]]
             lines += [f"        and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
     lines += [line for note in plan.notes for line in ("", *note.split("\n"))]
     for version, paths in plan.offers.paths.items():
@@ -45,7 +45,7 @@ def head(plan: Plan) -> list[str]:
     return lines
 
 
-def moved(file: File) -> str:
+def label(file: File) -> str:
     return f"{file.was} → {file.path}" if file.outcome == "moved" else file.path
 
 
@@ -53,7 +53,7 @@ def report(project: Project, plan: Plan, changed: list[str]) -> str:
     """What an update did, what is left to do, and how to undo it."""
     if changed:
         plan.notes.append(f"Changed during the update and left as is: {', '.join(changed)}")
-    lines = head(plan)
+    lines = summary(plan)
     if plan.stages:
         lines += ["", "Next: resolve the conflicts, run your tests, git commit"]
     elif len(lines) > 1:
@@ -69,7 +69,7 @@ def preview(project: Project, plan: Plan) -> str:
     """What an update would do, and its diff."""
     trees = write_tree(project.path, project.head), write_tree(project.path, plan.tree)
     diff = git("diff-tree", "-r", "-p", "-M", *trees, cwd=project.path)
-    return "\n".join([*head(plan), "", diff, "This is a preview: nothing was written."])
+    return "\n".join([*summary(plan), "", diff, "This is a preview: nothing was written."])
 
 
 def explain(project: Project, plan: Plan, path: str, last_change: str) -> str:
@@ -84,21 +84,21 @@ def explain(project: Project, plan: Plan, path: str, last_change: str) -> str:
         return f"{path}: neither the project nor the template has it"
     if file.base is None and file.template is None:
         return f"{path}: yours; the template has no such file"
-    owner = "yours: written once, never edited" if file.yours else "the template's: merged with your changes"
+    owner = "yours: written once, never edited" if file.owned else "the template's: merged with your changes"
     versions, why = plan.versions, reason(file.path)
     lines = [path, f"  owner        {owner}" + (f" ({why})" if why else "")]
-    lines.append(f"  now          {now(file.base, file.mine, versions.old_ref)}")
+    lines.append(f"  now          {compared(file.base, file.current, versions.old_ref)}")
     lines += [f"  last changed {last_change}"] if last_change else []
     same = versions.old_ref == versions.new_ref
     lines.append(f"  {'update' if same else 'to ' + versions.new_ref:12} {file.outcome}: {file.why}")
-    lines += [f"               {moved(file)}"] if file.outcome == "moved" else []
+    lines += [f"               {label(file)}"] if file.outcome == "moved" else []
     return "\n".join(lines)
 
 
-def now(base: Entry | None, mine: Entry | None, version: str) -> str:
+def compared(base: Entry | None, current: Entry | None, version: str) -> str:
     """The project's file compared with the project's version of the template."""
     if base is None:
-        return f"yours alone: {version} does not have it" if mine else "does not exist"
-    if mine is None:
+        return f"yours alone: {version} does not have it" if current else "does not exist"
+    if current is None:
         return "deleted by you"
-    return f"as in {version}" if mine == base else f"changed by you since {version}"
+    return f"as in {version}" if current == base else f"changed by you since {version}"

@@ -51,7 +51,7 @@ def pattern_of(path: str) -> str | None:
     return max(fitting, key=len) if fitting else None
 
 
-def is_yours(path: str) -> bool:
+def is_owned(path: str) -> bool:
     """Whether a generated file belongs to the owner once the project is made."""
     pattern = pattern_of(path)
     return pattern is not None and owners()[pattern] == "yours"
@@ -108,12 +108,12 @@ def follow(path: str, moves: list[Move]) -> str:
 # --- answers that paths depend on ---
 
 
-def answer_rules() -> dict[str, dict[str, str]]:
+def answer_effects() -> dict[str, dict[str, str]]:
     """The effects of a changed answer, by question: the files that it `moves`, or those that it `keeps`."""
     return read_list("moves.yml").get("answers") or {}
 
 
 def moves_by_answers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Move]:
     """The moves that follow from changed answers."""
-    paths = [rule["moves"] for rule in answer_rules().values() if "moves" in rule]
+    paths = [effect["moves"] for effect in answer_effects().values() if "moves" in effect]
     return [Move([path.format_map(old)], path.format_map(new)) for path in paths]

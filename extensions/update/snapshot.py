@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .git import Entry, Refusal, Tree, attempt, git, line, read_blob
-from .names import fitting
+from .names import any_of
 from .project import Project
 
 MARKS = re.compile(rb"[<|=>]{7}( |$)")  # conflict markers
@@ -62,7 +62,7 @@ class Snapshot:
 
     @cached_property
     def patterns(self) -> re.Pattern[str]:
-        return fitting(self.state["patterns"])
+        return any_of(self.state["patterns"])
 
     def covers(self, path: str) -> bool:
         """Whether Copier may write at a path."""
@@ -76,48 +76,48 @@ class Snapshot:
     def holds(self, project: Project) -> bool:
         """Whether it holds a file that the project lacks."""
         places = [(self.ignored / path, project.path / path) for path in files_below(self.ignored)]
-        return self.replaced.exists() or not all(alike(path, place) for path, place in places)
+        return self.replaced.exists() or not all(same_content(path, place) for path, place in places)
 
     def save(self) -> None:
         new = self.folder / "state.new"
         new.write_text(json.dumps(self.state, indent=1))
         new.replace(self.folder / "state.json")
 
-    def note(self, project: Project, tree: Tree, conflicts: Iterable[str]) -> None:
+    def record_writes(self, project: Project, tree: Tree, conflicts: Iterable[str]) -> None:
         """Record what the update is about to write."""
         before = project.head
         touched = {path for path in {**before, **tree} if before.get(path) != tree.get(path)} | set(conflicts)
         self.state["wrote"] = {path: tree.get(path) for path in sorted(touched)}
         self.save()
 
-    def end(self, project: Project) -> None:
+    def finish(self, project: Project) -> None:
         """Record success, and delete earlier snapshots that hold nothing the project lacks."""
         self.state["ended"] = True
         self.save()
         shutil.rmtree(self.ignored, ignore_errors=True)  # these files are untouched
         for other in snapshots(project):
             if other.folder != self.folder and not other.holds(project):
-                other.forget()
+                other.delete()
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def alike(one: Path, other: Path) -> bool:
+def same_content(one: Path, other: Path) -> bool:
     """Whether two files have the same content, or two links the same target."""
     if one.is_symlink() or other.is_symlink():
         return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
     return other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
-def home(project: Project) -> Path:
+def snapshots_folder(project: Project) -> Path:
     return Path(line("rev-parse", "--absolute-git-dir", cwd=project.path), "copier-update")
 
 
 def snapshots(project: Project) -> list[Snapshot]:
     """The snapshots of this project, oldest first."""
     found = []
-    for path in sorted(home(project).glob("*/state.json")):
+    for path in sorted(snapshots_folder(project).glob("*/state.json")):
         snapshot = Snapshot(path.parent, json.loads(path.read_text()))
         if snapshot.state["project"] == project.prefix:
             found.append(snapshot)
@@ -139,7 +139,7 @@ def interrupted(project: Project) -> Iterator[str]:
 def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -> Snapshot:
     """Take a snapshot: copy ignored files at paths where Copier may write, links as links, with their modes."""
     began = datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
-    folder = home(project) / re.sub(r"[^\w.+-]", "_", "-".join([began, *versions]))
+    folder = snapshots_folder(project) / re.sub(r"[^\w.+-]", "_", "-".join([began, *versions]))
     folder.mkdir(parents=True)
     head = line("rev-parse", "HEAD", cwd=project.path)
     state = {"head": head, "project": project.prefix, "versions": versions, "patterns": sorted(patterns)}
@@ -155,7 +155,7 @@ def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -
     return snapshot
 
 
-def go_back(project: Project, snapshot: Snapshot) -> None:
+def undo_copier(project: Project, snapshot: Snapshot) -> None:
     """Undo Copier's writes at paths of the template: restore HEAD and the ignored files."""
     git("reset", "--quiet", "--", ".", cwd=project.path)
     changed = [path for path in project.changed() if path in project.head]
@@ -163,23 +163,23 @@ def go_back(project: Project, snapshot: Snapshot) -> None:
     set_aside(project, snapshot, {*theirs, *project.in_the_way(snapshot.state["patterns"])})
     for path in files_below(snapshot.ignored):
         if not os.path.lexists(project.path / path):
-            put(snapshot.ignored / path, project.path / path, snapshot)
+            copy_atomically(snapshot.ignored / path, project.path / path, snapshot)
 
 
 def set_aside(project: Project, snapshot: Snapshot, paths: set[str]) -> None:
     """Restore these paths from HEAD. The files there move to `replaced`, since the owner may have saved them."""
     for path in paths:
         kept, place = snapshot.ignored / path, project.path / path
-        if os.path.lexists(place) and not (os.path.lexists(kept) and alike(kept, place)):
+        if os.path.lexists(place) and not (os.path.lexists(kept) and same_content(kept, place)):
             project.remove(path, snapshot.replaced / path)
     tracked = sorted(paths.intersection(project.head))
     given = "".join(f"{path}\0" for path in tracked)
     done = attempt("checkout-index", "--index", "-z", "--stdin", cwd=project.path, given=given)
     if not all(os.path.lexists(project.path / path) for path in tracked):
-        raise Refusal(f"git checkout-index: {done.complaint}")
+        raise Refusal(f"git checkout-index: {done.stderr}")
 
 
-def give_back(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> None:
+def restore_saved(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> None:
     """Move files that the owner saved during Copier's pass back from `replaced`; delete the rest.
 
     A file that Copier wrote has only lines of HEAD, of the two versions, and conflict markers.
@@ -191,7 +191,7 @@ def give_back(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> 
         if path == project.answers_file or path.endswith(".rej") or is_known(project, path, place, entries):
             place.unlink()
         elif path not in changed:  # else a later save is there: keep this one in `replaced`
-            put(place, project.path / path, snapshot)
+            copy_atomically(place, project.path / path, snapshot)
             place.unlink()
     if not files_below(snapshot.replaced):
         shutil.rmtree(snapshot.replaced, ignore_errors=True)
@@ -217,7 +217,7 @@ def files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
-def put(path: Path, place: Path, snapshot: Snapshot) -> None:
+def copy_atomically(path: Path, place: Path, snapshot: Snapshot) -> None:
     """Copy a file or link atomically."""
     new = snapshot.folder / "new"
     shutil.copy2(path, new, follow_symlinks=False)

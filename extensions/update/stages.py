@@ -19,8 +19,8 @@ from .plan import Plan, compute
 from .project import Project, check, check_places, read_answers
 from .report import report
 from .snapshot import Snapshot, way_back
-from .undo import take_back
-from .versions import Versions, hidden, news, template_paths, with_hidden
+from .undo import revert_writes
+from .versions import Versions, changelog_sections, conditional_questions, template_paths, with_hidden_answers
 
 BOTS = "UPDATE_BY_BOT"  # if 1: new files stay unstaged, and conflicts exit with 0
 
@@ -29,14 +29,19 @@ def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Ver
     """Refuse what would fail later, save what Copier could overwrite, print the news and how to undo the update."""
     patterns = template_paths(refs[0]) | template_paths("HEAD")
     answers = project.answers() if project.answers_file in project.head else {}
-    check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers), hidden("HEAD"))
+    check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers), conditional_questions("HEAD"))
     for where in snapshot.interrupted(project):
         print(where)
     taken = snapshot.take(project, patterns, refs)
     back = f"cd {shlex.quote(str(project.path))} && {way_back(conflicts=True)} && git clean --force -d --quiet ."
     if taken.ignored.exists():
         back += f" && cp -a {shlex.quote(str(taken.ignored))}/. ."
-    print(*news(*versions), f"If the update is interrupted, undo it with\n    {back}\n", sep="\n\n", flush=True)
+    print(
+        *changelog_sections(*versions),
+        f"If the update is interrupted, undo it with\n    {back}\n",
+        sep="\n\n",
+        flush=True,
+    )
     return 0
 
 
@@ -47,29 +52,29 @@ def after(
     answers = (project.path / project.answers_file).read_bytes()
     begun = [taken for taken in snapshot.snapshots(project) if not taken.state["ended"]]
     taken = begun[-1] if begun else snapshot.take(project, template_paths(refs[0]) | template_paths("HEAD"), refs)
-    gone_back = False
+    copier_undone = False
     try:
-        snapshot.go_back(project, taken)
-        gone_back = True
-        project.left = project.changed()
+        snapshot.undo_copier(project, taken)
+        copier_undone = True
+        project.task_files = project.changed()
         given = project.answers(), read_answers(answers.decode())
-        both = Versions(*refs, *versions, *map(with_hidden, refs, given))
+        both = Versions(*refs, *versions, *map(with_hidden_answers, refs, given))
         plan = compute(project, both, answers, exclude)
         of_template = {path for path, file in plan.files.items() if file.base or file.template}
-        snapshot.set_aside(project, taken, of_template.intersection(project.left))
+        snapshot.set_aside(project, taken, of_template.intersection(project.task_files))
         if conflict == "rej":
             plan.notes.append("--conflict=rej has no effect: conflicts are in git's index and marked in the files.")
-        snapshot.give_back(project, taken, plan.rendered)
-        changed = lay(project, taken, plan)
+        snapshot.restore_saved(project, taken, plan.rendered)
+        changed = write_plan(project, taken, plan)
     except BaseException:
         try:
-            if not gone_back:
-                snapshot.go_back(project, taken)
-            fail(project, taken)
+            if not copier_undone:
+                snapshot.undo_copier(project, taken)
+            roll_back(project, taken)
         except (OSError, Refusal) as error:
             print(f"Undoing the update failed ({error}): run the command printed above.", file=sys.stderr)
         raise
-    taken.end(project)
+    taken.finish(project)
     print(report(project, plan, changed))
     code = status(project, plan)
     if code:
@@ -77,20 +82,20 @@ def after(
     return code
 
 
-def fail(project: Project, taken: Snapshot) -> None:
+def roll_back(project: Project, taken: Snapshot) -> None:
     """Undo a failed update, and print where other files are that it replaced."""
-    replaced = take_back(project, taken)
+    replaced = revert_writes(project, taken)
     print("The project was restored to its state before the update.", file=sys.stderr)
     if replaced:
         print(f"Files that it replaced, or that you saved meanwhile, are in {replaced}", file=sys.stderr)
     else:
-        taken.forget()
+        taken.delete()
 
 
-def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
+def write_plan(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
     """Write the plan to index and work tree where it differs from HEAD. Returns other paths that changed meanwhile."""
     before = project.head
-    whole = project.others() | {project.prefix + path: entry for path, entry in plan.tree.items()}
+    whole = project.outside_files() | {project.prefix + path: entry for path, entry in plan.tree.items()}
     trees = taken.state["head"], write_tree(project.path, whole)
     changed = project.changed()
     try:
@@ -103,9 +108,9 @@ def lay(project: Project, taken: Snapshot, plan: Plan) -> list[str]:
     new = [path for path in plan.tree if path not in before]
     check_places(project, set(map(glob.escape, new)))  # a new answer may have renamed a folder
     for path in new:
-        if place := project.occupied(path):
+        if place := project.obstacle(path):
             raise Refusal(f"{place} blocks {path} and is ignored by git: move it, then update again")
-    taken.note(project, plan.tree, {path for _, _, path in plan.stages})
+    taken.record_writes(project, plan.tree, {path for _, _, path in plan.stages})
     project.write(*trees)
     unmerged = {path: f"0 {'0' * 40}\t{project.prefix}{path}\0" for _, _, path in plan.stages}
     entries = [f"{mode} {oid} {stage}\t{project.prefix}{path}\0" for (mode, oid), stage, path in plan.stages]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .git import Entry, Refusal, git, line, listed
 from .project import Project
-from .snapshot import Snapshot, go_back, snapshots
+from .snapshot import Snapshot, snapshots, undo_copier
 
 QUOTED = '"'  # git unquotes a name that starts with it
 
@@ -30,12 +30,12 @@ def undo(project: Project) -> str:
         if strange := differing(project, snapshot.wrote):
             raise Refusal(f"{strange[0]} was changed since the update: copy it elsewhere, then delete it here")
         write_head(project, snapshot.wrote)
-        snapshot.forget()
+        snapshot.delete()
         return f"The update {names} is undone."
-    take_back(project, snapshot)
-    go_back(project, snapshot)
+    revert_writes(project, snapshot)
+    undo_copier(project, snapshot)
     if not snapshot.replaced.exists():
-        snapshot.forget()
+        snapshot.delete()
         return f"The interrupted update {names} is undone."
     shutil.rmtree(snapshot.ignored, ignore_errors=True)
     snapshot.state |= {"ended": True, "undone": True, "wrote": {}}
@@ -94,7 +94,7 @@ def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) 
             shutil.copy2(disk, snapshot.replaced / path, follow_symlinks=False)
 
 
-def take_back(project: Project, snapshot: Snapshot) -> Path | None:
+def revert_writes(project: Project, snapshot: Snapshot) -> Path | None:
     """Undo what the update wrote. Returns the folder with copies of files that changed since, or None."""
     wrote = snapshot.wrote
     keep_replaced(project, snapshot, differing(project, wrote))

@@ -16,9 +16,9 @@ import yaml
 from packaging.version import InvalidVersion, Version
 
 from .git import AUTHOR, Refusal, Tree, attempt, git, line, listed, read_blob, read_tree, write_blob
-from .names import fitting, patterns
+from .names import any_of, patterns
 from .project import Project
-from .rules import answer_rules, regex
+from .rules import answer_effects, regex
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = next((folder for folder in HERE.parents if (folder / ".git").exists()), HERE.parents[1])
@@ -109,15 +109,15 @@ def lay_out(
     with tempfile.TemporaryDirectory() as folder:
         source = unpack(ref, Path(folder))
         options: dict[str, Any] = {"data": dict(answers), "defaults": True, "overwrite": True, "answers_file": name}
-        if named := address and names_itself(ref):
-            make_repository(source, described(ref))
+        if named := address and records_version(ref):
+            make_repository(source, describe(ref))
         copy(source, root, skip_tasks=not tasks, **options)
         for path in root.rglob("*") if named else ():
             if path.is_file() and not path.is_symlink() and str(source).encode() in (text := path.read_bytes()):
                 path.write_bytes(text.replace(str(source).encode(), address.encode()))
 
 
-def names_itself(ref: str) -> bool:
+def records_version(ref: str) -> bool:
     """Whether files of a version may contain the template's version or address."""
     expression, suffix = r"_copier_answers *[.[]|_copier_conf *[.[][^}]*vcs", settings(ref).get("_templates_suffix")
     where = ["--", f"*{suffix or '.jinja'}"] if suffix != "" else []
@@ -132,7 +132,7 @@ def make_repository(source: Path, version: str) -> None:
     git("tag", version, cwd=source)
 
 
-def described(ref: str) -> str:
+def describe(ref: str) -> str:
     """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
     return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
 
@@ -149,14 +149,14 @@ def copy(source: Path, root: Path, **options: Any) -> Any:
     return as_operation("update")(copier.run_copy)(str(source), root, **options)
 
 
-def hidden(ref: str) -> set[str]:
+def conditional_questions(ref: str) -> set[str]:
     """Questions with a condition, so that Copier may have recorded no answer."""
     return {key for key, value in settings(ref).items() if isinstance(value, dict) and "when" in value}
 
 
-def with_hidden(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
+def with_hidden_answers(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
     """The answers, with the values of hidden questions that moves.yml names."""
-    missing = set(answer_rules()).intersection(hidden(ref)) - set(answers)
+    missing = set(answer_effects()).intersection(conditional_questions(ref)) - set(answers)
     if not missing:
         return answers
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +173,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder, "work")
         root = work / project.prefix
-        others = bring_others(project, ref, answers, root)
+        others = copy_external_data(project, ref, answers, root)
         lay_out(ref, answers, root, project.answers_file, project.template)
         laid_out = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
         if tasks := tasks and project.tasks and "_tasks" in settings(ref):
@@ -183,7 +183,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
         own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
         for path in own:
             path.unlink()
-        for name, (_, oid) in project.whole.items():
+        for name, (_, oid) in project.repository_files.items():
             if name.rpartition("/")[2] == ".gitattributes":
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(read_blob(project.path, oid))
@@ -204,7 +204,7 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
     return {path: entry for path, entry in tree.items() if path not in apart}
 
 
-def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
+def copy_external_data(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
     """Copy the files that a version reads from the project (`_external_data`) to where it is rendered."""
     config = settings(ref)
     values = (config.get("_external_data") or {}).values()
@@ -216,7 +216,7 @@ def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: P
     return found
 
 
-def sources(ref: str) -> list[str]:
+def template_files(ref: str) -> list[str]:
     """All files of a version of the template's repository."""
     return listed(git("ls-tree", "-r", "-z", "--name-only", "--full-tree", ref, cwd=TEMPLATE))
 
@@ -228,7 +228,7 @@ def settings(ref: str) -> dict[str, Any]:
 
 @cache
 def read_settings(template: Path, commit: str) -> dict[str, Any]:
-    files = sources(commit)
+    files = template_files(commit)
 
     class Loader(yaml.SafeLoader):
         """A loader with Copier's tag `!include`."""
@@ -258,11 +258,11 @@ def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[st
     config = settings(ref)
     suffix, envops = config.get("_templates_suffix", ".jinja"), config.get("_envops") or {}
     root = config.get("_subdirectory", "").strip("/").removeprefix(".")
-    below = re.compile(f"(?:{fitting(patterns(root, envops, answers or {})).pattern})/" if root else "")
+    below = re.compile(f"(?:{any_of(patterns(root, envops, answers or {})).pattern})/" if root else "")
     excluded = [line for line in config.get("_exclude", () if root else EXCLUDED) if "{" not in line]
     spec = pathspec.GitIgnoreSpec.from_lines(excluded)
     found = set()
-    for source in sources(ref):
+    for source in template_files(ref):
         name = source[inside.end() :] if (inside := below.match(source)) else ""
         if not name or spec.match_file(name):
             continue
@@ -272,7 +272,7 @@ def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[st
     return found - {"*"}  # the answers file
 
 
-def news(old: Version, new: Version) -> Iterator[str]:
+def changelog_sections(old: Version, new: Version) -> Iterator[str]:
     """The CHANGELOG's sections of the versions after `old`, up to `new`; Unreleased too for a development version."""
     log = TEMPLATE / "CHANGELOG.md"
     for section in re.split(r"^(?=## )", log.read_text(encoding="utf-8"), flags=re.M)[1:] if log.exists() else ():
