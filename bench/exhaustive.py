@@ -1,7 +1,7 @@
-"""Every combination, and many more random cases than `make test` has: the table of docs/testing.md.
+"""All combinations, and more random cases than `make test`: writes the table of docs/testing.md.
 
-    make exhaustive                    all; takes a while, and is for the days before a release
-    make exhaustive ARGS="-k fuzz"     a part, printed and not kept
+    make exhaustive                    everything; takes long, for the days before a release
+    make exhaustive ARGS="-k fuzz"     a part; prints the table, does not write it
     .venv/bin/python bench/exhaustive.py --table FILE      the same table of what `make test ARGS=--junitxml=FILE` wrote
 
 N (500) is the number of random projects and edits, KILLS (30) how often a training run of each kind of data is killed.

@@ -1,10 +1,10 @@
-"""What each optional part costs: files, packages named in pyproject.toml, packages installed. docs/extras.md's table.
+"""The cost of each optional part in files and packages: the table of docs/extras.md.
 
     .venv/bin/python bench/extras.py
 
-Each option is measured against a project that chooses nothing of its question and has defaults elsewhere: chosen alone;
-and not chosen where all else is, so that a part that leaks into another would show. What is installed is looked up in
-the environment that runs this, by the requirements of each package that hold on this machine.
+Each option is compared with a project that has defaults elsewhere: chosen alone, and as the only one not chosen,
+which shows a part that leaks into another. The installed packages are those that the requirements need on this machine, looked
+up in the environment that runs this script.
 """
 
 import re

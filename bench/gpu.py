@@ -1,11 +1,11 @@
-"""What only a GPU can show: speed and memory beside a loop by hand, waiting, resuming, copies, FSDP2 on one rank.
+"""Checks that need a GPU: speed and memory compared with a loop by hand, syncs, resuming, copies, FSDP2 on one rank.
 
     python3 bench/gpu.py [--only PART ...] [--seconds 480] [--markdown FILE] [--json FILE]
 
 Needs this repository and, in the Python that runs it, torch, numpy, pillow, pyyaml and pydantic; no network. The image
 project is examples/digits, the text project the same with the files of template/ that make it one, so nothing renders
-them. Each measurement is a process of its own; those of a speed take turns. Ends with status 1 if a part fails, misses
-its bound, or does not fit into the time. Without a GPU all of it runs on the CPU at a small size, without torch.compile
+them. Each measurement is its own process; speed measurements alternate. The exit status is 1 if a part fails, misses
+its bound, or does not finish in time. Without a GPU all of it runs on the CPU at a small size, without torch.compile
 and without bounds, which only shows that the script works; the first line says so.
 """
 

@@ -1,10 +1,10 @@
-"""Which lines of extensions/ and of a default project's package the tests run, in whatever process.
+"""Line coverage of extensions/ and of a default project's package, over all processes.
 
     make coverage                            all of `make test`
     .venv/bin/python bench/lines.py tests/test_adopt.py
-    .venv/bin/python bench/lines.py --from FOLDER      count again what an earlier run has left there
+    .venv/bin/python bench/lines.py --from FOLDER      count again from an earlier run
 
-Prints a row for each file that is not run whole, with the lines that are missing, then the sum.
+Prints a row for each file that is not fully covered, with the missing lines, then the total.
 """
 
 import argparse

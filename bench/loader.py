@@ -1,10 +1,9 @@
-"""How many training images a second the project's loader gives, beside loops over the files.
+"""Images per second of the project's training loader, compared with loops over the files.
 
     .venv/bin/python bench/loader.py [ROUNDS]
 
-Each contender is a process of its own, in an order that changes from round to round. It passes over the training
-images of the sample once, which doesn't count (the files then are in the system's memory, workers have started, the
-cache is full), and then again and again; what it took is the median of these passes.
+Each contender is its own process, in an order that changes each round. The first pass over the training images is a
+warm-up (it fills the page cache and the loader's cache, and starts the workers); the result is the median of the rest.
 """
 
 import math

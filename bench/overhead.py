@@ -1,14 +1,12 @@
-"""What a training step costs beyond its work: the project's loop and other frameworks beside a loop written by hand.
+"""Overhead of a training step: the project's loop and other frameworks, compared with a loop written by hand.
 
     .venv/bin/python bench/overhead.py [ROUNDS]
 
-All do the same with the same batches, which lie in memory: forward, cross entropy, backward, gradients clipped to
-norm 1, AdamW, a scheduler's step, the sum of the losses and a confusion matrix; a line is printed each 100 steps. The
-clock stands in the data: it looks each time the batch after such a line is asked for, within one epoch, so that no
-contender's start or end counts; what a process took is the median of these spans. It counts the process's time on the
-CPU, which is all that a step takes here, and not the time that other programs take it away. Each contender is a process
-of its own that measures both models, in an order that changes from round to round; one of each that doesn't count comes
-first.
+All contenders do the same work on the same batches in memory: forward, cross entropy, backward, gradients clipped to
+norm 1, AdamW, a scheduler step, the sum of the losses and a confusion matrix; a line is printed every 100 steps. The
+data loader takes the time when the batch after such a line is requested, within one epoch, so start-up and shutdown do
+not count; the result is the median span. The time is CPU time of the process, so other programs do not disturb it. Each
+contender is its own process that measures both models, in an order that changes each round, after one warm-up of each.
 """
 
 import json

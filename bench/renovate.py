@@ -1,12 +1,12 @@
-"""What Renovate's pull request holds, beside what `copier update` leaves in the work tree.
+"""Compare Renovate's pull request with what `copier update` leaves in the work tree.
 
     npm install --prefix build/renovate --ignore-scripts --omit=optional renovate@44.121.2
     .venv/bin/python bench/renovate.py build/renovate [NODE]
 
-Renovate itself does it: its Copier manager starts `copier update` in the environment that it gives to commands, reads
-`git status` through simple-git, and its own code makes the commit. It runs in a clone without blobs, as Renovate makes
+This runs Renovate's own code: its Copier manager starts `copier update` in Renovate's environment, reads `git status`
+through simple-git and makes the commit. It runs in a clone without blobs, as Renovate makes
 them, of an edited project of each release, with the settings of the `renovate.json` that a project gets. NODE is a Node
-that this Renovate takes, 24 or newer. Exit status 1 if a pull request lacks something.
+that this Renovate supports, 24 or newer. Exit status 1 if a pull request lacks something.
 """
 
 import itertools

@@ -1,9 +1,9 @@
-"""Checks that constraints.txt can be installed, without installing it: pip finds a wheel for each version in the list.
+"""Check, without installing, that pip finds a wheel for each version in constraints.txt.
 
     python3 bench/resolve.py                      for each Python in PYTHONS, on this operating system and processor
     python3 bench/resolve.py /usr/bin/python3     for that interpreter, in a new virtual environment with its own pip
 
-torch is left out: older releases of pip download it, gigabytes, to answer. Needs the standard library and pip.
+torch is left out, since older releases of pip download gigabytes to answer. Needs the standard library and pip.
 """
 
 import re

@@ -6,7 +6,7 @@
     .venv/bin/python bench/reuse.py copier-uv extension-template
 
 Each argument is a clone with its tags, in a folder that has the template's name. The newer of two releases gets the
-folder, the two lists and the migration; all else stays as it is. The packages are Jinja extensions of these templates.
+folder, the two lists and the migration; nothing else changes. The packages are Jinja extensions of these templates.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Samples a second of one process and of two that share each batch, on the CPU, where gloo connects them.
+"""Samples per second of one process and of two that share each batch, on the CPU with gloo.
 
     .venv/bin/python bench/scaling.py [ROUNDS]
 
-Whole trainings with the same samples in each step; their speed is that of the median epoch after the first, by
-`metrics.csv`: what a step takes, reading images and all, without validation. Meant to show that the second process is
-of use; a machine with two cores that it shares with others says little about more processes or about GPUs.
+Whole trainings with the same samples in each step. The speed is that of the median epoch after the first, from
+`metrics.csv`: with reading of images, without validation. It shows that a second process helps; a shared machine with
+two cores says little about more processes or about GPUs.
 """
 
 import csv

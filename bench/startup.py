@@ -1,10 +1,10 @@
-"""From the launch to the end of the first step: a script without a framework, the project, Hydra with Lightning.
+"""Time from launch to the end of the first step: a script without a framework, the project, Hydra with Lightning.
 
     .venv/bin/python bench/startup.py [ROUNDS]
 
-Whole processes, in an order that changes from round to round, after one of each that doesn't count. All read the same
+Whole processes, in an order that changes each round, after one warm-up of each. All read the same
 class folders with PIL, without augmentation, through a DataLoader without workers, and train the project's cnn with
-AdamW, clipped gradients and a scheduler that steps; each process ends itself when the optimizer has stepped once. The
+AdamW, clipped gradients and a scheduler that steps; each process exits after the first optimizer step. The
 project and Lightning have validation data too, and Lightning tries two batches of these first, as it does by default.
 """
 

@@ -1,4 +1,4 @@
-"""A project that was not made from the template joins it, and its owner loses nothing."""
+"""An existing project is adopted into the template, and its owner loses nothing."""
 
 import contextlib
 import importlib
@@ -34,7 +34,7 @@ FLAT = {
 
 
 class Outcome(NamedTuple):
-    """How the command ended, and what it said."""
+    """The exit status and the output of the command."""
 
     status: int
     out: str
@@ -49,7 +49,7 @@ GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # few projects h
 
 @contextlib.contextmanager
 def imported(clone: Path) -> Iterator[None]:
-    """The modules of the command are those of a clone of the template, which they take for theirs."""
+    """Import the modules of the command from a clone of the template."""
 
     def taken() -> dict[str, ModuleType]:
         names = [name for name in sys.modules if name.partition(".")[0] in ("adopt", "adopting", "update")]
@@ -113,7 +113,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 
 def state(project: Path) -> tuple[Any, ...]:
-    """All that adopting could change."""
+    """Everything that adopting could change."""
     commands = [
         "symbolic-ref -q HEAD",
         "for-each-ref",
@@ -135,7 +135,7 @@ def answers(project: Path) -> dict[str, Any]:
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
-    """One line that holds these words, and no more."""
+    """Refused with exactly one line, which contains these words."""
     assert outcome.status == 2, outcome
     assert outcome.err.count("\n") == 1, outcome.err
     for word in ("Not adopted: ", *words):
@@ -310,7 +310,7 @@ def test_several_extras_need_no_brackets(adopt: Adopt, make: Callable[..., Path]
     assert answers(project)["extras"] == ["sweep", "docker"]
 
 
-def test_an_answer_that_the_template_refuses_is_the_users_to_mend(adopt: Adopt, make: Callable[..., Path]) -> None:
+def test_an_answer_that_the_template_refuses_is_an_error(adopt: Adopt, make: Callable[..., Path]) -> None:
     project = make(FLAT)
     before = state(project)
     assert_refused(adopt(project, "-d", "package_name=Ä"), "package_name", "use lower-case letters")
@@ -359,7 +359,7 @@ def test_without_a_file_in_common_all_is_merged(adopt: Adopt, make: Callable[...
 
 @pytest.fixture
 def project(make: Callable[..., Path]) -> Path:
-    """Of another shape, with 50 commits, some files that the template has too, a binary one, and what git ignores."""
+    """A project with 50 commits, files that the template has too, a binary file and ignored files."""
     more = {".gitignore": "*.pt\n", "docs/notes.md": "n\n", "Makefile": "all:\n\ttrue\n", "setup.py": ""}
     project = make(FLAT | more, "it's 나의")
     (project / "tiny" / "logo.png").write_bytes(bytes(range(256)))
@@ -514,7 +514,7 @@ WOULD_BE_REFUSED = [
 
 @pytest.mark.parametrize("files", [{}, {"Makefile": "all:\n"}], ids=["merged", "in conflict"])
 @pytest.mark.parametrize(("prepare", "words", "way_out"), WOULD_BE_REFUSED)
-def test_what_would_refuse_a_later_update_is_told_at_once(
+def test_what_would_refuse_a_later_update_is_reported_at_once(
     prepare: Callable[[Path], None],
     words: str,
     way_out: str,
@@ -722,7 +722,7 @@ def test_line_ends_and_ignored_names_of_the_owner_do_not_matter(
 
 
 def test_files_are_stored_as_the_owners_attributes_say(adopt: Adopt, make: Callable[..., Path]) -> None:
-    """Here with a filter that turns letters around, as one for large files stores pointers in their place."""
+    """Tested with a base64 filter; a filter for large files would store pointers."""
     project = make({"main.py": "", "images/.gitattributes": "*.png filter=turn\n"})
     git("config", "filter.turn.clean", "base64", cwd=project)
     git("config", "filter.turn.smudge", "base64 --decode", cwd=project)
@@ -874,7 +874,7 @@ def test_an_old_git_and_none_at_all_are_refused(
 
 
 def test_a_merge_that_breaks_off_is_undone(adopt: Adopt, make: Callable[..., Path]) -> None:
-    """Here by a filter that can't write its files; by then git has written others."""
+    """A filter fails to write its files after git has written others."""
     project = make(FLAT | {"images/.gitattributes": "*.png filter=broken\n"})
     (project / ".git" / "info" / "exclude").write_text("docs/\n")
     git("config", "filter.broken.smudge", "false", cwd=project)
@@ -922,14 +922,14 @@ def test_the_kind_of_data_is_guessed(kind: str, template: Path, make: Callable[.
     assert answers(project)["data_kind"] == kind, outcome
 
 
-def test_the_name_of_the_folder_tells_the_kind_of_data_too(template: Path, make: Callable[..., Path]) -> None:
+def test_the_kind_of_data_is_guessed_from_the_folder_name_too(template: Path, make: Callable[..., Path]) -> None:
     project = make({"main.py": "import torch\n"}, "word_language_model")
     outcome = call(template, "--defaults", project)
     assert "data_kind: language_modeling (name of the folder)\n" in outcome.out
     assert answers(project)["data_kind"] == "language_modeling"
 
 
-def test_a_kind_of_data_that_nothing_tells_must_be_given(template: Path, make: Callable[..., Path]) -> None:
+def test_an_unknown_kind_of_data_must_be_given(template: Path, make: Callable[..., Path]) -> None:
     assert_refused(
         call(template, "--defaults", make({"main.py": "import torch\n"})), "add -d data_kind=KIND", "tabular"
     )

@@ -1,4 +1,4 @@
-"""What a project's `scripts/update.py` can do: update, preview, undo, explain."""
+"""The commands of a project's `scripts/update.py`: update, preview, undo, explain."""
 
 import os
 import random
@@ -20,7 +20,7 @@ __all__ = ["fresh", "later", "project"]  # fixtures
 
 
 def conflicting(project: Path) -> None:
-    """The owner has changed what the next version changes too, in a file that moves."""
+    """Let the owner change the same lines as the next version, in a file that moves."""
     with (project / "scripts" / "train.sh").open("a") as file:
         file.write("# mine\n")
     save(project, "mine")
@@ -80,7 +80,7 @@ def test_answers_change_and_several_need_no_brackets(project: Path) -> None:
     assert (project / "src/my_project/engine/tracking/tensorboard.py").is_file()
 
 
-def test_a_module_of_the_owner_beside_a_new_package_of_its_name_is_named(project: Path) -> None:
+def test_a_module_hidden_by_a_new_package_of_its_name_is_reported(project: Path) -> None:
     module = project / "src" / "my_project" / "commands.py"
     module.write_text("MINE = 1\n")
     save(project, "a module")
@@ -115,7 +115,7 @@ MISTAKES = {
 
 
 def prepare(case: str, project: Path) -> None:
-    """What is wrong in the project, if it is not in the words of the command."""
+    """Prepare the project for a case that is not a matter of options."""
     answers = project / ".copier-answers.yml"
     if case == "an unknown version":
         answers.write_text(answers.read_text().replace(f"_commit: {NEXT}", "_commit: v8888.0.0"))
@@ -257,7 +257,7 @@ def test_undo_leads_back(by: str, conflict: bool, project: Path) -> None:
     assert "no update to undo" in command(project, "--undo", ok=False).stderr
 
 
-def test_undo_in_a_folder_of_a_larger_repository_leaves_its_neighbours_alone(fresh: Path, tmp_path: Path) -> None:
+def test_undo_in_a_folder_of_a_larger_repository_leaves_other_folders(fresh: Path, tmp_path: Path) -> None:
     top = tmp_path / "large"
     (top / "neighbour").mkdir(parents=True)
     (top / "neighbour" / "Makefile").write_text("# not ours\n")
@@ -354,7 +354,7 @@ def test_undo_leads_back_after_a_kill_of_the_command_while_it_writes(project: Pa
 
 
 def test_undo_keeps_what_an_interrupted_update_left_half_done(project: Path) -> None:
-    """Nobody can tell it from what the owner wrote since."""
+    """It cannot be distinguished from later edits of the owner."""
     before = state(project)
     makefile = (project / "Makefile").read_text()
     process, _ = begin(project)
@@ -415,7 +415,7 @@ def test_excluded_paths_stay_as_they_are(project: Path) -> None:
     assert (project / "bin" / "new.sh").exists()
 
 
-def test_that_conflicts_cannot_become_rejects_is_said(project: Path) -> None:
+def test_the_option_conflict_rej_is_reported_as_without_effect(project: Path) -> None:
     options = ["--trust", "--defaults", "--quiet", f"--vcs-ref={LATER}", "--conflict=rej"]
     said = run(sys.executable, "-m", "copier", "update", *options, cwd=project).stdout
     assert "--conflict=rej has no effect" in said
@@ -434,7 +434,7 @@ def test_a_bot_gets_new_files_unstaged_and_no_failure_for_a_conflict(
 
 
 def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """git calls a move a rename only while both are alike and the old path is gone: else it is one more new file."""
+    """git detects a rename only if both files are similar and the old path is gone; else it is a new file."""
     monkeypatch.setenv("UPDATE_BY_BOT", "1")
     assert copier_update(project, LATER).returncode == 0
     listed = git("status", "--porcelain", "--untracked-files", cwd=project).splitlines()
@@ -443,7 +443,7 @@ def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest
 
 
 def test_the_first_stage_is_quiet_where_there_is_no_repository(later: Path, tmp_path: Path) -> None:
-    """A Copier that is proposed runs it in a render of the old version."""
+    """Copier's pull request 2376 runs it in a render of the old version."""
     env: dict[str, Any] = {"STAGE": "before", "VERSION_FROM": NEXT, "VERSION_TO": LATER}
     env |= {
         "VERSION_PEP440_FROM": NEXT[1:],
@@ -478,7 +478,7 @@ def test_the_script_finds_a_template_by_a_path_from_the_folder_above(project: Pa
     assert f"{NEXT} → {LATER}" in said
 
 
-def test_the_script_runs_where_only_uv_or_pipx_or_copier_can_provide_copier(project: Path, tmp_path: Path) -> None:
+def test_the_script_takes_copier_from_uv_pipx_or_an_installed_copier(project: Path, tmp_path: Path) -> None:
     bare = [sys.executable, "-S", "scripts/update.py", "--explain", "Makefile"]  # -S: without installed packages
     programs = tmp_path / "bin"
     programs.mkdir()

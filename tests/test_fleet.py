@@ -1,4 +1,4 @@
-"""Many projects are updated in one go, none stops another, and a table says how each one went."""
+"""Many projects are updated in one run, an error in one does not stop the others, and a table has the results."""
 
 import os
 import re
@@ -21,7 +21,7 @@ FLEET = ROOT / "extensions" / "fleet.py"
 
 
 def make_template(folder: Path, settings: str = "") -> None:
-    """A template of two releases that is quick to update from: a fleet may come from any template."""
+    """A small template with two releases: a fleet works with any template."""
     project = folder / "project"
     project.mkdir(parents=True)
     (folder / "copier.yml").write_text(f"_subdirectory: project\n{settings}")
@@ -67,7 +67,7 @@ def fleet(folder: Path, lines: list[str], *options: str | Path, **env: str) -> s
 
 
 def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
-    """The table: what is said of each project."""
+    """The rows of the table, by project."""
     assert "Traceback" not in done.stderr, done.stderr
     table = done.stdout.split("\n\n")[0].splitlines()
     assert re.split(" {2,}", table[0]) == ["project", "from", "to", "outcome", "detail"], done.stdout + done.stderr
@@ -75,7 +75,7 @@ def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
 
 
 def state(project: Path) -> tuple[str, str, dict[str, tuple[bytes, int]]]:
-    """All that an update could change."""
+    """Everything that an update could change."""
     return git("log", "--all", "--format=%H %D", cwd=project), git("status", "--porcelain", cwd=project), tree(project)
 
 
@@ -163,7 +163,7 @@ def test_any_path_will_do_and_the_table_is_aligned_as_a_terminal_shows_it(first:
     assert len({re.search("outcome|updated|failed", line).start() for line in wide}) == 1  # type: ignore[union-attr]
 
 
-def test_what_is_wrong_with_a_project_is_said_in_its_row(first: Path, tmp_path: Path) -> None:
+def test_each_error_of_a_project_is_in_its_row_of_the_table(first: Path, tmp_path: Path) -> None:
     answers = (first / ".copier-answers.yml").read_text()
     broken = {
         "no-yaml": "_commit: [\n",
@@ -343,7 +343,7 @@ def test_updates_are_committed_on_a_branch_unless_a_hook_refuses(first: Path, tm
     assert state(tmp_path / "free") == before
 
 
-def test_a_mistake_in_the_call_is_told_before_anything_runs(first: Path, tmp_path: Path) -> None:
+def test_wrong_options_and_lists_are_refused_before_anything_runs(first: Path, tmp_path: Path) -> None:
     project = place(first, tmp_path / "model")
     (tmp_path / "link").symlink_to(project)
     before = state(project)

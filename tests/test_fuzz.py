@@ -1,10 +1,10 @@
-"""Whatever the owner and the template did, an update loses no line, and says so if anything is left to do.
+"""With random edits of owner and template, an update loses no line and reports what is left to do.
 
-Each case is made by its seed alone: random answers and edits, and often a random next version. The update is taken
-back and made again: while the owner saves a file, or after one that was killed and cleaned up. Each day begins with
-another seed, which the first lines of the tests' output give. `make fuzz N=500` tries many; `make fuzz N=1 SEED=17`
-repeats one. One in twenty is updated by Copier itself, at moments that no seed can repeat. The others are updated in
-this process, which is quicker: as `scripts/update.py` does, or by the two stages that Copier runs.
+The seed determines a case: random answers and edits, and often a random next version. The update is undone and run
+again: while the owner saves a file, or after a kill and a clean-up. The first seed changes every day; the output begins
+with it. `make fuzz N=500` tries many cases; `make fuzz N=1 SEED=17` repeats one. One in twenty is updated by
+Copier itself, with timing that no seed can repeat. The others are updated in this process, which is faster: by the
+command line, or by the two stages that Copier runs.
 """
 
 import os
@@ -40,7 +40,7 @@ LATER = "v9999.0.1"
 
 
 def next_version(template: Path, rng: random.Random, is_owned: Callable[[str], bool]) -> None:
-    """Random changes of the template: of lines, and of the places of what is merged."""
+    """Change the template at random: lines, and paths of merged files."""
     root = template / "template" / "project"
     for _ in range(rng.randint(1, 12)):
         paths = [path for path in root.rglob("*") if path.is_file() and b"\0" not in path.read_bytes()]
@@ -69,7 +69,7 @@ def next_version(template: Path, rng: random.Random, is_owned: Callable[[str], b
 
 
 def own_lines(project: Path) -> set[str]:
-    """All lines of the owner, wherever they are."""
+    """All lines of the owner, in any file."""
     contents = (content.decode(errors="replace") for content, _ in tree(project).values())
     return {line.strip() for text in contents for line in text.splitlines() if line.startswith(MARK)}
 
@@ -79,7 +79,7 @@ def same(one: tuple[bytes, int], other: tuple[bytes, int]) -> bool:
 
 
 def go_back(project: Path, said: str, rng: random.Random) -> None:
-    """By the command that is printed, or by the command line."""
+    """Undo by the printed command or by the command line."""
     if rng.random() < 0.5:
         run("sh", "-c", said.split("To undo: ")[1].splitlines()[0], cwd=project)
     else:

@@ -1,4 +1,4 @@
-"""What a version can do in the owner's files, and its words: said by an update, done only when the owner says so."""
+"""Changes to the owner's files that a version offers: an update reports them, only `--migrate` makes them."""
 
 import shutil
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_an_update_offers_changes_to_the_owners_files_and_makes_none(project: Pa
     assert all(after[path] == before[path] for path in [*TESTS, *TRAINING])
 
 
-def test_the_owner_lets_the_scripts_change_files_and_can_take_it_back(project: Path) -> None:
+def test_migrate_changes_files_of_the_owner_and_git_restores_them(project: Path) -> None:
     updated(project)
     before = tree(project)
     preview = migrate(project, "--preview")
@@ -101,7 +101,7 @@ def test_a_script_changes_no_file_whose_lines_it_does_not_know(file: str, line: 
     assert changed(project) == TESTS
 
 
-def test_changes_that_are_in_no_index_refuse_and_so_do_conflicts(project: Path) -> None:
+def test_migrate_refuses_unstaged_changes_and_conflicts(project: Path) -> None:
     updated(project)
     (project / TESTS[0]).write_text(OWN * 2)
     before = tree(project)

@@ -1,4 +1,4 @@
-"""An update keeps what the owner wrote wherever the project lives, and however git is set up."""
+"""An update keeps the owner's work, wherever the project is and however git is configured."""
 
 import os
 import random
@@ -42,7 +42,7 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fresh(later: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of the version before: look, or copy it."""
+    """A project of the previous version: read it, or copy it."""
     project = tmp_path_factory.mktemp("fresh") / "project"
     copy(later, project, NEXT)
     return project
@@ -65,7 +65,7 @@ def begun(fresh: Path, path: Path, top: Path | None = None) -> Path:
 
 
 def change(project: Path) -> None:
-    """What the owner did: changed a file that will move and one that will change, made some ignored files."""
+    """The owner's work: edits of a file that will move and of one that will change, and some ignored files."""
     for name in ("scripts/train.sh", "Makefile"):
         text = (project / name).read_text()
         (project / name).write_text(text.replace("\n", "\n# own\n", 1))
@@ -76,7 +76,7 @@ def change(project: Path) -> None:
 
 
 def assert_updated(project: Path) -> None:
-    """The next version is there, and so is what the owner did."""
+    """The project has both the next version and the owner's work."""
     makefile = (project / "Makefile").read_text()
     assert makefile.endswith("\n# later\n")
     assert "\n# own\n" in makefile
@@ -95,13 +95,13 @@ def assert_updated(project: Path) -> None:
 
 
 def state(project: Path) -> tuple[object, ...]:
-    """All that an update must leave alone when it fails: files, index, branches, HEAD."""
+    """Everything that a failed update must not change: files, index, branches, HEAD."""
     where = ("rev-parse", "HEAD"), ("ls-files", "--stage"), ("for-each-ref",)
     return tree(project), links(project), *(git(*command, cwd=project) for command in where)
 
 
 def links(project: Path) -> dict[str, str]:
-    """Each link, with where it leads; and each file that only its owner may read."""
+    """The target of each link, and each file with mode 0600."""
     found = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if ".git" not in path.parts}
     return {
         name: str(path.readlink()) if path.is_symlink() else "private"
@@ -111,7 +111,7 @@ def links(project: Path) -> dict[str, str]:
 
 
 def hide(project: Path) -> None:
-    """What git ignores at paths of the template: a private file, which the next version has too, and a link."""
+    """Add ignored files at paths of the template: a private file, which the next version has too, and a link."""
     (project / ".git" / "info" / "exclude").write_text("NEW.md\n.editorconfig\n")
     (project / "NEW.md").write_text("ignored\n")
     (project / "NEW.md").chmod(0o600)
@@ -335,7 +335,7 @@ def test_with_files_and_packages_of_the_owner_in_src(project: Path) -> None:
 
 
 def begin(project: Path, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
-    """`copier update` at the moment when it says how to go back, and the file with what it says."""
+    """Start `copier update` and wait until it prints how to undo it. Returns the process and its output file."""
     said = project.parent / "said"
     command = [sys.executable, "-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", LATER]
     command += options
@@ -391,7 +391,7 @@ def test_the_way_back_from_a_conflict_in_a_moved_file_leads_back(project: Path) 
     assert state(project) == before
 
 
-def test_a_file_that_git_ignores_outlives_an_interrupted_update_a_clean_up_and_the_next_update(project: Path) -> None:
+def test_an_ignored_file_survives_a_killed_update_and_the_next_one(project: Path) -> None:
     hide(project)
     process, _ = begin(project)
     while (project / "NEW.md").read_text() == "ignored\n":
@@ -553,7 +553,7 @@ def test_it_refuses_what_would_fail_later(
 
 
 @pytest.mark.parametrize("state", ["CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"])
-def test_it_waits_for_whatever_git_is_in_the_middle_of(project: Path, state: str) -> None:
+def test_a_merge_or_rebase_in_progress_is_refused(project: Path, state: str) -> None:
     (project / ".git" / state).touch()
     done = update(project, LATER, ok=False)
     assert done.returncode == 1

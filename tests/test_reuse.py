@@ -1,4 +1,4 @@
-"""The folder `extensions/update` serves other templates too: small ones, with the traits that public ones have."""
+"""`extensions/update` works with other templates: small ones with the features of public ones."""
 
 import contextlib
 import io

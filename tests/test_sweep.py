@@ -139,7 +139,7 @@ def test_failed_trials_with_others_between_do_not_end_a_sweep(project: Path) -> 
     assert in_project(project, "-c", code).stdout.endswith("all of them\n")
 
 
-def test_a_trial_killed_between_a_row_and_its_checkpoint_counts_the_epoch_once(project: Path) -> None:
+def test_a_trial_killed_between_a_row_and_its_checkpoint_resumes_right(project: Path) -> None:
     """The row of an epoch is written first, and the epoch is trained again."""
     code = """if True:
         import sys, types

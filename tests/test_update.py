@@ -1,4 +1,4 @@
-"""A project made by an earlier version takes over what changed, and keeps what its owner wrote."""
+"""A project of an earlier version gets the template's changes and keeps its owner's work."""
 
 import ast
 import glob
@@ -66,7 +66,7 @@ each_answers = pytest.mark.parametrize(
 
 
 def edit(project: Path, package: str = "my_project") -> None:
-    """What an owner does: changes some files, adds one, deletes one."""
+    """Edit a project as its owner would: change some files, add one, delete one."""
     with (project / "README.md").open("a") as file:
         file.write("\nWritten by the owner.\n")
     with (project / "src" / package / "model" / "utils.py").open("a") as file:
@@ -106,7 +106,7 @@ def made(template: Path, project: Path, version: str = NEXT, **answers: str) -> 
 
 
 def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> list[str]:
-    """The versions that ask these questions, and offer these answers."""
+    """The versions that have these questions and accept these answers."""
 
     def knows(version: str) -> bool:
         asked = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
@@ -151,7 +151,7 @@ def test_copier_update_does_the_same_from_the_last_release(releases: list[str], 
 def test_copier_update_does_the_same_from_older_releases(
     many: int, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """From the first, and from others: each day from the next ones."""
+    """From the first release, and from others that change from day to day."""
     older = releases[:-1]
     day = int(os.environ["SEED"]) // 1000
     for version in {older[0], *(older[(day + n) % len(older)] for n in range(min(many, len(older))))}:
@@ -175,7 +175,7 @@ def assert_the_same_by_copier(template: Path, folder: Path, version: str) -> Non
 def test_an_unedited_project_of_each_release_becomes_a_new_one(
     answers: dict[str, str], releases: list[str], template: Path, rules: ModuleType, tmp_path: Path
 ) -> None:
-    """But for what is its owner's."""
+    """Except the files of the owner."""
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
     for version in that_know(releases, template, answers):
@@ -257,7 +257,7 @@ EACH: dict[str, Any] = {
 def test_other_answers_later_are_no_conflict_in_an_unedited_project(
     number: int | None, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """Though what is its owner's has stayed as its first version made it. Each day has a third of the answers."""
+    """Though the owner's files are still those of the first version. Each day tests a third of the answers."""
     before = made(template, tmp_path / "before", releases[number or 0])
     update(before)
     save(before, "updated")
@@ -336,7 +336,7 @@ def test_extras_pass_their_tests_in_a_project_of_the_first_release(
 def test_changed_answers_reach_an_edited_file_of_an_older_version(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """As a difference of the version that the file is from."""
+    """As a diff of the version that the file started from."""
     project = made(template, tmp_path / "project", releases[0])
     path = project / "test" / "test_dataloader.py"
     path.write_text("# mine\n" + path.read_text())
@@ -394,7 +394,7 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
 
 @slow
 def test_a_deleted_file_stays_deleted_when_the_template_changes_it(template: Path, tmp_path: Path) -> None:
-    """Or moves it."""
+    """And when the template moves it."""
 
     def change(clone: Path) -> None:
         for name in (".editorconfig", "docs/install.md.jinja"):
@@ -437,7 +437,7 @@ def test_an_ignored_file_where_a_declared_move_leads_is_not_overwritten(template
     assert own.read_text() == "own\n"
 
 
-def test_the_news_are_those_after_the_old_version_up_to_the_new() -> None:
+def test_the_news_are_the_sections_after_the_old_version() -> None:
     versions = extension("update.versions")
     news = versions.changelog_sections(versions.Version("0.4.0"), versions.Version("0.6.0"))
     assert [section.split()[1] for section in news] == ["v0.6.0", "v0.5.0"]
@@ -522,7 +522,7 @@ def test_another_package_name_takes_all_along(template: Path, tmp_path: Path) ->
 
 
 def weights(project: Path) -> dict[str, torch.Tensor]:
-    """What a short training with the owner's loss comes to."""
+    """The weights after a short training with the owner's loss."""
     configs = ["configs/train.yaml", "configs/debug.yaml", "train.epochs=1"]
     in_project(project, "-m", "my_project", "train", *configs, "loss.name=own", "loss.args={}", "run.name=a-run")
     model: dict[str, torch.Tensor] = torch.load(project / "checkpoints/a-run/last.pt", weights_only=True)["model"]
@@ -531,10 +531,10 @@ def weights(project: Path) -> dict[str, torch.Tensor]:
 
 
 @slow
-def test_a_deleted_file_that_moved_does_not_come_back_as_a_new_one_of_its_name(
+def test_a_deleted_file_that_moved_does_not_come_back_at_its_old_path(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """`__main__.py` of the first release is `cli.py` now, and what it is called now is another file."""
+    """`__main__.py` of the first release is now `cli.py`, and there is a new `__main__.py`."""
     project = made(template, tmp_path / "project", releases[0])
     package = project / "src" / "my_project"
     (package / "__main__.py").unlink()
@@ -746,7 +746,7 @@ def test_another_kind_of_data_never_deletes_an_edited_file(known: bool, template
 # --- conflicts ---
 
 
-def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Path, tmp_path: Path) -> None:
+def test_a_conflict_is_marked_reported_and_in_the_exit_status(template: Path, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         path = clone / "template" / "project" / "setup.py"
         path.write_text(path.read_text().replace("\n", "  # template\n", 1))
@@ -774,7 +774,7 @@ def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Pat
 
 
 @slow
-def test_what_each_kind_of_conflict_asks_for_is_said(template: Path, tmp_path: Path) -> None:
+def test_each_kind_of_conflict_is_reported_with_what_to_do(template: Path, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         sources = clone / "template" / "project"
         git("mv", sources / "docs/api.md.jinja", sources / "docs/reference.md.jinja", cwd=clone)
