@@ -23,12 +23,12 @@ PYTEST = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=workste
 
 
 def what(file: Path) -> str:
-    """The first sentence of a file of tests."""
+    """The first sentence of a test file's docstring."""
     return (ast.get_docstring(ast.parse(file.read_text())) or "").partition(".\n")[0].replace("\n", " ").rstrip(".")
 
 
 def table(results: Path) -> list[str]:
-    """A row for each file of tests, from what pytest wrote of them, and the sum."""
+    """A row per test file, from pytest's results, and the total."""
     counts: dict[str, list[float]] = {}
     for case in ElementTree.parse(results).iter("testcase"):
         row = counts.setdefault(case.attrib["classname"].rpartition(".")[2], [0, 0, 0])

@@ -26,7 +26,7 @@ TESTS = ["--numprocesses=auto", "--dist=worksteal", "-q", "-m", "not exhaustive"
 
 
 def measure(reference: Path, folder: Path, arguments: Sequence[str]) -> int:
-    """Run the tests; each process leaves a file in the folder. The exit status of pytest."""
+    """Run the tests; each process writes a file to the folder. Returns pytest's exit status."""
     site = Path(sysconfig.get_path("purelib"))
     hook, starter = site / "lines_hook.py", site / "lines_hook.pth"
     shutil.copy(ROOT / "bench" / "lines_hook.py", hook)
@@ -40,7 +40,7 @@ def measure(reference: Path, folder: Path, arguments: Sequence[str]) -> int:
 
 
 def laid_out(folder: Path) -> Path:
-    """The files to count: a default project's and the scripts, at the paths by which they are known."""
+    """The files to count: those of a default project and the scripts, by path."""
     command = ["-W", "ignore", "-m", "copier", "copy", "--defaults", "--quiet", "--vcs-ref", "HEAD"]
     subprocess.run([sys.executable, *command, ROOT, folder], check=True)
     shutil.copytree(ROOT / "extensions", folder / "extensions")
@@ -48,7 +48,7 @@ def laid_out(folder: Path) -> Path:
 
 
 def report(reference: Path, folder: Path) -> None:
-    """Print what was run, of all processes together."""
+    """Print the coverage of all processes together."""
     run: dict[str, set[int]] = {}
     for path in folder.glob("*.json"):
         for name, lines in json.loads(path.read_text()).items():

@@ -59,7 +59,7 @@ def prepare(folder: Path, alone: bool) -> None:
 
 
 def update(folder: Path, by_script: bool = False) -> float:
-    """Seconds of one update, of a copy of the project."""
+    """Seconds of one update of a copy of the project."""
     project, fetched = folder / "copy", Path(".git", "copier-update", "template")
     shutil.rmtree(project, ignore_errors=True)
     shutil.copytree(folder / "project", project)
