@@ -74,7 +74,7 @@ def stop_after_a_step() -> None:
 
 
 def only_torch() -> None:
-    """The imports that all contenders need."""
+    """Import torch and exit: the minimum of every contender."""
     import_module("torch")
     print("stepped", flush=True)
     os._exit(0)
