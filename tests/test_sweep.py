@@ -192,8 +192,8 @@ def test_submit_hands_all_that_sweep_takes_to_its_jobs(project: Path) -> None:
         main(["submit", *sys.argv[1:]])
         print(*sent, sep="\\n")
     """
-    asked = ["--grid", "--study=sent", "--jobs=2", "--trials=2", *GRID]
-    said = in_project(project, "-c", code, *asked).stdout.splitlines()[-2:]
+    options = ["--grid", "--study=sent", "--jobs=2", "--trials=2", *GRID]
+    said = in_project(project, "-c", code, *options).stdout.splitlines()[-2:]
     assert said == [str([*GRID, "--trials=2", "--study=sent", "--grid"])] * 2
 
 

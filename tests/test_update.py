@@ -109,11 +109,11 @@ def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> l
     """The versions that have these questions and accept these answers."""
 
     def knows(version: str) -> bool:
-        asked = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
+        questions = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
         for question, answer in answers.items():
-            choices = asked.get(question, {}).get("choices", [])
+            choices = questions.get(question, {}).get("choices", [])
             values = choices.values() if isinstance(choices, dict) else choices
-            if question not in asked or (values and not set(answer.split()) <= set(values)):
+            if question not in questions or (values and not set(answer.split()) <= set(values)):
                 return False
         return True
 

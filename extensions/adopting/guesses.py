@@ -37,22 +37,22 @@ Metadata: TypeAlias = list[tuple[str, dict[str, Any]]]  # per file with metadata
 
 def guess(project: Candidate) -> dict[str, Guess]:
     """The guesses, by question."""
-    said = list(metadata(project))
-    name = declared(said, "name") or (project.folder.name, "name of the folder")
-    people = list(authors(project, said))
+    sources = list(metadata(project))
+    name = declared(sources, "name") or (project.folder.name, "name of the folder")
+    people = list(authors(project, sources))
     author, _, source = people[0]
     emails = [(email, where) for person, email, where in people if person == author and email]
     guesses = {
         "project_name": name,
         "package_name": package(project.files, str(name[0])),
-        "description": declared(said, "description"),
+        "description": declared(sources, "description"),
         "user_name": (author, source),
         "user_email": emails[0] if emails else None,
-        "license": license_of(project, said),
-        "data_kind": data_kind(project, said),
+        "license": license_of(project, sources),
+        "data_kind": data_kind(project, sources),
         "config_format": config_format(project.files),
         "components": components(project.files),
-        "tracker": tracker(project, said),
+        "tracker": tracker(project, sources),
         "ci": ci(project.files),
     }
     return {question: found or (None, "nothing found") for question, found in guesses.items()}
@@ -111,15 +111,15 @@ def parse_setup(text: str) -> dict[str, Any]:
     return found | {"requires": list(found.get("install_requires") or [])}
 
 
-def declared(said: Metadata, key: str) -> Guess | None:
+def declared(sources: Metadata, key: str) -> Guess | None:
     """The value of a key in the first file that has it, as one line."""
-    texts = ((" ".join(found[key].split()), file) for file, found in said if isinstance(found.get(key), str))
+    texts = ((" ".join(found[key].split()), file) for file, found in sources if isinstance(found.get(key), str))
     return next(((text, f"{key} in {file}") for text, file in texts if text), None)
 
 
-def authors(project: Candidate, said: Metadata) -> Iterator[tuple[str | None, str, str]]:
+def authors(project: Candidate, sources: Metadata) -> Iterator[tuple[str | None, str, str]]:
     """Possible authors: name, e-mail (or "") and source; the likeliest first."""
-    for file, found in said:
+    for file, found in sources:
         if author := declared([(file, found)], "author"):
             yield author[0], str(found.get("author_email") or ""), author[1]
     form = ["--no-show-signature", "--encoding=UTF-8", "--format=%aN%x09%aE"]
@@ -148,11 +148,11 @@ def package(files: list[str], project_name: str) -> Guess:
     return None, "no package found"
 
 
-def license_of(project: Candidate, said: Metadata) -> Guess:
+def license_of(project: Candidate, sources: Metadata) -> Guess:
     """The project's license; `none` if unknown: adopting must not grant rights that the owner has not granted."""
     files = [file for file in project.files if re.fullmatch(r"(?i)(licen[sc]e|copying)([-._][^/]*)?", file)]
     text = " ".join(" ".join(project.read(file) for file in files).split()).lower()
-    terms, where = declared(said, "license") or ("", "")
+    terms, where = declared(sources, "license") or ("", "")
     found = [name for name, words in LICENSES.items() if re.search(words, text)]
     if not files:
         found = [name for name in LICENSES if terms in (name, f"{name} License")]
@@ -162,7 +162,7 @@ def license_of(project: Candidate, said: Metadata) -> Guess:
     return "none", f"{where}: not one of the template's licenses" if where else "no license found"
 
 
-def data_kind(project: Candidate, said: Metadata) -> Guess:
+def data_kind(project: Candidate, sources: Metadata) -> Guess:
     """The kind of data that most of the project's requirements, imports and names suggest."""
     places = ["*.py", "*requirements*.txt", "environment*.y*ml"]
     counts = dict[str, tuple[int, str]]()
@@ -172,7 +172,7 @@ def data_kind(project: Candidate, said: Metadata) -> Guess:
         found = set(lines.split("\0")[:-1])
         found |= {file for file in project.files if re.search(rf"(?i)(^|[/_.-])({words})[^/]*\.py$", file)}
         found |= {
-            file for file, about in said if any(re.match(f"(?i){words}", str(name)) for name in about["requires"])
+            file for file, about in sources if any(re.match(f"(?i){words}", str(name)) for name in about["requires"])
         }
         if re.search(f"(?i){words}", project.folder.name):
             found.add("name of the folder")
@@ -201,10 +201,10 @@ def components(files: list[str]) -> Guess | None:
     return None
 
 
-def tracker(project: Candidate, said: Metadata) -> Guess | None:
+def tracker(project: Candidate, sources: Metadata) -> Guess | None:
     """The tracker that is required or imported."""
     for answer in ("tensorboard", "mlflow", "wandb", "trackio"):
-        for file, found in said:
+        for file, found in sources:
             if any(re.match(f"(?i){answer}", str(name)) for name in found["requires"]):
                 return answer, f"required in {file}"
         words = rf"^[[:space:]]*(import|from)[[:space:]]+(torch\.utils\.)?{answer}|^{answer}"

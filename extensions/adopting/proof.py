@@ -87,12 +87,12 @@ def train(folder: Path, package: str) -> bool:
         errors="replace",
         check=False,
     )
-    said = done.stdout.rstrip().splitlines() or ["(it printed nothing)"]
+    output = done.stdout.rstrip().splitlines() or ["(it printed nothing)"]
     if done.returncode == 0:
-        print(f"Smoke run: {said[-1]}")
+        print(f"Smoke run: {output[-1]}")
         return True
     print(f"Smoke run: failed with exit status {done.returncode}; the merge stays. The end of its output:\n")
-    print(*(f"    {line}" for line in said[-SHOWN:]), sep="\n")
+    print(*(f"    {line}" for line in output[-SHOWN:]), sep="\n")
     print(f"\nTo run it again, in {shlex.quote(str(folder))}: PYTHONPATH=src {shlex.join([python, *command])}")
     return False
 

@@ -121,12 +121,12 @@ def read_blobs(cwd: Path, oids: Iterable[str]) -> dict[str, bytes]:
     """The contents of many blobs, by one process."""
     wanted = list(dict.fromkeys(oids))
     given = "".join(f"{oid}\n" for oid in wanted).encode()
-    said = subprocess.run([*GIT, "cat-file", "--batch"], cwd=cwd, input=given, capture_output=True, check=True).stdout
+    output = subprocess.run([*GIT, "cat-file", "--batch"], cwd=cwd, input=given, capture_output=True, check=True).stdout
     found, at = dict[str, bytes](), 0
     for oid in wanted:  # each: a line of id, type and size; the content; a newline
-        begin = said.index(b"\n", at) + 1
-        at = begin + int(said[at:begin].split()[2])
-        found[oid] = said[begin:at]
+        begin = output.index(b"\n", at) + 1
+        at = begin + int(output[at:begin].split()[2])
+        found[oid] = output[begin:at]
         at += 1
     return found
 
