@@ -24,7 +24,9 @@ SHOWN = 12  # files of one outcome
 def summary(plan: Plan) -> list[str]:
     """The versions, then the files by outcome."""
     versions = plan.versions
-    lines = [f"{versions.old_ref} → {versions.new_ref}" + (", changed answers" if versions.other_answers() else "")]
+    lines = [
+        f"Template {versions.old_ref} → {versions.new_ref}" + (", changed answers" if versions.other_answers() else "")
+    ]
     for outcome in ("updated", "merged", "moved", "added", "removed", "kept as yours"):
         files = plan.of(outcome)
         if files:
