@@ -2,20 +2,20 @@
 #
 #   make demo        a new project with default answers, trained and tested
 #   make check       format, types and the quick tests, in a minute and a half
-#   make test        all that guards a promise, in 15 minutes on two cores; ARGS="-k sweep" for a part
-#   make exhaustive  every combination, with many more random cases: before a release; writes a table to docs/testing.md
-#   make planted     faults that are planted one by one, and which test finds each; ARGS="--only 7"
-#   make coverage    the lines of extensions/ and of a default project that `make test` runs
+#   make test        every test that guards a promise, in 15 minutes on two cores; ARGS="-k sweep" for a part
+#   make exhaustive  all combinations and many more random cases, before a release; writes a table to docs/testing.md
+#   make planted     plant known faults one by one and check that a test finds each; ARGS="--only 7"
+#   make coverage    line coverage of extensions/ and of a default project by `make test`
 #
-#   make preview     the work tree as a project, in build/preview; ARGS="-d components=folder" gives answers
-#   make example     examples/digits, the template's default project to look at, rendered anew
-#   make fuzz        random projects, edits and versions: N=500 of them, or one again with SEED=17 N=1
-#   make kill-test   a training run, killed KILLS=30 times over: it ends as one that never was; then each of its calls fails
-#   make losses      what Copier alone loses, and what the template's merge keeps: the table of docs/updating.md
-#   make transcript  the update that the README shows, played again
+#   make preview     render the work tree to build/preview; ARGS="-d components=folder" sets answers
+#   make example     render examples/digits, the default project, again
+#   make fuzz        random projects, edits and versions: N=500 cases, or repeat one with SEED=17 N=1
+#   make kill-test   kill a training run KILLS=30 times: it ends like an uninterrupted one; then fail each of its calls once
+#   make losses      what Copier alone loses and the template's merge keeps: the table of docs/updating.md
+#   make transcript  run the update that the README shows
 #   make tags        a tag for each release commit
-#   make pictures    the README's first three pictures, drawn again
-#   make kinds       every kind of data, trained: the table of docs/kinds.md, and the pictures of new projects (minutes)
+#   make pictures    draw the README's first three pictures
+#   make kinds       train every kind of data: the table of docs/kinds.md and the pictures of new projects (minutes)
 #   make help        this list
 
 PYTHON ?= python3
@@ -50,7 +50,7 @@ demo: build/demo-venv/installed
 	OMP_NUM_THREADS=1 PYTHON=$(demo) build/demo/scripts/train.sh configs/train.yaml
 	PYTHON=$(demo) build/demo/scripts/test.sh
 
-# The README's first three, from a run like the demo's; `kinds` makes those of new projects, and docs/kinds.md.
+# The README's first three, from a run like the demo's. `kinds` makes those of new projects and of docs/kinds.md.
 pictures: demo
 	cp build/demo/images/loader/train.png docs/pictures/loader.png
 	cp build/demo/images/result/confusion.png docs/pictures/confusion.png
@@ -59,7 +59,7 @@ pictures: demo
 kinds: .venv/installed
 	$(venv) bench/kinds.py
 
-# --- tests of the template; the list of versions is complete, and compiled: thousands of processes import it ---
+# --- tests of the template; constraints.txt lists every package, hence --no-deps ---
 
 .venv/installed: constraints.txt
 	$(enough)
@@ -105,13 +105,13 @@ preview: .venv/installed
 	$(venv) -W ignore $(copy) build/preview
 	@echo "The work tree as a project: build/preview"
 
-# Without Copier's answers, which name the place that the template was copied from.
+# The answers file is removed: it contains the path of this clone.
 example: .venv/installed
 	rm -rf examples/digits
 	$(venv) -W ignore $(copy) -d project_name=Digits examples/digits
 	rm examples/digits/.copier-answers.yml
 
-# A release is the commit whose subject says so. A tag that stands elsewhere is an error: released versions never change.
+# A release is the commit with that subject. A tag on another commit is an error: released versions never change.
 tags:
 	@git log --format='%H %s' | sed -n 's/^\([0-9a-f]*\) Release \(v[0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*\)$$/\1 \2/p' | \
 	while read -r commit tag; do \

@@ -1,8 +1,8 @@
-"""How long the command line of a project takes to answer, beside a Python that does nothing.
+"""Response time of a project's command line, compared with an empty Python.
 
     .venv/bin/python bench/cli.py [ROUNDS]
 
-Whole processes, alternating, after one of each that doesn't count.
+Measures whole processes in turn, after one warm-up of each.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""How long a copy takes, beside a copy of the same files without anything to render.
+"""Duration of a copy, compared with a copy of the same files without rendering.
 
     .venv/bin/python bench/copies.py [PAIRS]
 
-Both are whole `copier copy` processes, from plain folders, alternating, after one of each that doesn't count.
+Both are whole `copier copy` processes, from plain folders, in turn, after one warm-up of each.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""Every combination, and many more random cases than `make test` has: the table of docs/testing.md.
+"""All combinations, and more random cases than `make test`: writes the table of docs/testing.md.
 
-    make exhaustive                    all; takes a while, and is for the days before a release
-    make exhaustive ARGS="-k fuzz"     a part, printed and not kept
+    make exhaustive                    everything; takes long, for the days before a release
+    make exhaustive ARGS="-k fuzz"     a part; prints the table, does not write it
     .venv/bin/python bench/exhaustive.py --table FILE      the same table of what `make test ARGS=--junitxml=FILE` wrote
 
 N (500) is the number of random projects and edits, KILLS (30) how often a training run of each kind of data is killed.
@@ -23,12 +23,12 @@ PYTEST = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=workste
 
 
 def what(file: Path) -> str:
-    """The first sentence of a file of tests."""
+    """The first sentence of a test file's docstring."""
     return (ast.get_docstring(ast.parse(file.read_text())) or "").partition(".\n")[0].replace("\n", " ").rstrip(".")
 
 
 def table(results: Path) -> list[str]:
-    """A row for each file of tests, from what pytest wrote of them, and the sum."""
+    """A row per test file, from pytest's results, and the total."""
     counts: dict[str, list[float]] = {}
     for case in ElementTree.parse(results).iter("testcase"):
         row = counts.setdefault(case.attrib["classname"].rpartition(".")[2], [0, 0, 0])

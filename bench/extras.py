@@ -1,4 +1,4 @@
-"""What each optional part costs: files, packages named in pyproject.toml, packages installed. docs/extras.md's table.
+"""The cost of each optional part in files and packages: the table of docs/extras.md.
 
     .venv/bin/python bench/extras.py
 
@@ -32,14 +32,14 @@ Render = Callable[..., Path]
 
 
 class Parts(NamedTuple):
-    """What a project holds: its files, and its requirements by the name of the package."""
+    """The files of a project, and its requirements by package name."""
 
     files: set[str]
     packages: dict[str, str]
 
 
 class Row(NamedTuple):
-    """One option: what is left of it where it isn't chosen, and what it adds where it is."""
+    """One option: what it adds when chosen, and what remains of it when not."""
 
     question: str
     option: str
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 def options(question: str) -> list[str]:
-    """The answers of a question of copier.yml that bring something along."""
+    """The answers to a question of copier.yml that add files or packages."""
     choices = yaml.safe_load((ROOT / "copier.yml").read_text())[question]["choices"]
     names = choices.values() if isinstance(choices, dict) else choices
     return [name for name in names if name != "none"]
@@ -64,7 +64,7 @@ def parts(project: Path) -> Parts:
 
 
 def measure(render: Render) -> list[Row]:
-    """Each option by itself. `render` makes a project with these answers, `extras` being words."""
+    """Measure each option. `render` makes a project with the given answers; `extras` are words."""
     extras, rows = options("extras"), []
     for question in QUESTIONS:
         none = {"ci": "none"} if question == "ci" else {}
@@ -80,7 +80,7 @@ def measure(render: Render) -> list[Row]:
 
 
 def minus(whole: Parts, others: Iterable[Parts]) -> Parts:
-    """What none of the others has."""
+    """The items that none of the others has."""
     files, packages = set(whole.files), dict(whole.packages)
     for other in others:
         files -= other.files
@@ -89,7 +89,7 @@ def minus(whole: Parts, others: Iterable[Parts]) -> Parts:
 
 
 def installed(requirements: Iterable[str]) -> set[str]:
-    """The packages that these bring, with all that they need in turn; SystemExit for one that isn't installed."""
+    """These packages and all their dependencies; SystemExit if one is not installed."""
     found: set[str] = set()
     seen: set[tuple[str, str]] = set()
     waiting = [(Requirement(line), "") for line in requirements]
@@ -114,13 +114,13 @@ def installed(requirements: Iterable[str]) -> set[str]:
 
 
 def core(render: Render) -> set[str]:
-    """What the default project installs on top of torch and numpy, and of what these two need."""
+    """The packages of the default project, without torch, numpy and their dependencies."""
     about = tomllib.loads((render() / "pyproject.toml").read_text())["project"]
     return installed(about["dependencies"]) - installed(["torch", "numpy"])
 
 
 def table(rows: list[Row], usual: set[str]) -> str:
-    """Markdown; installed is what comes on top of the packages of a usual project."""
+    """The table in Markdown; `installed` counts packages that the default project does not have."""
     lines = ["| | not chosen: files | packages | chosen: files | packages | installed |", "|---|---|---|---|---|---|"]
     for question, option, idle, added in rows:
         counts = len(idle.files), len(idle.packages), len(added.files), len(added.packages)
@@ -130,7 +130,7 @@ def table(rows: list[Row], usual: set[str]) -> str:
 
 
 def page(text: str, rows: list[Row], packages: set[str], usual: set[str]) -> str:
-    """The page with its table anew."""
+    """The page with a new table."""
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     names = ", ".join(sorted(packages))

@@ -4,8 +4,8 @@
 
 Needs this repository and, in the Python that runs it, torch, numpy, pillow, pyyaml and pydantic; no network. The image
 project is examples/digits, the text project the same with the files of template/ that make it one, so nothing renders
-them. Each measurement is a process of its own; those of a speed take turns. Ends with status 1 if a part fails, misses
-its bound, or does not fit into the time. Without a GPU all of it runs on the CPU at a small size, without torch.compile
+them. Each measurement is its own process; speed measurements alternate. The exit status is 1 if a part fails, misses
+its bound, or does not finish in time. Without a GPU all of it runs on the CPU at a small size, without torch.compile
 and without bounds, which only shows that the script works; the first line says so.
 """
 
@@ -56,7 +56,7 @@ def lay_out(folder: Path) -> None:
 
 
 class Size:
-    """How large all is, for a GPU and for the CPU."""
+    """The sizes, for a GPU and for the CPU."""
 
     def __init__(self) -> None:
         import torch
@@ -74,7 +74,7 @@ class Size:
         }
 
     def settings(self, model: str) -> list[str]:
-        """Of the command `train`."""
+        """The arguments of the command `train`."""
         data = {"resnet": ["data.channels=3", "data.image_size=32"], "gpt": ["data.tokens=bytes"]}[model]
         data += [f"data.context={self.context}"] if model == "gpt" else []
         common = [f"model.name={model}", f"model.args={self.arguments[model]}", f"data.batch_size={self.batch[model]}"]
@@ -84,7 +84,7 @@ class Size:
 
 
 class Batches:
-    """An epoch of batches that lie in pinned memory; looks at the clock, with the device idle, between its spans."""
+    """An epoch of batches in pinned memory; takes the time between its spans, with the device idle."""
 
     def __init__(self, model: str, size: Size, spans: int) -> None:
         import torch
@@ -116,7 +116,7 @@ class Batches:
 
 
 def with_batches(batches: Any) -> Any:
-    """From now on the project trains with these; returns its class Task."""
+    """Make the project train with these batches; returns its class Task."""
     task: Any = import_module("digits.task")
     own: Any = task.Task
 
@@ -132,16 +132,16 @@ def with_batches(batches: Any) -> Any:
 
 
 def train(*words: str) -> int:
-    """The command `train`, with its output on stderr."""
+    """Run the command `train`, with its output on stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         return int(import_module("digits.cli").main(["train", *words]))
 
 
-# --- the parts: each runs in a process of its own, and returns what it found ---
+# --- the parts: each runs in its own process and returns its result ---
 
 
 def by_hand(model: str) -> dict[str, Any]:
-    """The loop that one would write for this and nothing else; the project's model, loss, scheduler and figures."""
+    """A minimal loop by hand, with the project's model, loss, scheduler and metrics."""
     import torch
 
     size = Size()
@@ -194,7 +194,7 @@ def ours(model: str) -> dict[str, Any]:
 
 
 def measured(batches: Batches, model: str) -> dict[str, Any]:
-    """Samples a second in the median span, and the most memory of the GPU."""
+    """Samples per second in the median span, and the peak GPU memory."""
     import torch
 
     spans = [late - early for early, late in pairwise(batches.looked)][WARMUP - 1 :]
@@ -205,7 +205,7 @@ def measured(batches: Batches, model: str) -> dict[str, Any]:
 
 
 def waits(model: str) -> dict[str, Any]:
-    """What waits for the GPU in the ten steps that `--profile` writes down, all between two lines of the log."""
+    """The GPU syncs in the ten steps that `--profile` records, all between two log lines."""
     size = Size()
     with_batches(Batches(model, size, 4))
     words = ["run.name=waits", "train.log_every=1000", "--profile", "checkpoint.every_minutes=null"]
@@ -224,7 +224,7 @@ def waits(model: str) -> dict[str, Any]:
 
 
 def resume() -> dict[str, Any]:
-    """With `run.deterministic`, a run that is stopped within an epoch and resumed ends as one that is not."""
+    """With `run.deterministic`, a run stopped within an epoch and resumed gives the same weights."""
     import torch
 
     session: Any = import_module("digits.engine.session").Session
@@ -260,7 +260,7 @@ def resume() -> dict[str, Any]:
 
 
 def copies() -> dict[str, Any]:
-    """Whether a copy to the CPU is whole when it is used at once: by `to_device`, and not awaited as before."""
+    """Whether a copy to the CPU is complete when used at once: by `to_device`, and by a non-blocking copy."""
     import torch
 
     device: Any = import_module("digits.engine.device")
@@ -268,7 +268,7 @@ def copies() -> dict[str, Any]:
     side, tries = (8192, 20) if size.gpu else (64, 3)
 
     def busy() -> None:
-        """Cycles enough for Python to reach the next lines before the GPU does."""
+        """Keep the GPU busy until Python has reached the next lines."""
         if size.gpu:
             torch.cuda._sleep(50_000_000)  # type: ignore[no-untyped-call]
 
@@ -300,7 +300,7 @@ def copies() -> dict[str, Any]:
 
 
 def fsdp() -> dict[str, Any]:
-    """A model that FSDP2 splits over one rank trains as the whole one does; its tensors come back from the disk."""
+    """A model under FSDP2 on one rank trains like a plain one; its tensors load from the disk."""
     import torch
     import torch.distributed as dist
 
@@ -342,7 +342,7 @@ def fsdp() -> dict[str, Any]:
     return {"apart": apart, "loaded": same, "good": same and apart < 1e-5}
 
 
-# --- all of them, within the time ---
+# --- all parts, within the time limit ---
 
 PARTS: dict[str, tuple[str, list[str]]] = {  # the project that it runs in, and what to run there
     "copies": ("resnet", ["copies"]),
@@ -356,7 +356,7 @@ PARTS: dict[str, tuple[str, list[str]]] = {  # the project that it runs in, and 
 
 
 def process(project: Path, words: list[str], seconds: float) -> dict[str, Any]:
-    """What one process says in its last line; what it printed, if it failed."""
+    """The last line of a process, or all its output if it failed."""
     for left in project.glob("checkpoints/*/"):
         shutil.rmtree(left)
     path = os.pathsep.join(filter(None, [str(project / "src"), os.environ.get("PYTHONPATH")]))
@@ -375,7 +375,7 @@ def process(project: Path, words: list[str], seconds: float) -> dict[str, Any]:
 
 
 def part(folder: Path, name: str, end: float) -> dict[str, Any]:
-    """One part's result; a speed's is the ratio of the medians, by what came first and last by turns."""
+    """The result of a part; for speeds the ratio of medians, measured in alternating order."""
     project, steps = PARTS[name]
     if not name.startswith("speed"):
         return process(folder / project, steps, end - time.monotonic())

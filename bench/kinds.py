@@ -30,7 +30,7 @@ PAPER, INK = "#ffffff", "#222222"
 
 
 class Row(NamedTuple):
-    """What one kind came to."""
+    """The results of one kind."""
 
     kind: str
     metric: str
@@ -50,7 +50,7 @@ def kinds() -> list[str]:
 
 
 def room(kind: str) -> Path:
-    """The folder of what the kind alone brings."""
+    """The folder of the kind's own files."""
     return ROOT / "template" / "project" / f"{{{{{kind}}}}}"
 
 
@@ -70,7 +70,7 @@ def run(project: Path, *command: str) -> str:
 
 
 def measure(kind: str, project: Path) -> Row:
-    """Copy, train, test; what is printed at the end of the run is what its owner sees."""
+    """Copy, train, test; the figures are those that the run prints for its owner."""
     copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", f"--data=data_kind={kind}"]
     subprocess.run([sys.executable, "-W", "ignore", "-m", *copy, str(ROOT), str(project)], check=True)
     said = run(project, "scripts/train.sh", "configs/train.yaml")
@@ -105,7 +105,7 @@ def table(rows: list[Row]) -> str:
 
 
 def notices() -> str:
-    """Source, licence and caveats of each kind's sample, as its archive has them."""
+    """Source, licence and caveats of each kind's sample, from its archive."""
     sections = []
     for kind in kinds():
         with zipfile.ZipFile(room(kind) / "data" / "sample.zip") as archive:
@@ -115,12 +115,12 @@ def notices() -> str:
 
 
 def shrink(picture: Image.Image, path: Path, colours: int = 64) -> None:
-    """Save it with few colours, the rare ones among them."""
+    """Save it with a small palette that keeps rare colours."""
     picture.quantize(colours, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
 
 
 def sheet(path: Path) -> None:
-    """Each kind's two examples side by side: what the model sees, and how it did."""
+    """The two examples of each kind side by side: the model's input and its result."""
     names = kinds()
     width, height = 2 * TILE[0] + 3 * GAP, TILE[1] + LINE + 2 * GAP
     rows = -(-len(names) // COLUMNS)

@@ -1,10 +1,10 @@
-"""Which lines of extensions/ and of a default project's package the tests run, in whatever process.
+"""Line coverage of extensions/ and of a default project's package, over all processes.
 
     make coverage                            all of `make test`
     .venv/bin/python bench/lines.py tests/test_adopt.py
-    .venv/bin/python bench/lines.py --from FOLDER      count again what an earlier run has left there
+    .venv/bin/python bench/lines.py --from FOLDER      count again from an earlier run
 
-Prints a row for each file that is not run whole, with the lines that are missing, then the sum.
+Prints a row for each file that is not fully covered, with the missing lines, then the total.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TESTS = ["--numprocesses=auto", "--dist=worksteal", "-q", "-m", "not exhaustive"
 
 
 def measure(reference: Path, folder: Path, arguments: Sequence[str]) -> int:
-    """Run the tests; each process leaves a file in the folder. The exit status of pytest."""
+    """Run the tests; each process writes a file to the folder. Returns pytest's exit status."""
     site = Path(sysconfig.get_path("purelib"))
     hook, starter = site / "lines_hook.py", site / "lines_hook.pth"
     shutil.copy(ROOT / "bench" / "lines_hook.py", hook)
@@ -40,7 +40,7 @@ def measure(reference: Path, folder: Path, arguments: Sequence[str]) -> int:
 
 
 def laid_out(folder: Path) -> Path:
-    """The files to count: a default project's and the scripts, at the paths by which they are known."""
+    """The files to count: those of a default project and the scripts, by path."""
     command = ["-W", "ignore", "-m", "copier", "copy", "--defaults", "--quiet", "--vcs-ref", "HEAD"]
     subprocess.run([sys.executable, *command, ROOT, folder], check=True)
     shutil.copytree(ROOT / "extensions", folder / "extensions")
@@ -48,7 +48,7 @@ def laid_out(folder: Path) -> Path:
 
 
 def report(reference: Path, folder: Path) -> None:
-    """Print what was run, of all processes together."""
+    """Print the coverage of all processes together."""
     run: dict[str, set[int]] = {}
     for path in folder.glob("*.json"):
         for name, lines in json.loads(path.read_text()).items():

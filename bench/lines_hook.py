@@ -1,6 +1,6 @@
-"""Started by each Python process of `bench/lines.py`: note which lines it runs, of files that are as in the reference.
+"""Started by each Python process of `bench/lines.py`: record the lines that it runs.
 
-Other kinds of data have other files at the same paths of `src/`; so a file counts if its content does.
+Other kinds of data have other files at the same paths of `src/`, so only files with the reference's content count.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""How many training images a second the project's loader gives, beside loops over the files.
+"""Images per second of the project's training loader, compared with loops over the files.
 
     .venv/bin/python bench/loader.py [ROUNDS]
 
@@ -39,7 +39,7 @@ def main(rounds: int) -> None:
 
 
 def contend(name: str) -> None:
-    """Run one contender in this process; the last line of its output is its images a second."""
+    """Run one contender in this process; the last line of its output is its images per second."""
     passes = CONTENDERS[name]()
     count, speeds = sum(next(passes)), []
     for _ in range(PASSES):
@@ -49,23 +49,23 @@ def contend(name: str) -> None:
     print(statistics.median(speeds))
 
 
-# --- the contenders: passes over the data, each of which yields how many images it had, one after another ---
+# --- the contenders: generators that yield the number of images of each pass over the data ---
 
 
 def files() -> list[tuple[Path, int]]:
-    """The training images and the numbers of their classes."""
+    """The training images and their class numbers."""
     return [(path, int(path.parent.name)) for path in sorted(Path("data/train").glob("*/*.png"))]
 
 
 def read() -> Iterator[Iterable[int]]:
-    """The bytes of the files, and nothing made of them."""
+    """Read the bytes of the files, without decoding."""
     found = files()
     while True:
         yield (bool(path.read_bytes()) for path, _ in found)
 
 
 def decode() -> Iterator[Iterable[int]]:
-    """The files as PIL decodes them."""
+    """Decode the files with PIL."""
     image: Any = import_module("PIL.Image")
 
     def one(path: Path) -> int:
@@ -79,7 +79,7 @@ def decode() -> Iterator[Iterable[int]]:
 
 
 def by_hand() -> Iterator[Iterable[int]]:
-    """What the loader does, in another order each pass, as one would write it without a DataLoader."""
+    """The loader's work in a new order each pass, written by hand without a DataLoader."""
     import numpy as np
     import torch
     from PIL import Image
@@ -112,7 +112,7 @@ def by_hand() -> Iterator[Iterable[int]]:
 
 
 def loader(*settings: str) -> Iterator[Iterable[int]]:
-    """The project's, with the augmentation of configs/train.yaml and `settings` on top."""
+    """The project's loader, with the augmentation of configs/train.yaml and `settings` on top."""
     import torch
 
     options: Any = import_module("my_project.options")

@@ -1,4 +1,4 @@
-"""What a training step costs beyond its work: the project's loop and other frameworks beside a loop written by hand.
+"""Overhead of a training step: the project's loop and other frameworks, compared with a loop written by hand.
 
     .venv/bin/python bench/overhead.py [ROUNDS]
 
@@ -45,7 +45,7 @@ def main(rounds: int) -> None:
 
 
 def measured(project: Path, name: str) -> dict[str, float]:
-    """Microseconds a step, by model, as a process of its own finds them."""
+    """Microseconds per step, by model, measured in a new process."""
     import peers
 
     output = peers.run(project, str(Path(__file__).resolve()), "--contender", name)
@@ -53,7 +53,7 @@ def measured(project: Path, name: str) -> dict[str, float]:
 
 
 def contend(name: str) -> None:
-    """Run one contender in this process; the last line of its output is what it took."""
+    """Run one contender in this process; the last line of its output is the result."""
     taken = {}
     for model, spans in SPANS.items():
         batches = Batches(spans + 1)
@@ -65,7 +65,7 @@ def contend(name: str) -> None:
 
 
 class Batches:
-    """An epoch of batches in memory; looks at the clock between its spans."""
+    """An epoch of batches in memory; takes the time between its spans."""
 
     def __init__(self, spans: int) -> None:
         import torch
@@ -88,7 +88,7 @@ class Batches:
 
 
 def build(model: str) -> Any:
-    """The model, with the same weights for all."""
+    """The model, with the same initial weights for all contenders."""
     import torch
     from torch import nn
 
@@ -107,7 +107,7 @@ def optimizers(parameters: Any, steps: int) -> tuple[Any, Any]:
 
 
 class Figures:
-    """Loss and accuracy as one would add them up by hand, and the line."""
+    """Loss and accuracy summed by hand, and the printed line."""
 
     def __init__(self) -> None:
         import torch
@@ -116,13 +116,13 @@ class Figures:
         self.one, self.samples, self.started = torch.ones((), dtype=torch.int64), 0, time.perf_counter()
 
     def update(self, logits: Any, targets: Any, loss: Any) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         self.total.add_(loss.detach(), alpha=len(targets))
         self.matrix.index_put_((targets, logits.detach().argmax(1)), self.one, accumulate=True)
         self.samples += len(targets)
 
     def line(self, step: int, scheduler: Any) -> None:
-        """Say how it goes."""
+        """Print the line."""
         loss, right = float(self.total) / self.samples, int(self.matrix.trace()) / self.samples
         speed = self.samples / (time.perf_counter() - self.started)
         print(f"step {step} loss {loss:.4f} acc {right:.4f} {speed:.0f}/s lr {scheduler.get_last_lr()[0]:.1e}")
@@ -132,7 +132,7 @@ class Figures:
 
 
 def by_hand(model: str, batches: Batches) -> None:
-    """The loop that one would write for this and nothing else."""
+    """A minimal loop written by hand."""
     from torch import nn
     from torch.nn import functional as F
 
@@ -177,7 +177,7 @@ def ours(model: str, batches: Batches) -> None:
 
 
 def lightning(model: str, batches: Batches, **options: Any) -> None:
-    """A LightningModule; `options` are of its Trainer."""
+    """Lightning: a LightningModule; `options` are those of its Trainer."""
     from torch.nn import functional as F
 
     L: Any = import_module("lightning")
@@ -209,13 +209,13 @@ def lightning(model: str, batches: Batches, **options: Any) -> None:
 
 
 def lightning_bare(model: str, batches: Batches) -> None:
-    """Lightning, with all turned off that can be."""
+    """Lightning with every optional feature off."""
     names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     lightning(model, batches, **dict.fromkeys(names, False), num_sanity_val_steps=0)
 
 
 def fabric(model: str, batches: Batches) -> None:
-    """Lightning's Fabric: a loop of one's own."""
+    """Lightning Fabric: a loop by hand."""
     from torch.nn import functional as F
 
     fabric = import_module("lightning.fabric").Fabric(accelerator="cpu", devices=1)
@@ -238,7 +238,7 @@ def fabric(model: str, batches: Batches) -> None:
 
 
 def accelerate(model: str, batches: Batches) -> None:
-    """Accelerate: a loop of one's own."""
+    """Accelerate: a loop by hand."""
     from torch.nn import functional as F
 
     accelerator = import_module("accelerate").Accelerator(cpu=True)

@@ -1,4 +1,4 @@
-"""What the benchmarks beside other frameworks share: a project, an environment with all of them, processes, tables.
+"""Shared by the benchmarks of other frameworks: a project, an environment with all of them, processes, tables.
 
 The environment is build/bench-venv, made on first use: the torch of constraints.txt, and the frameworks of
 bench/peers-requirements.txt. The project runs in it too, so that all contenders share one torch.
@@ -25,7 +25,7 @@ for found in distributions():
 
 
 def install() -> None:
-    """Make the environment, unless it is newer than what it is made from; SystemExit if it has another torch."""
+    """Make the environment if it is missing or outdated; SystemExit if it has another torch."""
     stamp, sources = VENV / "installed", (REQUIREMENTS, CONSTRAINTS)
     if stamp.exists() and stamp.stat().st_mtime >= max(path.stat().st_mtime for path in sources):
         return
@@ -44,7 +44,7 @@ def install() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Each package of the environment, by its name, and its version."""
+    """The version of each package of the environment, by name."""
     done = subprocess.run([str(PYTHON), "-c", VERSIONS], check=True, capture_output=True, text=True)
     return dict(line.split() for line in done.stdout.lower().splitlines())
 
@@ -60,7 +60,7 @@ def render(project: Path) -> Path:
 
 
 def run(project: Path, *arguments: str, **environment: str) -> str:
-    """The output of one Python process in the project, which has one thread; SystemExit if it fails."""
+    """The output of one Python process in the project, with one thread; SystemExit if it fails."""
     common = {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     command, settings = [str(PYTHON), *arguments], {**os.environ, **common, **environment}
     done = subprocess.run(command, cwd=project, env=settings, capture_output=True, text=True)
@@ -70,7 +70,7 @@ def run(project: Path, *arguments: str, **environment: str) -> str:
 
 
 def rotated(names: Sequence[str], rounds: int) -> Iterator[Sequence[str]]:
-    """The names once a round; another one is first each time, and every other round goes backwards."""
+    """All names once per round; the first one rotates, and every second round is reversed."""
     for number in range(rounds):
         first = number // 2 % len(names)
         order = [*names[first:], *names[:first]]
@@ -78,7 +78,7 @@ def rotated(names: Sequence[str], rounds: int) -> Iterator[Sequence[str]]:
 
 
 def table(title: str, unit: str, rounds: Sequence[dict[str, float]], base: str) -> str:
-    """Markdown: of each column its median, its least and its most, and the median of its ratios to `base`."""
+    """A Markdown table: median, minimum and maximum of each column, and the median ratio to `base`."""
     rows = [f"| {title} | {unit}, median of {len(rounds)} | least to most | x {base} |", "|---|---|---|---|"]
     for name in rounds[0]:
         column = [times[name] for times in rounds]

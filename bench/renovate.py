@@ -1,12 +1,12 @@
-"""What Renovate's pull request holds, beside what `copier update` leaves in the work tree.
+"""Compare Renovate's pull request with what `copier update` leaves in the work tree.
 
     npm install --prefix build/renovate --ignore-scripts --omit=optional renovate@44.121.2
     .venv/bin/python bench/renovate.py build/renovate [NODE]
 
-Renovate itself does it: its Copier manager starts `copier update` in the environment that it gives to commands, reads
-`git status` through simple-git, and its own code makes the commit. It runs in a clone without blobs, as Renovate makes
+This runs Renovate's own code: its Copier manager starts `copier update` in Renovate's environment, reads `git status`
+through simple-git and makes the commit. It runs in a clone without blobs, as Renovate makes
 them, of an edited project of each release, with the settings of the `renovate.json` that a project gets. NODE is a Node
-that this Renovate takes, 24 or newer. Exit status 1 if a pull request lacks something.
+that this Renovate supports, 24 or newer. Exit status 1 if a pull request lacks something.
 """
 
 import itertools
@@ -58,7 +58,7 @@ def tree(repository: Path, revision: str) -> dict[str, str]:
 
 
 def template(folder: Path) -> Path:
-    """A clone of this repository with a tag for each release, and one for what is committed here."""
+    """A clone of this repository with a tag for each release, and one for HEAD."""
     clone = folder / "template"
     git("clone", "--quiet", ROOT, clone, cwd=ROOT)
     run("make", "--silent", "tags", cwd=clone)
@@ -67,7 +67,7 @@ def template(folder: Path) -> Path:
 
 
 def origin(source: Path, release: str, repository: Path, folder: str, conflict: bool) -> None:
-    """A repository with a project of a release in a folder, and what an owner does to it."""
+    """A repository with an edited project of a release in a folder."""
     project = repository / folder
     words = ["--quiet", "--defaults", "--vcs-ref", release]
     run(sys.executable, "-W", "ignore", "-m", "copier", "copy", *words, f"git+{source.as_uri()}", project, cwd=source)
@@ -92,7 +92,7 @@ def origin(source: Path, release: str, repository: Path, folder: str, conflict: 
 
 
 def by_copier(repository: Path, folder: str, clone: Path) -> dict[str, str]:
-    """What the same command leaves in the work tree, without Renovate."""
+    """The work tree after the same command without Renovate."""
     git("clone", "--quiet", repository, clone, cwd=repository)
     command = ["update", "--trust", "--skip-answered", "--defaults", "--answers-file", ANSWERS, "--vcs-ref", NEXT]
     run(sys.executable, "-m", "copier", *command, cwd=clone / folder, statuses=(0, 1))
@@ -101,14 +101,14 @@ def by_copier(repository: Path, folder: str, clone: Path) -> dict[str, str]:
 
 
 def by_renovate(install: Path, node: str, **settings: Any) -> dict[str, Any]:
-    """What Renovate makes of it."""
+    """Renovate's commit."""
     given = {"renovate": str(install / "node_modules" / "renovate"), **settings}
     said = run(node, ROOT / "bench" / "renovate.mjs", cwd=ROOT, given=json.dumps(given))
     return dict(json.loads(said.splitlines()[-1]))
 
 
 def compare(expected: dict[str, str], found: dict[str, str]) -> list[str]:
-    """The paths at which the pull request differs, each with how."""
+    """The paths at which the pull request differs, and how."""
     lines = []
     for path in sorted({*expected, *found}):
         if path not in found:
@@ -122,7 +122,7 @@ def compare(expected: dict[str, str], found: dict[str, str]) -> list[str]:
 
 
 class Case(NamedTuple):
-    """A project of a release, its folder in the repository, whether the edits end in a conflict, and what is off."""
+    """A project of a release, its folder in the repository, whether the edits conflict, and which settings are off."""
 
     release: str
     folder: str = ""
@@ -135,7 +135,7 @@ class Case(NamedTuple):
 
 
 def play(case: Case, source: Path, place: Path, install: Path, node: str) -> bool:
-    """Print a row of the table, twice where there are conflicts; whether all that should be in the commit is."""
+    """Print a row of the table, two for conflicts. Returns whether the commit is complete."""
     (place / "origin" / case.folder).mkdir(parents=True)
     (place / "clone").mkdir()
     origin(source, case.release, place / "origin", case.folder, case.conflict)

@@ -1,9 +1,9 @@
-"""Checks that constraints.txt can be installed, without installing it: pip finds a wheel for each version in the list.
+"""Check, without installing, that pip finds a wheel for each version in constraints.txt.
 
     python3 bench/resolve.py                      for each Python in PYTHONS, on this operating system and processor
     python3 bench/resolve.py /usr/bin/python3     for that interpreter, in a new virtual environment with its own pip
 
-torch is left out: older releases of pip download it, gigabytes, to answer. Needs the standard library and pip.
+torch is left out, since older releases of pip download gigabytes to answer. Needs the standard library and pip.
 """
 
 import re
@@ -25,7 +25,7 @@ def pins() -> list[str]:
 
 
 def admits(pin: str, version: str) -> bool:
-    """Whether the line applies to a Python. pip can't say: its --python-version doesn't reach markers."""
+    """Whether the line applies to a Python. pip's --python-version does not affect markers."""
     condition = pin.partition(";")[2].strip()
     if not condition:
         return True
@@ -35,7 +35,7 @@ def admits(pin: str, version: str) -> bool:
 
 
 def unavailable(pip: list[str], wanted: list[str]) -> list[str]:
-    """What pip finds no wheel for. It stops at the first, so it runs again without that one."""
+    """The lines without a wheel. pip stops at the first one, so it runs again without it."""
     failed: list[str] = []
     while True:
         done = subprocess.run([*pip, *wanted], capture_output=True, text=True)
@@ -49,7 +49,7 @@ def unavailable(pip: list[str], wanted: list[str]) -> list[str]:
 
 
 def main(interpreter: str | None) -> int:
-    """The exit status."""
+    """Run the checks and return the exit status."""
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         commands = {}

@@ -6,7 +6,7 @@
     .venv/bin/python bench/reuse.py copier-uv extension-template
 
 Each argument is a clone with its tags, in a folder that has the template's name. The newer of two releases gets the
-folder, the two lists and the migration; all else stays as it is. The packages are Jinja extensions of these templates.
+folder, the two lists and the migration; nothing else changes. The packages are Jinja extensions of these templates.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def save(folder: Path, message: str) -> None:
 
 
 def prepare(case: Case, source: Path, clone: Path, ours: bool) -> None:
-    """A clone that has the two releases and no others; the new one has the update, if it is ours."""
+    """A clone with only the two releases; the new one includes the update if `ours`."""
     git("clone", "--quiet", source, clone, cwd=source)
     commits = {tag: git("rev-parse", f"{tag}^{{commit}}", cwd=clone).strip() for tag in (case.old, case.new)}
     git("tag", "--delete", *git("tag", cwd=clone).split(), cwd=clone)
@@ -136,7 +136,7 @@ def prepare(case: Case, source: Path, clone: Path, ours: bool) -> None:
 
 
 def add_update(case: Case, clone: Path) -> None:
-    """What a template's maintainer does: copy the folder, write two lists, add the migration."""
+    """Add the update as a maintainer would: copy the folder, write two lists, add the migration."""
     shutil.copytree(ROOT / "extensions" / "update", clone / "extensions" / "update")
     (clone / "extensions" / "moves.yml").write_text(case.moves)
     (clone / "extensions" / "ownership.yml").write_text(case.ownership)
@@ -174,7 +174,7 @@ def answers(case: Case) -> list[str]:
 
 
 def state(project: Path) -> dict[str, object]:
-    """All that a project is: its files, ignored ones included, and the index."""
+    """The state of a project: its files, ignored ones included, and the index."""
     files = [path for path in project.rglob("*") if ".git" not in path.relative_to(project).parts]
     found: dict[str, object] = {
         str(path.relative_to(project)): (
@@ -193,7 +193,7 @@ def holds(path: Path) -> bool:
 
 
 def describe(case: Case, project: Path, status: int) -> dict[str, str]:
-    """Where the owner's work is after an update, by what it was."""
+    """Where each part of the owner's work is after an update."""
     rows = {}
     for old, new in case.moved.items():
         where = next((name for name in (new, old) if holds(project / name)), None)
@@ -207,14 +207,14 @@ def describe(case: Case, project: Path, status: int) -> dict[str, str]:
 
 
 def alone(case: Case, source: Path, folder: Path) -> dict[str, str]:
-    """By Copier alone."""
+    """Update by Copier alone."""
     prepare(case, source, folder / "template", ours=False)
     make(case, folder / "template", folder / "project")
     return describe(case, folder / "project", update(case, folder / "project"))
 
 
 def ours(case: Case, source: Path, folder: Path) -> dict[str, str]:
-    """With a copy of the update: by Copier, and by the program itself, with what else it can do."""
+    """Update with `extensions/update`: by Copier and by its command line, with preview, explain and undo."""
     template, project = folder / "template", folder / "project"
     prepare(case, source, template, ours=True)
     make(case, template, project)

@@ -1,4 +1,4 @@
-"""Samples a second of one process and of two that share each batch, on the CPU, where gloo connects them.
+"""Samples per second of one process and of two that share each batch, on the CPU with gloo.
 
     .venv/bin/python bench/scaling.py [ROUNDS]
 
@@ -27,7 +27,7 @@ CONTENDERS = {
 
 
 def speed(project: Path, name: str) -> float:
-    """Samples a second of one training."""
+    """Samples per second of one training."""
     run, settings = f"scaling-{time.time_ns()}", CONTENDERS[name]
     share = SAMPLES // (2 if settings else 1)
     settings = [*settings, f"run.name={run}", f"train.epochs={EPOCHS}", f"data.batch_size={share}", "run.device=cpu"]

@@ -1,4 +1,4 @@
-"""From the launch to the end of the first step: a script without a framework, the project, Hydra with Lightning.
+"""Time from launch to the end of the first step: a script without a framework, the project, Hydra with Lightning.
 
     .venv/bin/python bench/startup.py [ROUNDS]
 
@@ -60,7 +60,7 @@ def main(rounds: int) -> None:
 
 
 def stop_after_a_step() -> None:
-    """From now on the first step of an optimizer ends this process."""
+    """Make the first optimizer step end this process."""
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     def stop(*_: Any) -> None:
@@ -74,14 +74,14 @@ def stop_after_a_step() -> None:
 
 
 def only_torch() -> None:
-    """What none of them can do without."""
+    """Import torch and exit: the minimum of every contender."""
     import_module("torch")
     print("stepped", flush=True)
     os._exit(0)
 
 
 def script() -> None:
-    """As one would write it for these data alone."""
+    """A minimal script for this data."""
     import argparse
 
     import torch
@@ -111,7 +111,7 @@ def script() -> None:
 
 
 def images(folder: str, batch_size: int, shuffle: bool = True) -> Any:
-    """A DataLoader of class folders, as one writes it by hand."""
+    """A DataLoader of class folders, written by hand."""
     import numpy as np
     import torch
     from PIL import Image
@@ -147,7 +147,7 @@ def ours() -> None:
 
 
 def hydra_and_lightning() -> None:
-    """An app of Hydra that builds all from its config, and a LightningModule."""
+    """A Hydra app that builds everything from its config, with a LightningModule."""
     from torch.nn import functional as F
 
     hydra: Any = import_module("hydra")

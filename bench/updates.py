@@ -1,10 +1,10 @@
-"""How long an update takes, beside that of Copier alone.
+"""Duration of an update, compared with one by Copier alone.
 
     .venv/bin/python bench/updates.py [ROUNDS]
 
 Whole processes on copies of one edited project, from v0.1.0 to what is committed here: `copier update`, the project's
-`scripts/update.py`, and `copier update` of the same template without its migration. They alternate, after one of each
-that doesn't count; the script's clone of the template is there from the second time on.
+`scripts/update.py`, and `copier update` of the same template without its migration. They alternate, after one
+warm-up of each; the script's clone of the template exists from the second run on.
 """
 
 import os
@@ -59,7 +59,7 @@ def prepare(folder: Path, alone: bool) -> None:
 
 
 def update(folder: Path, by_script: bool = False) -> float:
-    """Seconds of one update, of a copy of the project."""
+    """Seconds of one update of a copy of the project."""
     project, fetched = folder / "copy", Path(".git", "copier-update", "template")
     shutil.rmtree(project, ignore_errors=True)
     shutil.copytree(folder / "project", project)

@@ -1,4 +1,4 @@
-"""Cases in which Copier alone loses an owner's work without a word. `make losses` prints how each ends."""
+"""Cases in which Copier alone silently loses an owner's work. `make losses` prints how each ends."""
 
 import os
 import tempfile

@@ -1,6 +1,6 @@
-"""What happens to an update while it runs: its owner saves a file, or kills it and cleans up.
+"""Events during an update: the owner saves a file, or kills the update and cleans up.
 
-Moments are those of the process: before one of its git commands, soon after that began, or after a time.
+A moment is before one of its git commands, soon after that started, or after a delay.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def state(project: Path) -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def at(moment: int, do: Callable[[], object]) -> Iterator[list[list[str]]]:
-    """Do something before the git command of this number that an update runs; gives the commands."""
+    """Call `do` before the git command with this number; yields the list of commands."""
     real, seen = subprocess.run, list[list[str]]()
 
     def counted(command: Any, *rest: Any, **options: Any) -> Any:
@@ -54,7 +54,7 @@ def at(moment: int, do: Callable[[], object]) -> Iterator[list[list[str]]]:
 
 
 def started(update: Update, said: Path, first: Callable[[], object] = lambda: None) -> int:
-    """Begin an update in a session of its own, after something else there; what it says goes to a file."""
+    """Start an update in its own session, after calling `first` there; its output goes to a file."""
     process = os.fork()
     if process == 0:
         status = 99
@@ -70,7 +70,7 @@ def started(update: Update, said: Path, first: Callable[[], object] = lambda: No
 
 
 def killed(update: Update, said: Path, moment: int, delay: float, by: signal.Signals) -> None:
-    """Kill an update and its git soon after it begins the git command of this number, or after its start if 0."""
+    """Kill an update and its git soon after the git command with this number starts, or after its own start if 0."""
 
     def arm() -> None:
         signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, by))
@@ -84,7 +84,7 @@ def killed(update: Update, said: Path, moment: int, delay: float, by: signal.Sig
 
 
 def paused(update: Update, said: Path, delay: float, do: Callable[[], object]) -> tuple[int, bool]:
-    """Stop an update at a time, do something, and let it continue; its exit status, and if Copier had done its part."""
+    """Pause an update after a delay, call `do`, continue. Returns the exit status and whether Copier had finished."""
     process = started(update, said)
     time.sleep(delay)
     with contextlib.suppress(ProcessLookupError):
@@ -105,7 +105,7 @@ def paused(update: Update, said: Path, delay: float, do: Callable[[], object]) -
 
 
 def clean_up(project: Path, printed: str, how: str) -> None:
-    """What an owner may do about an update that was interrupted.
+    """Clean up after an interrupted update, as an owner might.
 
     Args:
         printed: what another run of it printed at its start.
@@ -114,8 +114,8 @@ def clean_up(project: Path, printed: str, how: str) -> None:
     (project / ".git" / "index.lock").unlink(missing_ok=True)  # git itself says to remove it
     taken = sorted((project / ".git" / "copier-update").glob("*/state.json"))
     begun = [path.parent.name for path in taken if '"ended": false' in path.read_text()]
-    if how == "printed" and begun and "go back with\n" in printed:
-        back = printed.split("go back with\n")[1].splitlines()[0].strip()
+    if how == "printed" and begun and "undo it with\n" in printed:
+        back = printed.split("undo it with\n")[1].splitlines()[0].strip()
         run("sh", "-c", re.sub(r"copier-update/[^/ ']+", f"copier-update/{begun[-1]}", back), cwd=project)
         return
     if how == "undo":
@@ -127,7 +127,7 @@ def clean_up(project: Path, printed: str, how: str) -> None:
 
 
 def undo(project: Path) -> str:
-    """As the command line does; what it says."""
+    """Undo as the command line does; returns its output."""
     update = extension("update.undo")
     try:
         return str(update.undo(extension("update.project").Project(project, ".copier-answers.yml")))
@@ -140,7 +140,7 @@ def undo(project: Path) -> str:
 
 @dataclass
 class Case:
-    """A project of a seed, and an update of it by one of the doors.
+    """A project made from a seed, and an update of it.
 
     Attributes:
         run, run_again: the update, and the same by the script alone where that took Copier.
@@ -167,7 +167,7 @@ class Case:
         assert state(self.project) == self.after, "an update does the same every time"
 
     def while_the_owner_saves(self) -> None:
-        """What is saved while it runs stays, and is named; or it stops the update, and nothing else changes."""
+        """A file saved during the update is kept and reported; or it stops the update, and nothing else changes."""
         saved: list[str] = []
         moment = self.rng.randint(1, self.commands)
         with at(moment, lambda: saved.append(self.owner.save(self.after[0]))) as commands:
@@ -178,7 +178,7 @@ class Case:
         print(about, done.returncode, done.stderr)
         assert not name or line in written.read_bytes(), f"lost: {about}"
         assert "Traceback" not in done.stderr, done.stderr
-        stopped = "No update: " in done.stderr
+        stopped = "error: " in done.stderr
         outcome = self.before if stopped else self.after
         self.put(name, outcome)
         assert state(self.project) == outcome, about
@@ -189,7 +189,7 @@ class Case:
             self.again()
 
     def put(self, name: str, outcome: tuple[Any, ...]) -> None:
-        """Make a file that was saved what it is before the update, or after it."""
+        """Restore a saved file to its content before or after the update."""
         path = self.project / name
         if name in outcome[0]:
             content, executable = outcome[0][name]
@@ -199,7 +199,7 @@ class Case:
             path.unlink(missing_ok=True)
 
     def while_copier_runs_and_the_owner_saves(self) -> None:
-        """What is saved at a path of the template can be lost while Copier itself writes, and at no other time."""
+        """A file saved at a path of the template can be lost only while Copier itself writes."""
         saved: list[str] = []
         said = self.project.with_name("said")
         delay = self.rng.uniform(0.3, self.seconds)
@@ -216,20 +216,20 @@ class Case:
         assert state(self.project) == self.before, about
 
     def refused_for_a_link(self, package: Path) -> None:
-        """A link in the place of a folder of the template is refused by name, and nothing changes."""
+        """A link in place of a folder of the template is refused by name, and nothing changes."""
         folder, new = self.owner.link_a_folder(package)
         save(self.project, "a link")
         linked = state(self.project)
         done = self.run_again()
         name = folder.relative_to(self.project).as_posix()
-        assert f"No update: {name} is a link, where the template has a folder" in done.stderr
+        assert f"error: {name} is a link, but a folder in the template" in done.stderr
         assert state(self.project) == linked
         folder.unlink()
         new.rename(folder)
         save(self.project, "a folder again")
 
     def killed_and_cleaned_up(self) -> None:
-        """A kill, and what the owner does about it, make no difference to the next update."""
+        """A kill and the clean-up do not affect the next update."""
         moment, delay = self.rng.randint(1, self.commands or 1), self.rng.choice([0.0001, self.rng.uniform(0, 0.05)])
         if not self.commands:
             moment, delay = 0, self.rng.uniform(0.3, self.seconds)

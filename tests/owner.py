@@ -1,4 +1,4 @@
-"""What an owner does to a project, at random: each line that they write bears `MARK` and a number."""
+"""Random edits of an owner: each line that they write contains `MARK` and a number."""
 
 import os
 import random
@@ -11,7 +11,7 @@ MARK = "OWN"
 
 
 class Owner:
-    """Does random things to a project; `ignored` and `deleted` are what became of some files."""
+    """Edits a project at random; `ignored` and `deleted` record some of the edits."""
 
     def __init__(self, project: Path, rng: random.Random) -> None:
         self.project, self.rng, self.count = project, rng, 0
@@ -98,7 +98,7 @@ class Owner:
             folder.rename(new)
 
     def link_a_file(self) -> None:
-        """A link in the place of a file, which is elsewhere now, or nowhere."""
+        """Replace a file by a link to its new path, or a dangling one."""
         path = self.any_file()
         target = path.with_name(f"own_{self.count}_linked_{path.name}")
         if self.rng.random() < 0.7:
@@ -121,7 +121,7 @@ class Owner:
             path.write_text(self.line())
 
     def ignore(self) -> None:
-        """Keep a file of the template, maybe changed, but not in git."""
+        """Untrack and ignore a file of the template, and perhaps change it."""
         path = self.any_file()
         name = path.relative_to(self.project).as_posix()
         if name in git("ls-files", "-z", cwd=self.project).split("\0") and not set(name) & set("*?[]\\"):
@@ -132,7 +132,7 @@ class Owner:
             path.write_bytes(path.read_bytes() + self.rng.choice([b"", b"not in git\n"]))
 
     def link_a_folder(self, package: Path) -> tuple[Path, Path]:
-        """A link in the place of a folder of the template, and where that folder is now."""
+        """Replace a folder of the template by a link. Returns the link and the new path of the folder."""
         folders = [
             package,
             package / "engine",

@@ -1,4 +1,4 @@
-"""A project that was not made from the template joins it, and its owner loses nothing."""
+"""An existing project is adopted into the template, and its owner loses nothing."""
 
 import contextlib
 import importlib
@@ -34,7 +34,7 @@ FLAT = {
 
 
 class Outcome(NamedTuple):
-    """How the command ended, and what it said."""
+    """The exit status and the output of the command."""
 
     status: int
     out: str
@@ -49,7 +49,7 @@ GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # few projects h
 
 @contextlib.contextmanager
 def imported(clone: Path) -> Iterator[None]:
-    """The modules of the command are those of a clone of the template, which they take for theirs."""
+    """Import the modules of the command from a clone of the template."""
 
     def taken() -> dict[str, ModuleType]:
         names = [name for name in sys.modules if name.partition(".")[0] in ("adopt", "adopting", "update")]
@@ -113,7 +113,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 
 def state(project: Path) -> tuple[Any, ...]:
-    """All that adopting could change."""
+    """Everything that adopting could change."""
     commands = [
         "symbolic-ref -q HEAD",
         "for-each-ref",
@@ -135,7 +135,7 @@ def answers(project: Path) -> dict[str, Any]:
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
-    """One line that holds these words, and no more."""
+    """Refused with exactly one line, which contains these words."""
     assert outcome.status == 2, outcome
     assert outcome.err.count("\n") == 1, outcome.err
     for word in ("Not adopted: ", *words):
@@ -148,15 +148,15 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
 def test_a_flat_package_with_a_setup_py_is_read_and_not_run(template: Path, make: Callable[..., Path]) -> None:
     project = make(FLAT | {"setup.py": FLAT["setup.py"] + "raise SystemExit('run')\n"})
     adopt = load(template)
-    assert adopt.guess(adopt.look(project, "new", template)) == {
+    assert adopt.guess(adopt.inspect_project(project, "new", template)) == {
         "project_name": ("tiny", "name in setup.py"),
         "package_name": ("tiny", "folder tiny"),
         "description": (None, "nothing found"),
         "user_name": ("Kim", "author in setup.py"),
         "user_email": (None, "nothing found"),
-        "license": ("none", "there is no license"),
+        "license": ("none", "no license found"),
         "data_kind": (None, "nothing found"),
-        "config_format": ("json", "2 of 3 files for configs"),
+        "config_format": ("json", "2 of 3 config files"),
         "components": ("file", "tiny/loss.py"),
         "tracker": ("tensorboard", "tiny/loss.py"),
         "ci": (None, "nothing found"),
@@ -184,7 +184,7 @@ def test_a_package_in_src_with_a_pyproject_is_read(template: Path, make: Callabl
         "conf/__init__.py": "",
     }
     adopt = load(template)
-    assert adopt.guess(adopt.look(make(files), "new", template)) == {
+    assert adopt.guess(adopt.inspect_project(make(files), "new", template)) == {
         "project_name": ("Tiny-Net", "name in pyproject.toml"),
         "package_name": ("tiny_net", "folder src/tiny_net"),
         "description": ('Tiny nets for {{ tiny }} "images"', "description in pyproject.toml"),
@@ -192,7 +192,7 @@ def test_a_package_in_src_with_a_pyproject_is_read(template: Path, make: Callabl
         "user_email": ("kim@example.com", "author in pyproject.toml"),
         "license": ("Apache-2.0", "LICENSE.txt"),
         "data_kind": (None, "nothing found"),
-        "config_format": ("ini", "1 of 1 files for configs"),
+        "config_format": ("ini", "1 of 1 config files"),
         "components": ("folder", "src/tiny_net/losses/dice.py"),
         "tracker": ("tensorboard", "required in pyproject.toml"),
         "ci": (None, "nothing found"),
@@ -209,13 +209,13 @@ def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path
     (project / "main.py").write_text("print('hi')\n")
     git("commit", "-qam", "x", "--author=Lee <lee@example.com>", cwd=project)
     adopt = load(template)
-    assert adopt.guess(adopt.look(project, "new", template)) == {
+    assert adopt.guess(adopt.inspect_project(project, "new", template)) == {
         "project_name": ("my work", "name of the folder"),
         "package_name": (None, "no package found"),
         "description": (None, "nothing found"),
         "user_name": ("Lee", "2 of 3 commits"),
         "user_email": ("lee@example.com", "2 of 3 commits"),
-        "license": ("none", "there is no license"),
+        "license": ("none", "no license found"),
         "data_kind": (None, "nothing found"),
         "config_format": (None, "nothing found"),
         "components": (None, "nothing found"),
@@ -260,7 +260,7 @@ def test_a_guess_is_right_or_none(
     files: dict[str, str], question: str, guess: str | None, template: Path, make: Callable[..., Path]
 ) -> None:
     adopt = load(template)
-    project = adopt.look(make(files), "new", template)
+    project = adopt.inspect_project(make(files), "new", template)
     assert adopt.guess(project)[question][0] == guess
 
 
@@ -279,15 +279,15 @@ def test_an_unreadable_file_is_named_and_left_out(
     name: str, text: str, template: Path, make: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     adopt = load(template)
-    assert adopt.guess(adopt.look(make({name: text}), "new", template))["project_name"][0] == "theirs"
-    assert f"  {name} can't be read, so nothing is guessed from it: " in capsys.readouterr().out
+    assert adopt.guess(adopt.inspect_project(make({name: text}), "new", template))["project_name"][0] == "theirs"
+    assert f"  {name}: cannot be read, so it is not used for guesses: " in capsys.readouterr().out
 
 
 def test_every_license_that_the_template_writes_is_known_again(template: Path, make: Callable[..., Path]) -> None:
     adopt = load(template)
     for license in ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later"):
         text = (template / "template" / "licenses" / f"{license}.txt").read_text()
-        project = adopt.look(make({"LICENCE": text}, license), "new", template)
+        project = adopt.inspect_project(make({"LICENCE": text}, license), "new", template)
         assert adopt.guess(project)["license"] == (license, "LICENCE")
 
 
@@ -310,7 +310,7 @@ def test_several_extras_need_no_brackets(adopt: Adopt, make: Callable[..., Path]
     assert answers(project)["extras"] == ["sweep", "docker"]
 
 
-def test_an_answer_that_the_template_refuses_is_the_users_to_mend(adopt: Adopt, make: Callable[..., Path]) -> None:
+def test_an_answer_that_the_template_refuses_is_an_error(adopt: Adopt, make: Callable[..., Path]) -> None:
     project = make(FLAT)
     before = state(project)
     assert_refused(adopt(project, "-d", "package_name=Ä"), "package_name", "use lower-case letters")
@@ -359,7 +359,7 @@ def test_without_a_file_in_common_all_is_merged(adopt: Adopt, make: Callable[...
 
 @pytest.fixture
 def project(make: Callable[..., Path]) -> Path:
-    """Of another shape, with 50 commits, some files that the template has too, a binary one, and what git ignores."""
+    """A project with 50 commits, files that the template has too, a binary file and ignored files."""
     more = {".gitignore": "*.pt\n", "docs/notes.md": "n\n", "Makefile": "all:\n\ttrue\n", "setup.py": ""}
     project = make(FLAT | more, "it's 나의")
     (project / "tiny" / "logo.png").write_bytes(bytes(range(256)))
@@ -411,7 +411,7 @@ def test_the_way_back_that_is_printed_leads_back(adopt: Adopt, project: Path) ->
     outcome = adopt(project, "--branch", "it's/new")
     assert outcome.status == 1, outcome
     folder = outcome.out.split("\nIn ")[1].split(", copier-torch ")[0]
-    commands = outcome.out.split("To go back:\n\n")[1].split("\n\n")[0]
+    commands = outcome.out.split("To undo:\n\n")[1].split("\n\n")[0]
     run("sh", "-ec", f"cd {folder}\n{commands}", cwd=project.parent)
     assert state(project) == before
 
@@ -445,7 +445,7 @@ def test_later_updates_reach_an_adopted_project_and_keep_own_work(
     git("config", "remote.origin.url", os.path.relpath(published, tmp_path / "clone"), cwd=tmp_path / "clone")
     outcome = call(tmp_path / "clone", *GIVEN, project)
     assert outcome.status == 1
-    assert f" new versions there, from {published}.\n" in outcome.out
+    assert f" new versions of the template from {published}.\n" in outcome.out
     assert answers(project)["_src_path"] == str(published)
     assert answers(project)["_commit"] == NEXT
     git("checkout", "--ours", "--", *unmerged(project), cwd=project)
@@ -506,15 +506,15 @@ def name_in_latin_1(project: Path) -> None:
 
 
 WOULD_BE_REFUSED = [
-    (overlooked, "git is told to overlook main.py", "git update-index --no-skip-worktree main.py"),
-    (folder_for_a_file, "Dockerfile is a folder here, and a file in the template: rename it", "git mv Dockerfile old"),
-    (name_in_latin_1, "is no UTF-8, which Copier needs: git mv it", "git mv caf*.py cafe.py"),
+    (overlooked, "main.py: skip-worktree is set", "git update-index --no-skip-worktree main.py"),
+    (folder_for_a_file, "Dockerfile is a folder, but a file in the template: rename it", "git mv Dockerfile old"),
+    (name_in_latin_1, "the file name is not UTF-8, which Copier needs", "git mv caf*.py cafe.py"),
 ]
 
 
 @pytest.mark.parametrize("files", [{}, {"Makefile": "all:\n"}], ids=["merged", "in conflict"])
 @pytest.mark.parametrize(("prepare", "words", "way_out"), WOULD_BE_REFUSED)
-def test_what_would_refuse_a_later_update_is_told_at_once(
+def test_what_would_refuse_a_later_update_is_reported_at_once(
     prepare: Callable[[Path], None],
     words: str,
     way_out: str,
@@ -542,7 +542,7 @@ def test_own_files_in_src_refuse_no_update(published: Path, make: Callable[..., 
     project = make({"src/__init__.py": "", "src/train.py": "import torch\n", "src/data.csv": "1\n"}, "my first net")
     outcome = call(published, *GIVEN, project)
     assert outcome.status == 0, outcome
-    assert "\nTrial update: nothing would be refused.\n" in outcome.out
+    assert "\nTrial update: a later update would not be refused.\n" in outcome.out
     next_version(published)
     update(project)
     assert (project / "Makefile").read_text().endswith("\n# from the next version\n")
@@ -575,7 +575,7 @@ def test_without_torch_the_step_is_named_for_later(template: Path, make: Callabl
     bare = str(tmp_path / "bare" / "bin" / "python")
     outcome = call(template, *GIVEN, "--smoke", make({"main.py": ""}), part="proof", pythons=lambda folder: [bare])
     assert outcome.status == 1, outcome
-    assert "Smoke run: not possible, no Python here has torch." in outcome.out
+    assert "Smoke run: skipped, since no Python here has torch." in outcome.out
     assert "    make install\n    .venv/bin/python -P -m theirs train --smoke\n" in outcome.out
 
 
@@ -638,7 +638,7 @@ def test_a_bare_origin_serves_updates_and_a_version_that_it_lacks_is_named(
     source = answers(project)["_src_path"]
     assert source == f"git+{tmp_path}/bare"
     assert (
-        f" from {source}.\nThat has no {NEXT} yet, and needs it: git push origin {NEXT}, in {tmp_path}/clone\n"
+        f" from {source}.\nThe tag {NEXT} is missing there; in {tmp_path}/clone: git push origin {NEXT}\n"
         in outcome.out
     )
     git("push", "--quiet", "origin", NEXT, cwd=tmp_path / "clone")
@@ -653,7 +653,7 @@ def test_another_version_can_be_adopted(
     outcome = adopt(project, "--vcs-ref", releases[0])
     assert outcome.status == 0, outcome
     assert answers(project)["_commit"] == releases[0]
-    assert_refused(adopt(make({"main.py": ""}, "other"), "--vcs-ref", "v0.0.0"), "no version v0.0.0")
+    assert_refused(adopt(make({"main.py": ""}, "other"), "--vcs-ref", "v0.0.0"), "--vcs-ref v0.0.0: unknown version")
 
 
 def test_a_clone_without_the_tags_of_releases_says_how_to_make_them(template: Path, make: Callable[..., Path]) -> None:
@@ -689,7 +689,7 @@ def test_without_an_identity_all_is_staged(
         outcome = adopt(project)
     assert outcome.status == 1
     assert "Please tell me who you are" in outcome.out
-    assert "All is staged. Once that is fixed: git commit --no-edit\n" in outcome.out
+    assert "Everything is staged. Fix this, then run: git commit --no-edit\n" in outcome.out
     assert unmerged(project) == set()
     git("commit", "--quiet", "--no-edit", cwd=project)
     assert git("log", "-1", "--format=%s%n%P", cwd=project).startswith("Adopt copier-torch/")
@@ -722,7 +722,7 @@ def test_line_ends_and_ignored_names_of_the_owner_do_not_matter(
 
 
 def test_files_are_stored_as_the_owners_attributes_say(adopt: Adopt, make: Callable[..., Path]) -> None:
-    """Here with a filter that turns letters around, as one for large files stores pointers in their place."""
+    """Tested with a base64 filter; a filter for large files would store pointers."""
     project = make({"main.py": "", "images/.gitattributes": "*.png filter=turn\n"})
     git("config", "filter.turn.clean", "base64", cwd=project)
     git("config", "filter.turn.smudge", "base64 --decode", cwd=project)
@@ -806,11 +806,11 @@ IN_THE_WAY = [
     "LICENSE (a folder)",
     "Makefile (git ignores it)",
     "data/README.md (git ignores it)",
-    "docs (no plain folder)",
-    "images (no plain folder)",
-    "notebooks (no plain folder)",
-    "pyproject.toml (git update-index hides changes in it)",
-    "scripts (no plain folder)",
+    "docs (not a plain folder)",
+    "images (not a plain folder)",
+    "notebooks (not a plain folder)",
+    "pyproject.toml (skip-worktree or assume-unchanged is set)",
+    "scripts (not a plain folder)",
 ]
 
 
@@ -870,11 +870,11 @@ def test_an_old_git_and_none_at_all_are_refused(
     monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
     assert_refused(adopt(project), "git 2.37", "2.38")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert_refused(adopt(project), "there is no git")
+    assert_refused(adopt(project), "git not found")
 
 
 def test_a_merge_that_breaks_off_is_undone(adopt: Adopt, make: Callable[..., Path]) -> None:
-    """Here by a filter that can't write its files; by then git has written others."""
+    """A filter fails to write its files after git has written others."""
     project = make(FLAT | {"images/.gitattributes": "*.png filter=broken\n"})
     (project / ".git" / "info" / "exclude").write_text("docs/\n")
     git("config", "filter.broken.smudge", "false", cwd=project)
@@ -883,7 +883,7 @@ def test_a_merge_that_breaks_off_is_undone(adopt: Adopt, make: Callable[..., Pat
     before = state(project)
     outcome = adopt(project)
     assert outcome.status == 2, outcome
-    assert "Back as it was, without the new branch." in outcome.err
+    assert "The merge was undone and the new branch deleted." in outcome.err
     assert state(project) == before
 
 
@@ -899,7 +899,7 @@ def test_a_merge_that_is_stopped_is_undone(template: Path, make: Callable[..., P
 
     outcome = call(template, *GIVEN, project, part="merge", attempt=stop)
     assert outcome.status == 2
-    assert "Back as it was" in outcome.err
+    assert "The merge was undone" in outcome.err
     assert state(project) == before
 
 
@@ -922,14 +922,14 @@ def test_the_kind_of_data_is_guessed(kind: str, template: Path, make: Callable[.
     assert answers(project)["data_kind"] == kind, outcome
 
 
-def test_the_name_of_the_folder_tells_the_kind_of_data_too(template: Path, make: Callable[..., Path]) -> None:
+def test_the_kind_of_data_is_guessed_from_the_folder_name_too(template: Path, make: Callable[..., Path]) -> None:
     project = make({"main.py": "import torch\n"}, "word_language_model")
     outcome = call(template, "--defaults", project)
     assert "data_kind: language_modeling (name of the folder)\n" in outcome.out
     assert answers(project)["data_kind"] == "language_modeling"
 
 
-def test_a_kind_of_data_that_nothing_tells_must_be_given(template: Path, make: Callable[..., Path]) -> None:
+def test_an_unknown_kind_of_data_must_be_given(template: Path, make: Callable[..., Path]) -> None:
     assert_refused(
         call(template, "--defaults", make({"main.py": "import torch\n"})), "add -d data_kind=KIND", "tabular"
     )
@@ -942,7 +942,7 @@ def test_gitignore_has_the_lines_of_both_and_what_it_hides_is_said(make: Callabl
     lines = (project / ".gitignore").read_text().splitlines()
     assert {"# mine", "data/", "*.ckpt"} <= set(lines)
     assert "/.venv/" in lines
-    assert re.search(r"\.gitignore, line \d+: data/ ignores src/theirs/data/\S+, too, and new files", outcome.out)
+    assert re.search(r"\.gitignore, line \d+: data/ also ignores src/theirs/data/\S+ and new files", outcome.out)
 
 
 def adopt_in_terminal(clone: Path, project: Path, key: str) -> tuple[int, str]:
@@ -970,6 +970,6 @@ def test_ctrl_c_at_a_question_changes_nothing(template: Path, make: Callable[...
 
 def test_the_help_says_how_to_call_it_and_what_its_exit_status_means(template: Path) -> None:
     said = run(sys.executable, "extensions/adopt.py", "--help", cwd=template).stdout
-    assert said.startswith("usage: python extensions/adopt.py [-h]")
+    assert said.startswith("usage: python3 extensions/adopt.py [-h]")
     for words in ("--vcs-ref REF", "--data KEY=VALUE", "exit status:\n  0  merged\n"):
         assert words in said

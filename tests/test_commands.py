@@ -1,4 +1,4 @@
-"""What a project's `scripts/update.py` can do: update, preview, undo, explain."""
+"""The commands of a project's `scripts/update.py`: update, preview, undo, explain."""
 
 import os
 import random
@@ -20,7 +20,7 @@ __all__ = ["fresh", "later", "project"]  # fixtures
 
 
 def conflicting(project: Path) -> None:
-    """The owner has changed what the next version changes too, in a file that moves."""
+    """Let the owner change the same lines as the next version, in a file that moves."""
     with (project / "scripts" / "train.sh").open("a") as file:
         file.write("# mine\n")
     save(project, "mine")
@@ -47,7 +47,7 @@ def test_a_preview_shows_what_an_update_would_do_and_writes_nothing(project: Pat
     assert state(project) == before
     for line in (f"{NEXT} → {LATER}", "scripts/train.sh → bin/train.sh", "+# later", "a preview"):
         assert line in said, line
-    assert "Go back" not in said
+    assert "To undo" not in said
     assert not list((project / ".git").glob("copier-update/*"))
 
 
@@ -80,15 +80,15 @@ def test_answers_change_and_several_need_no_brackets(project: Path) -> None:
     assert (project / "src/my_project/engine/tracking/tensorboard.py").is_file()
 
 
-def test_a_module_of_the_owner_beside_a_new_package_of_its_name_is_named(project: Path) -> None:
+def test_a_module_hidden_by_a_new_package_of_its_name_is_reported(project: Path) -> None:
     module = project / "src" / "my_project" / "commands.py"
     module.write_text("MINE = 1\n")
     save(project, "a module")
     said = command(project, "--defaults", "-d", "extras=sweep").stdout
-    assert "src/my_project/commands.py is out of use: Python takes src/my_project/commands/" in said
+    assert "src/my_project/commands.py is not imported: src/my_project/commands/ has the same name" in said
     assert module.read_text() == "MINE = 1\n"
     save(project, "updated")
-    assert "out of use" not in command(project, "--defaults", "-d", "extras=sweep,docker").stdout, "it is known"
+    assert "not imported" not in command(project, "--defaults", "-d", "extras=sweep,docker").stdout, "it is known"
 
 
 def test_ignored_files_that_an_interrupted_update_keeps_are_named(project: Path) -> None:
@@ -97,26 +97,26 @@ def test_ignored_files_that_an_interrupted_update_keeps_are_named(project: Path)
     assert "interrupted" not in command(project, "--preview", "--defaults").stdout, "the project has them all"
     (project / "checkpoints" / "best.pt").unlink()
     said = command(project, "--preview", "--defaults").stdout
-    assert f"The ignored files that it kept are in {taken.ignored}" in said
+    assert f"The ignored files that it saved are in {taken.ignored}" in said
 
 
 MISTAKES = {
-    "no such version": (["--to", "v8"], "the template has no version v8; it has "),
-    "an older version": (["--to", "v0.1.0"], f"v0.1.0 is older than {NEXT}"),
+    "no such version": (["--to", "v8"], "--to v8: unknown version; the template has "),
+    "an older version": (["--to", "v0.1.0"], f"--to v0.1.0: older than the project's {NEXT}"),
     "no such question": (["-d", "colour=red"], "--data colour=red: write KEY=VALUE, where KEY is one of project_name"),
     "a switch": (["-d", "tabular=."], "--data tabular=.: write KEY=VALUE, where KEY is one of project_name"),
     "a wrong answer": (["--defaults", "-d", "package_name=no-name"], "package_name"),
     "nobody to ask": ([], "there is no terminal to ask questions in: add --defaults"),
-    "another place": (["--explain", "/etc/hosts"], "/etc/hosts is not in "),
-    "an unknown version": (["--defaults"], "the template has no version v8888.0.0, which .copier-answers.yml names"),
-    "no version": (["--defaults"], ".copier-answers.yml names no version of a template (_commit, _src_path)"),
-    "edited from the start": (["--defaults"], "was edited by hand: bring back what Copier had written, and commit"),
-    "conflicts": (["--defaults"], "the repository has conflicts that are not resolved: see `git status`"),
+    "another place": (["--explain", "/etc/hosts"], "--explain /etc/hosts: not in "),
+    "an unknown version": (["--defaults"], ".copier-answers.yml: the template has no version v8888.0.0"),
+    "no version": (["--defaults"], ".copier-answers.yml: _commit or _src_path is missing; restore the line and commit"),
+    "edited from the start": (["--defaults"], "was edited by hand: restore what Copier wrote and commit"),
+    "conflicts": (["--defaults"], "the repository has unresolved conflicts"),
 }
 
 
 def prepare(case: str, project: Path) -> None:
-    """What is wrong in the project, if it is not in the words of the command."""
+    """Prepare the project for a case that is not a matter of options."""
     answers = project / ".copier-answers.yml"
     if case == "an unknown version":
         answers.write_text(answers.read_text().replace(f"_commit: {NEXT}", "_commit: v8888.0.0"))
@@ -166,7 +166,7 @@ def test_what_is_saved_while_it_asks_stays_and_stops_the_update(project: Path) -
     program: list[str | Path] = [sys.executable, clone_of(project) / "extensions" / "update", project]
     status, seen = in_terminal(program, project, "\r", first=edit)
     assert status == 1
-    assert "Makefile was changed while this ran: commit it, then update again" in seen
+    assert "Makefile was changed during the update: commit it, then update again" in seen
     after = tree(project)
     for name in ("Makefile", "own notes 메모.md"):
         assert after.pop(name)[0] == before.pop(name)[0] + b"# meanwhile\n"
@@ -186,7 +186,7 @@ def test_what_is_saved_just_before_the_command_writes_stays_and_stops_it(project
     last = max(number for number, words in enumerate(commands, 1) if "write-tree" in words)
     with at(last + 1, lambda: append(project / "Makefile")):
         done = command(project, "--defaults", ok=False)
-    assert "Makefile was changed while this ran: commit it, then update again" in done.stderr
+    assert "Makefile was changed during the update: commit it, then update again" in done.stderr
     after = tree(project)
     assert after.pop("Makefile")[0] == before.pop("Makefile")[0] + b"# meanwhile\n"
     assert after == before
@@ -202,7 +202,7 @@ def test_what_is_saved_in_the_moment_before_the_write_stays(name: str, project: 
     with at(moment, lambda: append(project / name)):
         done = command(project, "--defaults", ok=False)
     assert done.returncode == 1
-    assert f"{name} was saved while this ran, and stays as you saved it." in done.stderr
+    assert f"{name} was saved meanwhile and stays as you saved it." in done.stderr
     after = tree(project)
     assert after.pop(name)[0] == before.pop(name, (b"",))[0] + b"# meanwhile\n"
     assert after == before
@@ -215,7 +215,7 @@ def test_a_file_saved_where_a_new_one_comes_is_not_taken_for_ignored(project: Pa
     moment = next(number for number, words in enumerate(commands, 1) if "diff-tree" in words)
     with at(moment, lambda: append(project / "NEW.md")):
         done = command(project, "--defaults", ok=False)
-    assert "NEW.md was changed while this ran: commit it, then update again" in done.stderr
+    assert "NEW.md was changed during the update: commit it, then update again" in done.stderr
     assert git("status", "--porcelain", cwd=project) == "?? NEW.md"
 
 
@@ -238,10 +238,10 @@ def test_what_is_saved_at_a_path_of_the_template_after_copiers_pass_stays(name: 
     saved = tree(project).pop(name)[0]
     assert saved == before.get(name, (b"",))[0] + b"# meanwhile\n"
     if stopped:
-        assert f"{name} was changed while this ran: commit it, then update again" in done.stderr
+        assert f"{name} was changed during the update: commit it, then update again" in done.stderr
         assert {**tree(project), name: 0} == {**before, name: 0}
     elif name != ".editorconfig":  # which git ignores
-        assert f"Changed while this ran, and left as it is: {name}" in done.stdout
+        assert f"Changed during the update and left as is: {name}" in done.stdout
     assert not list(project.glob(".git/copier-update/*/replaced"))
 
 
@@ -274,7 +274,7 @@ def test_undo_leads_back(by: str, conflict: bool, project: Path) -> None:
     assert "no update to undo" in command(project, "--undo", ok=False).stderr
 
 
-def test_undo_in_a_folder_of_a_larger_repository_leaves_its_neighbours_alone(fresh: Path, tmp_path: Path) -> None:
+def test_undo_in_a_folder_of_a_larger_repository_leaves_other_folders(fresh: Path, tmp_path: Path) -> None:
     top = tmp_path / "large"
     (top / "neighbour").mkdir(parents=True)
     (top / "neighbour" / "Makefile").write_text("# not ours\n")
@@ -286,7 +286,7 @@ def test_undo_in_a_folder_of_a_larger_repository_leaves_its_neighbours_alone(fre
     save(top, "mine")
     before = state(project)
     said = command(project, "--defaults", "-d", "package_name=other", ok=False).stdout
-    assert "my_project is other now; these still name it: own notes 메모.md" in said
+    assert "my_project is now other; these files still use the old name: own notes 메모.md" in said
     assert unmerged(project) == ["bin/train.sh"], "as seen from the project"
     (top / "neighbour" / "Makefile").write_text("# staged\n")
     git("add", "neighbour", cwd=top)
@@ -320,7 +320,7 @@ def test_undo_does_not_overwrite_a_later_edit(staged: bool, project: Path) -> No
     before = state(project)
     done = command(project, "--undo", ok=False)
     assert done.returncode == 1
-    assert "Makefile was changed since the update: save a copy elsewhere, and delete it here" in done.stderr
+    assert "Makefile was changed since the update: copy it elsewhere, then delete it here" in done.stderr
     assert state(project) == before
     git("rm", "--quiet", "--force", "Makefile", cwd=project)
     command(project, "--undo")
@@ -371,7 +371,7 @@ def test_undo_leads_back_after_a_kill_of_the_command_while_it_writes(project: Pa
 
 
 def test_undo_keeps_what_an_interrupted_update_left_half_done(project: Path) -> None:
-    """Nobody can tell it from what the owner wrote since."""
+    """It cannot be distinguished from later edits of the owner."""
     before = state(project)
     makefile = (project / "Makefile").read_text()
     process, _ = begin(project)
@@ -384,9 +384,9 @@ def test_undo_keeps_what_an_interrupted_update_left_half_done(project: Path) -> 
     (project / "Makefile").write_text("# mine\n")
     said = command(project, "--undo").stdout
     assert state(project) == before
-    place = said.strip().rpartition(" is in ")[2]
+    place = said.strip().rpartition(" are in ")[2]
     assert Path(place, "Makefile").read_text() == "# mine\n"
-    assert "no update to undo is on record" in command(project, "--undo", ok=False).stderr
+    assert "no update to undo is recorded" in command(project, "--undo", ok=False).stderr
     assert Path(place, "Makefile").is_file(), "nor does another undo"
     update(project, LATER)
     save(project, "updated")
@@ -407,11 +407,11 @@ def test_a_file_is_explained(project: Path) -> None:
     git("rm", "--quiet", "docs/faults.md", cwd=project)
     save(project, "not needed")
     for path, lines in {
-        "Makefile": ["the template's, merged", "changed by you since", "merged: you changed it"],
-        "src/my_project/task.py": ["yours, written once as a start", f"as in {NEXT}", "unchanged"],
-        "scripts/train.sh": ["changed by you", "moved: the template has it elsewhere", "→ bin/train.sh"],
-        "setup.py": ["removed: the template has it no longer"],
-        "NEW.md": ["not there", "added: it is new in the template"],
+        "Makefile": ["the template's: merged", "changed by you since", "merged: both you and the template changed it"],
+        "src/my_project/task.py": ["yours: written once", f"as in {NEXT}", "unchanged"],
+        "scripts/train.sh": ["changed by you", "moved: the template moved it", "→ bin/train.sh"],
+        "setup.py": ["removed: the template removed it"],
+        "NEW.md": ["does not exist", "added: it is new in the template"],
         "docs/faults.md": ["deleted by you", "left out: you deleted it"],
         "own notes 메모.md": ["yours; the template has no such file"],
         "nothing.txt": ["neither the project nor the template has it"],
@@ -432,7 +432,7 @@ def test_excluded_paths_stay_as_they_are(project: Path) -> None:
     assert (project / "bin" / "new.sh").exists()
 
 
-def test_that_conflicts_cannot_become_rejects_is_said(project: Path) -> None:
+def test_the_option_conflict_rej_is_reported_as_without_effect(project: Path) -> None:
     options = ["--trust", "--defaults", "--quiet", f"--vcs-ref={LATER}", "--conflict=rej"]
     said = run(sys.executable, "-m", "copier", "update", *options, cwd=project).stdout
     assert "--conflict=rej has no effect" in said
@@ -451,7 +451,7 @@ def test_a_bot_gets_new_files_unstaged_and_no_failure_for_a_conflict(
 
 
 def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """git calls a move a rename only while both are alike and the old path is gone: else it is one more new file."""
+    """git detects a rename only if both files are similar and the old path is gone; else it is a new file."""
     monkeypatch.setenv("UPDATE_BY_BOT", "1")
     assert copier_update(project, LATER).returncode == 0
     listed = git("status", "--porcelain", "--untracked-files", cwd=project).splitlines()
@@ -460,7 +460,7 @@ def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest
 
 
 def test_the_first_stage_is_quiet_where_there_is_no_repository(later: Path, tmp_path: Path) -> None:
-    """A Copier that is proposed runs it in a render of the old version."""
+    """Copier's pull request 2376 runs it in a render of the old version."""
     env: dict[str, Any] = {"STAGE": "before", "VERSION_FROM": NEXT, "VERSION_TO": LATER}
     env |= {
         "VERSION_PEP440_FROM": NEXT[1:],
@@ -484,7 +484,7 @@ def test_the_script_of_a_project_fetches_the_template_and_updates(project: Path)
     assert_updated(project)
     run(*script, "--undo", cwd=project)
     assert state(project) == before
-    assert "the template's, merged" in run(*script, "--explain", "Makefile", cwd=project).stdout
+    assert "the template's: merged" in run(*script, "--explain", "Makefile", cwd=project).stdout
 
 
 def test_the_script_finds_a_template_by_a_path_from_the_folder_above(project: Path, later: Path) -> None:
@@ -495,7 +495,7 @@ def test_the_script_finds_a_template_by_a_path_from_the_folder_above(project: Pa
     assert f"{NEXT} → {LATER}" in said
 
 
-def test_the_script_runs_where_only_uv_or_pipx_or_copier_can_provide_copier(project: Path, tmp_path: Path) -> None:
+def test_the_script_takes_copier_from_uv_pipx_or_an_installed_copier(project: Path, tmp_path: Path) -> None:
     bare = [sys.executable, "-S", "scripts/update.py", "--explain", "Makefile"]  # -S: without installed packages
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -513,7 +513,7 @@ def test_the_script_runs_where_only_uv_or_pipx_or_copier_can_provide_copier(proj
         )
         for path in (python, program):
             path.chmod(0o755)
-        assert "the template's, merged" in run(*bare, cwd=project, PATH=str(programs)).stdout, name
+        assert "the template's: merged" in run(*bare, cwd=project, PATH=str(programs)).stdout, name
 
 
 # --- what a version is ---

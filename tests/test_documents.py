@@ -116,7 +116,7 @@ class Step(NamedTuple):
 
 
 def steps(page: str) -> Iterator[Step]:
-    """What a page asks for, in its order; AssertionError for a block that may hold commands and isn't understood."""
+    """The steps of a page, in order; AssertionError for a block that may hold commands and is not understood."""
     pieces = r"^```(?P<language>[^`\n]*)\n(?P<block>.*?)^```$|^`(?P<line>[^`\n]+)`$"
     for found in re.finditer(pieces, page, re.MULTILINE | re.DOTALL):
         block, line = found["block"], found["line"]
@@ -155,14 +155,14 @@ def commands(block: str) -> Iterator[Step]:
             together = ""
 
 
-def asked(page: Path) -> list[Step]:
-    """What a page asks for; nothing if it isn't there."""
+def steps_of(page: Path) -> list[Step]:
+    """The steps of a page; none if it does not exist."""
     return list(steps(page.read_text())) if page.exists() else []
 
 
 def pages(project: Path) -> dict[str, list[Step]]:
-    """Each page of a project, with what it asks for."""
-    return {path.relative_to(project).as_posix(): asked(path) for path in sorted(project.rglob("*.md"))}
+    """The steps of each page of a project."""
+    return {path.relative_to(project).as_posix(): steps_of(path) for path in sorted(project.rglob("*.md"))}
 
 
 def filled(command: str, sample: str) -> str:
@@ -291,7 +291,7 @@ class Reader:
         raise AssertionError(f"still running: {running}")
 
     def follows(self, page: list[Step]) -> None:
-        """Do what a page asks for, one thing after another."""
+        """Follow the steps of a page, in order."""
         try:
             self.goes_through(page)
         finally:
@@ -421,7 +421,7 @@ def test_each_command_of_a_page_works_as_it_stands(
     render: Render, used: Callable[..., Path], tmp_path: Path, page: str
 ) -> None:
     """In a project without extras, and what is more where there are all of them."""
-    plain, full = (asked(render(**answers) / page) for answers in ({}, EVERYTHING))
+    plain, full = (steps_of(render(**answers) / page) for answers in ({}, EVERYTHING))
     if plain:
         (tmp_path / "plain").mkdir()
         reader_of(page, used(), tmp_path / "plain").follows(plain)
@@ -437,8 +437,8 @@ def test_what_the_pages_of_other_kinds_say_works_too(
     render: Render, used: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
     """What they alone have: the rest is the same text, and has run for the default kind."""
-    for name, asks in pages(render(data_kind=kind)).items():
-        new = beyond(asked(render() / name), asks)
+    for name, page_steps in pages(render(data_kind=kind)).items():
+        new = beyond(steps_of(render() / name), page_steps)
         if new:
             folder = tmp_path / name.replace("/", "-")
             folder.mkdir()
@@ -452,12 +452,12 @@ def test_what_the_pages_of_other_kinds_say_works_too(
 def test_each_page_of_each_kind_works_from_top_to_bottom(
     render: Render, used: Callable[..., Path], tmp_path: Path, kind: str, page: str
 ) -> None:
-    asks = asked(render(data_kind=kind, **EVERYTHING) / page)
-    reader_of(page, used(data_kind=kind, **EVERYTHING), tmp_path).follows(asks)
+    page_steps = steps_of(render(data_kind=kind, **EVERYTHING) / page)
+    reader_of(page, used(data_kind=kind, **EVERYTHING), tmp_path).follows(page_steps)
 
 
 def beyond(known: list[Step], page: list[Step]) -> list[Step]:
-    """What a page asks for beyond the commands of another, with the environment that they need."""
+    """The steps of a page that another one lacks, with the environment that they need."""
     commands = {bare(step.command) for step in known if step.command}
     new = [step for step in page if bare(step.command) not in commands]
     needed = [step for step in page if step in new or step.command.startswith("python3 -m venv ")]

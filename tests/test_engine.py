@@ -319,7 +319,7 @@ def test_a_signal_that_comes_again_after_the_end_is_ignored(project: Path, tmp_p
         assert in_project(project, "-c", code, again, script, *words, ok=False).returncode == 75, words
 
 
-def test_processes_that_are_done_leave_no_thread_that_the_model_could_wait_for(render: Render, tmp_path: Path) -> None:
+def test_finished_processes_leave_no_thread_that_the_model_waits_for(render: Render, tmp_path: Path) -> None:
     """DDP's reducer waits for gloo's threads with Python's lock held, if it is the last that knows of them."""
     (tmp_path / "leave.py").write_text("""if True:
         import os

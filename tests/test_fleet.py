@@ -1,4 +1,4 @@
-"""Many projects are updated in one go, none stops another, and a table says how each one went."""
+"""Many projects are updated in one run, an error in one does not stop the others, and a table has the results."""
 
 import os
 import re
@@ -21,7 +21,7 @@ FLEET = ROOT / "extensions" / "fleet.py"
 
 
 def make_template(folder: Path, settings: str = "") -> None:
-    """A template of two releases that is quick to update from: a fleet may come from any template."""
+    """A small template with two releases: a fleet works with any template."""
     project = folder / "project"
     project.mkdir(parents=True)
     (folder / "copier.yml").write_text(f"_subdirectory: project\n{settings}")
@@ -67,7 +67,7 @@ def fleet(folder: Path, lines: list[str], *options: str | Path, **env: str) -> s
 
 
 def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
-    """The table: what is said of each project."""
+    """The rows of the table, by project."""
     assert "Traceback" not in done.stderr, done.stderr
     table = done.stdout.split("\n\n")[0].splitlines()
     assert re.split(" {2,}", table[0]) == ["project", "from", "to", "outcome", "detail"], done.stdout + done.stderr
@@ -75,7 +75,7 @@ def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
 
 
 def state(project: Path) -> tuple[str, str, dict[str, tuple[bytes, int]]]:
-    """All that an update could change."""
+    """Everything that an update could change."""
     return git("log", "--all", "--format=%H %D", cwd=project), git("status", "--porcelain", cwd=project), tree(project)
 
 
@@ -103,7 +103,12 @@ def test_a_broken_project_and_conflicts_stop_no_other(template: Path, tmp_path: 
     assert rows(done) == {
         "fine": [NEXT, "v9999.0.1", "updated", "2 files"],
         "in conflict": [NEXT, "v9999.0.1", "conflicts", "1 file: Makefile"],
-        "broken": [NEXT, "-", "failed", "its template is not there: /no/template"],
+        "broken": [
+            NEXT,
+            "-",
+            "failed",
+            ".copier-answers.yml: _src_path /no/template does not exist; correct it",
+        ],
         "fine too": [NEXT, "v9999.0.1", "updated", "2 files"],
     }
     assert git("ls-files", "--unmerged", cwd=tmp_path / "in conflict")
@@ -158,7 +163,7 @@ def test_any_path_will_do_and_the_table_is_aligned_as_a_terminal_shows_it(first:
     assert len({re.search("outcome|updated|failed", line).start() for line in wide}) == 1  # type: ignore[union-attr]
 
 
-def test_what_is_wrong_with_a_project_is_said_in_its_row(first: Path, tmp_path: Path) -> None:
+def test_each_error_of_a_project_is_in_its_row_of_the_table(first: Path, tmp_path: Path) -> None:
     answers = (first / ".copier-answers.yml").read_text()
     broken = {
         "no-yaml": "_commit: [\n",
@@ -185,13 +190,13 @@ def test_what_is_wrong_with_a_project_is_said_in_its_row(first: Path, tmp_path: 
     said = {name: cells[-1] for name, cells in rows(done).items()}
     assert said == {
         "no-yaml": ".copier-answers.yml, line 2: expected the node content, but found '<stream end>'",
-        "no-version": ".copier-answers.yml names no version of a template (_src_path, _commit)",
-        "no-template": f"its template is not there: {tmp_path}/nowhere",
+        "no-version": ".copier-answers.yml: _src_path or _commit is missing; restore the line",
+        "no-template": f".copier-answers.yml: _src_path {tmp_path}/nowhere does not exist; correct it",
         "no-server": said["no-server"],
         "changed": "uncommitted changes in 1 file: commit or stash them first",
         "no-git": said["no-git"],
-        "no-answers": "no .copier-answers.yml: not made by Copier, or not the folder of the project",
-        "killed": "killed by SIGKILL (4 files changed halfway: see the log)",
+        "no-answers": "no .copier-answers.yml: not made by Copier, or not the project's folder",
+        "killed": "killed by SIGKILL (4 files partly updated: see the log)",
         "missing": "no such folder",
         "fine": "3 files",
     }
@@ -211,7 +216,7 @@ def test_a_url_is_cloned_and_its_clone_is_used_again(first: Path, tmp_path: Path
     done = fleet(tmp_path, [url, taken, "https://me:secret@localhost:1/team/model.git"], "--dry-run")
     said = rows(done)
     assert said[url] == ["v1.0.0", "v2.0.0", "to update"]
-    assert said[taken][-1].startswith("another folder or repository is where it would be cloned to: ")
+    assert said[taken][-1].startswith("not a clone of this URL; move it, or give another --clones: ")
     assert said["https://localhost:1/team/model.git"][2] == "failed"
     assert "secret" not in done.stdout + "".join(log.read_text() for log in (tmp_path / "logs").iterdir())
 
@@ -236,7 +241,12 @@ def test_projects_of_one_repository_take_turns(first: Path, tmp_path: Path) -> N
     assert rows(done) == {
         "mono/one": ["v1.0.0", "v2.0.0", "updated", "3 files"],
         "mono/two": ["v1.0.0", "v2.0.0", "conflicts", "1 file: Makefile"],
-        "mono/three": ["v1.0.0", "-", "failed", "its repository has conflicts to resolve first: ../two/Makefile"],
+        "mono/three": [
+            "v1.0.0",
+            "-",
+            "failed",
+            "unresolved conflicts in its repository: ../two/Makefile; resolve them first",
+        ],
     }
 
 
@@ -288,7 +298,7 @@ def test_a_dry_run_tells_what_is_in_conflict_or_refused(template: Path, tmp_path
     assert {name: row[2:] for name, row in rows(done).items()} == {
         "clean": ["to update"],
         "conflicting": ["conflicts", "1 file would be in conflict: setup.py"],
-        "refused": ["failed", "No update: docs is a file here, and a folder in the template: rename it"],
+        "refused": ["failed", "docs is a file, but a folder in the template: rename it"],
     }
     assert [state(tmp_path / name) for name in ("clean", "conflicting", "refused")] == before
 
@@ -329,11 +339,11 @@ def test_updates_are_committed_on_a_branch_unless_a_hook_refuses(first: Path, tm
     git("switch", "--quiet", "main", cwd=tmp_path / "free")
     before = state(tmp_path / "free")
     done = fleet(tmp_path, ["free"], "--commit=again", "--branch=next")
-    assert rows(done)["free"][-1] == "there is a branch next already: delete it, or give another --branch"
+    assert rows(done)["free"][-1] == "the branch next already exists: delete it, or give another --branch"
     assert state(tmp_path / "free") == before
 
 
-def test_a_mistake_in_the_call_is_told_before_anything_runs(first: Path, tmp_path: Path) -> None:
+def test_wrong_options_and_lists_are_refused_before_anything_runs(first: Path, tmp_path: Path) -> None:
     project = place(first, tmp_path / "model")
     (tmp_path / "link").symlink_to(project)
     before = state(project)
@@ -345,8 +355,8 @@ def test_a_mistake_in_the_call_is_told_before_anything_runs(first: Path, tmp_pat
             [],
             "line 2: git@localhost:team/model.git is the same project as line 1\n",
         ),
-        (["# none", ""], [], "fleet.txt names no project\n"),
-        (["\0"], [], "fleet.txt is no text in UTF-8\n"),
+        (["# none", ""], [], "fleet.txt: no project in the list; add a folder or a URL per line\n"),
+        (["\0"], [], "fleet.txt: not a UTF-8 text file\n"),
         (["model"], ["--jobs=0"], "--jobs must be 1 or more\n"),
         (["model"], ["--commit=next", "--branch=a b"], "'a b' is not a valid branch name\n"),
         (["model"], ["--dry-run", "--commit=next"], "leave out --vcs-ref and --commit\n"),
@@ -394,7 +404,7 @@ def test_ctrl_c_lets_an_update_end_and_a_second_one_stops_it(tmp_path: Path, tim
             process.send_signal(signal.SIGINT)
             assert process.stderr
             told = process.stderr.readline() + process.stderr.readline()
-            assert told == "\nNothing new starts. Ctrl-C once more also stops the updates that run.\n"
+            assert told == "\nNo new update starts. Press Ctrl-C again to stop the running ones.\n"
             process.send_signal(signal.SIGINT) if times == 2 else go.touch()
             done = subprocess.CompletedProcess(command, 130, *process.communicate(timeout=60))
         finally:
@@ -402,5 +412,5 @@ def test_ctrl_c_lets_an_update_end_and_a_second_one_stops_it(tmp_path: Path, tim
     assert process.returncode == 130
     before, *_, detail = rows(done).pop("one")
     assert before == "v1.0.0"
-    assert ("changed halfway" in detail) if times == 2 else (detail == "3 files")
+    assert ("partly updated" in detail) if times == 2 else (detail == "3 files")
     assert rows(done)["two"] == ["-", "-", "not started"]

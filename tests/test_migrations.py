@@ -1,4 +1,4 @@
-"""What a version can do in the owner's files, and its words: said by an update, done only when the owner says so."""
+"""Changes to the owner's files that a version offers: an update reports them, only `--migrate` makes them."""
 
 import shutil
 from collections.abc import Callable
@@ -52,15 +52,15 @@ def test_an_update_offers_changes_to_the_owners_files_and_makes_none(project: Pa
     before = tree(project)
     said = updated(project)
     for version, paths in (("v0.2.0", TESTS), ("v0.4.0", TRAINING), ("v0.8.0", IMAGES)):
-        _, _, rest = said.partition(f"{version} can change files of yours")
+        _, _, rest = said.partition(f"{version} can change these files of yours")
         assert rest.split("\n\n")[0].split(":\n")[1].split() == paths
     words = (ROOT / "extensions" / "migrations" / "v0.4.0" / "words.md").read_text().split("\n")[0]
-    assert f"v0.4.0, what is left to you:\n    {words}" in said
+    assert f"v0.4.0, what you can do by hand:\n    {words}" in said
     after = tree(project)
     assert all(after[path] == before[path] for path in [*TESTS, *TRAINING, *IMAGES])
 
 
-def test_the_owner_lets_the_scripts_change_files_and_can_take_it_back(project: Path) -> None:
+def test_migrate_changes_files_of_the_owner_and_git_restores_them(project: Path) -> None:
     updated(project)
     before = tree(project)
     preview = migrate(project, "--preview")
@@ -70,7 +70,7 @@ def test_the_owner_lets_the_scripts_change_files_and_can_take_it_back(project: P
     assert f"v0.2.0: {', '.join(TESTS)}\nv0.4.0: {', '.join(TRAINING)}\nv0.8.0: {IMAGES[0]}" in said
     assert changed(project) == sorted([*TESTS, *TRAINING, *IMAGES])
     assert (project / "test" / "test_mine.py").read_text() == OWN.replace("__main__", "cli")
-    assert migrate(project).startswith("No version up to ")
+    assert migrate(project).startswith("Nothing to change")
     git("restore", ".", cwd=project)
     assert tree(project) == before
 
@@ -114,11 +114,11 @@ def test_a_migrated_project_does_not_open_postscript_called_png(project: Path, t
     assert "started" in in_project(project, "-c", read, tmp_path / "evil.png", ok=False).stderr
 
 
-def test_changes_that_are_in_no_index_refuse_and_so_do_conflicts(project: Path) -> None:
+def test_migrate_refuses_unstaged_changes_and_conflicts(project: Path) -> None:
     updated(project)
     (project / TESTS[0]).write_text(OWN * 2)
     before = tree(project)
-    assert f"{TESTS[0]} has changes that are not in the index" in migrate(project, ok=False)
+    assert f"{TESTS[0]} has unstaged changes" in migrate(project, ok=False)
     assert tree(project) == before
     git("add", TESTS[0], cwd=project)
     migrate(project)
@@ -129,7 +129,7 @@ def test_changes_that_are_in_no_index_refuse_and_so_do_conflicts(project: Path) 
         (project / "README.md").write_text(text)
         save(project, branch)
     run("git", "merge", "theirs", cwd=project, ok=False)
-    assert "conflicts that are not resolved" in migrate(project, ok=False)
+    assert "unresolved conflicts" in migrate(project, ok=False)
 
 
 def test_what_is_no_text_a_link_or_a_submodule_is_left_out(project: Path, template: Path) -> None:

@@ -1,4 +1,4 @@
-"""An update keeps what the owner wrote wherever the project lives, and however git is set up."""
+"""An update keeps the owner's work, wherever the project is and however git is configured."""
 
 import os
 import random
@@ -42,7 +42,7 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fresh(later: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of the version before: look, or copy it."""
+    """A project of the previous version: read it, or copy it."""
     project = tmp_path_factory.mktemp("fresh") / "project"
     copy(later, project, NEXT)
     return project
@@ -65,7 +65,7 @@ def begun(fresh: Path, path: Path, top: Path | None = None) -> Path:
 
 
 def change(project: Path) -> None:
-    """What the owner did: changed a file that will move and one that will change, made some ignored files."""
+    """The owner's work: edits of a file that will move and of one that will change, and some ignored files."""
     for name in ("scripts/train.sh", "Makefile"):
         text = (project / name).read_text()
         (project / name).write_text(text.replace("\n", "\n# own\n", 1))
@@ -76,7 +76,7 @@ def change(project: Path) -> None:
 
 
 def assert_updated(project: Path) -> None:
-    """The next version is there, and so is what the owner did."""
+    """The project has both the next version and the owner's work."""
     makefile = (project / "Makefile").read_text()
     assert makefile.endswith("\n# later\n")
     assert "\n# own\n" in makefile
@@ -95,13 +95,13 @@ def assert_updated(project: Path) -> None:
 
 
 def state(project: Path) -> tuple[object, ...]:
-    """All that an update must leave alone when it fails: files, index, branches, HEAD."""
+    """Everything that a failed update must not change: files, index, branches, HEAD."""
     where = ("rev-parse", "HEAD"), ("ls-files", "--stage"), ("for-each-ref",)
     return tree(project), links(project), *(git(*command, cwd=project) for command in where)
 
 
 def links(project: Path) -> dict[str, str]:
-    """Each link, with where it leads; and each file that only its owner may read."""
+    """The target of each link, and each file with mode 0600."""
     found = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if ".git" not in path.parts}
     return {
         name: str(path.readlink()) if path.is_symlink() else "private"
@@ -111,7 +111,7 @@ def links(project: Path) -> dict[str, str]:
 
 
 def hide(project: Path) -> None:
-    """What git ignores at paths of the template: a private file, which the next version has too, and a link."""
+    """Add ignored files at paths of the template: a private file, which the next version has too, and a link."""
     (project / ".git" / "info" / "exclude").write_text("NEW.md\n.editorconfig\n")
     (project / "NEW.md").write_text("ignored\n")
     (project / "NEW.md").chmod(0o600)
@@ -138,7 +138,7 @@ def test_it_says_what_it_did_and_how_to_go_back(project: Path) -> None:
         "setup.py",
     ):
         assert line in said, line
-    [back] = re.findall(r"Go back: (.*)", said)
+    [back] = re.findall(r"To undo: (.*)", said)
     run("sh", "-c", back, cwd=project)
     assert state(project) == before
 
@@ -317,7 +317,7 @@ def test_what_git_ignores_stays_private_files_and_links_too(project: Path) -> No
     said = copier_update(project, LATER).stdout
     assert links(project) == before
     assert (project / "NEW.md").read_text() == "ignored\n"
-    assert "NEW.md was left out: git ignores NEW.md, which is in its place" in said
+    assert "NEW.md was left out: NEW.md exists and is ignored by git" in said
 
 
 def test_with_files_and_packages_of_the_owner_in_src(project: Path) -> None:
@@ -335,13 +335,13 @@ def test_with_files_and_packages_of_the_owner_in_src(project: Path) -> None:
 
 
 def begin(project: Path, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
-    """`copier update` at the moment when it says how to go back, and the file with what it says."""
+    """Start `copier update` and wait until it prints how to undo it. Returns the process and its output file."""
     said = project.parent / "said"
     command = [sys.executable, "-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", LATER]
     command += options
     with said.open("w") as file:
         process = subprocess.Popen(command, cwd=project, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-    while process.poll() is None and "go back with" not in said.read_text():
+    while process.poll() is None and "undo it with" not in said.read_text():
         time.sleep(0.01)
     return process, said
 
@@ -354,10 +354,10 @@ def test_what_is_saved_while_it_runs_stays_and_is_reported(project: Path) -> Non
         file.write("1,0.9\n")
     (project / "notes: new?.txt").write_text("new\n")
     assert process.wait() == 0, said.read_text()
-    assert "Changed while this ran, and left as it is: notes: new?.txt, results.csv" in said.read_text()
+    assert "Changed during the update and left as is: notes: new?.txt, results.csv" in said.read_text()
     assert_own_work(project)
     assert (project / "NEW.md").is_file()
-    run("sh", "-c", said.read_text().split("Go back: ")[1].splitlines()[0], cwd=project)
+    run("sh", "-c", said.read_text().split("To undo: ")[1].splitlines()[0], cwd=project)
     assert_own_work(project)
     assert git("status", "--porcelain", cwd=project).splitlines() == ["M results.csv", '?? "notes: new?.txt"']
 
@@ -369,7 +369,7 @@ def test_what_is_saved_while_it_would_be_moved_stays_and_stops_the_update(projec
     process, said = begin(project, "--data=package_name=other")
     own.write_text("OWN = 2\n")
     assert process.wait() == 1
-    assert "src/my_project/own.py was changed while this ran: commit it, then update again" in said.read_text()
+    assert "src/my_project/own.py was changed during the update: commit it, then update again" in said.read_text()
     assert own.read_text() == "OWN = 2\n"
     assert git("status", "--porcelain", cwd=project) == "M src/my_project/own.py"
 
@@ -387,11 +387,11 @@ def test_the_way_back_from_a_conflict_in_a_moved_file_leads_back(project: Path) 
     done = update(project, LATER, ok=False)
     assert done.returncode == 1
     assert unmerged(project) == ["bin/train.sh"]
-    run("sh", "-c", done.stdout.split("Go back: ")[1].splitlines()[0], cwd=project)
+    run("sh", "-c", done.stdout.split("To undo: ")[1].splitlines()[0], cwd=project)
     assert state(project) == before
 
 
-def test_a_file_that_git_ignores_outlives_an_interrupted_update_a_clean_up_and_the_next_update(project: Path) -> None:
+def test_an_ignored_file_survives_a_killed_update_and_the_next_one(project: Path) -> None:
     hide(project)
     process, _ = begin(project)
     while (project / "NEW.md").read_text() == "ignored\n":
@@ -403,7 +403,7 @@ def test_a_file_that_git_ignores_outlives_an_interrupted_update_a_clean_up_and_t
     git("reset", "--hard", "--quiet", cwd=project)
     git("clean", "--force", "-d", "--quiet", cwd=project)
     said = copier_update(project, LATER).stdout
-    [place] = re.findall(r"The ignored files that it kept are in (.*)", said)
+    [place] = re.findall(r"The ignored files that it saved are in (.*)", said)
     assert Path(place, "NEW.md").read_text() == "ignored\n"
     assert Path(place, ".editorconfig").is_symlink()
 
@@ -438,12 +438,12 @@ def read_only(project: Path) -> str:
 
 def overlooked(project: Path) -> str:
     git("update-index", "--assume-unchanged", "Makefile", cwd=project)
-    return "overlook Makefile"
+    return "Makefile: assume-unchanged is set; clear it with git update-index --no-assume-unchanged Makefile"
 
 
 def skipped(project: Path) -> str:
     git("update-index", "--skip-worktree", "Makefile", cwd=project)
-    return "overlook Makefile"
+    return "Makefile: skip-worktree is set; clear it with git update-index --no-skip-worktree Makefile"
 
 
 def answers_ignored(project: Path) -> str:
@@ -457,7 +457,7 @@ def answer_gone(project: Path) -> str:
     answers = project / ".copier-answers.yml"
     answers.write_text(answers.read_text().replace("package_name: my_project\n", ""))
     save(project)
-    return ".copier-answers.yml lacks package_name"
+    return ".copier-answers.yml: no answer for package_name"
 
 
 def answer_edited(project: Path) -> str:
@@ -465,9 +465,7 @@ def answer_edited(project: Path) -> str:
     before = git("rev-parse", "--short=10", "HEAD~1", cwd=project)
     answers.write_text(answers.read_text().replace("tracker: none", "tracker: tensorboard"))
     save(project)
-    return (
-        f".copier-answers.yml: tracker was edited by hand, and nothing else was changed by that. git checkout {before}"
-    )
+    return f".copier-answers.yml: tracker was edited by hand, which changes no other file; git checkout {before}"
 
 
 def folder_for_file(project: Path) -> str:
@@ -475,28 +473,28 @@ def folder_for_file(project: Path) -> str:
     (project / "scripts" / "run.sh").mkdir()
     (project / "scripts" / "run.sh" / "a").write_text("own\n")
     save(project)
-    return "scripts/run.sh is a folder here"
+    return "scripts/run.sh is a folder, but a file in the template"
 
 
 def file_for_folder(project: Path) -> str:
     git("mv", "scripts", "tools", cwd=project)
     (project / "scripts").write_text("own\n")
     save(project)
-    return "scripts is a file here"
+    return "scripts is a file, but a folder in the template"
 
 
 def link_out(project: Path) -> str:
     shutil.rmtree(project / "data")
     (project / "data").symlink_to(project.parent)
     save(project)
-    return "Make data a folder, with links in it"
+    return "make data a folder that contains links"
 
 
 def link_inside(project: Path) -> str:
     git("mv", "docs", "documentation", cwd=project)
     (project / "docs").symlink_to("documentation")
     save(project)
-    return "Make docs a folder, with links in it"
+    return "make docs a folder that contains links"
 
 
 def link_to_the_package(project: Path) -> str:
@@ -504,20 +502,20 @@ def link_to_the_package(project: Path) -> str:
     (project / "src").mkdir(exist_ok=True)
     (project / "src" / "my_project").symlink_to("../my_project")
     save(project)
-    return "Make src/my_project a folder, with links in it"
+    return "make src/my_project a folder that contains links"
 
 
 def no_utf_8(project: Path) -> str:
     Path(os.fsdecode(os.fsencode(project) + b"/caf\xe9.txt")).write_text("own\n")
     save(project)
-    return "is no UTF-8, which Copier needs"
+    return "the file name is not UTF-8, which Copier needs"
 
 
 def sha_256(project: Path) -> str:
     shutil.rmtree(project / ".git")
     git("init", "--quiet", "--initial-branch=main", "--object-format=sha256", cwd=project)
     save(project)
-    return "names its objects by sha256, which Copier doesn't take"
+    return "uses sha256 object names, which Copier does not support"
 
 
 REFUSED = (
@@ -555,7 +553,7 @@ def test_it_refuses_what_would_fail_later(
 
 
 @pytest.mark.parametrize("state", ["CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"])
-def test_it_waits_for_whatever_git_is_in_the_middle_of(project: Path, state: str) -> None:
+def test_a_merge_or_rebase_in_progress_is_refused(project: Path, state: str) -> None:
     (project / ".git" / state).touch()
     done = update(project, LATER, ok=False)
     assert done.returncode == 1
@@ -602,7 +600,7 @@ def test_its_own_failure_leaves_the_project_as_it_was(
     before = state(project)
     done = (copier_update if command == "merge-tree" else update)(project, LATER, ok=False)
     assert done.returncode == 1
-    assert "as it was before" in done.stderr
+    assert "restored to its state before" in done.stderr
     assert state(project) == before
 
 
@@ -617,7 +615,7 @@ def test_killed_at_any_moment_the_printed_command_restores_it(project: Path, see
     process.wait()
     (project / ".git" / "index.lock").unlink(missing_ok=True)  # git itself says to remove it
     git("fsck", "--strict", cwd=project)
-    back = said.read_text().split("go back with\n")[1].splitlines()[0].strip()
+    back = said.read_text().split("undo it with\n")[1].splitlines()[0].strip()
     run("sh", "-c", back, cwd=project.parent)
     assert state(project) == before
 

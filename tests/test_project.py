@@ -80,7 +80,7 @@ def test_a_model_that_only_running_its_file_shows_is_left_to_torch(render: Rende
     in_project(project, "-c", code.format(["m1"]))
 
 
-def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(render: Render) -> None:
+def test_threads_sleep_while_they_wait_unless_the_environment_differs(render: Render) -> None:
     code = "import os; from my_project.cli import main; main(['config', 'configs/train.yaml']); "
     code += "print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
     assert in_project(render(), "-c", code, cold=True).stdout.splitlines()[-1] == "PASSIVE 1"

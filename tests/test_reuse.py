@@ -1,4 +1,4 @@
-"""The folder `extensions/update` serves other templates too: small ones, with the traits that public ones have."""
+"""`extensions/update` works with other templates: small ones with the features of public ones."""
 
 import contextlib
 import io
@@ -368,7 +368,7 @@ def test_the_changelog_is_read_however_its_versions_are_written(heading: str, tm
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(versions, "TEMPLATE", tmp_path)
         old, new = versions.Version("1.0.0"), versions.Version("2.0.0")
-        assert list(versions.news(old, new)) == [f"## {heading}\n\n- this"]
+        assert list(versions.changelog_sections(old, new)) == [f"## {heading}\n\n- this"]
 
 
 def test_a_template_without_moves_and_owners_has_empty_lists(template: Path, project: Path) -> None:
@@ -388,7 +388,7 @@ def test_a_version_that_yaml_takes_for_a_number_is_refused(name: Any, template: 
     two_releases(template, {}, {}, moves={name: MOVES["v2.0.0"]})
     begun(template, project)
     said = program(template, project, "--defaults", status=1)
-    assert said == f"No update: moves.yml: {name!r} is no version; write one in quotes, such as '1.10'\n"
+    assert said == f"error: moves.yml: {name!r} is not a version; write it in quotes, such as '1.10'\n"
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_a_name_with_jinja_is_a_pattern_for_all_that_it_can_become(
 
 
 def test_a_pattern_fits_paths_and_takes_its_marks_for_letters() -> None:
-    fitting = extension("update.names").fitting(["[[]id]/*.js", "a/*/b"])
+    fitting = extension("update.names").any_of(["[[]id]/*.js", "a/*/b"])
     assert [bool(fitting.fullmatch(path)) for path in ("[id]/x.js", "i/x.js", "a/x/b", "a/x/y/b")] == [
         True,
         False,

@@ -139,7 +139,7 @@ def test_failed_trials_with_others_between_do_not_end_a_sweep(project: Path) -> 
     assert in_project(project, "-c", code).stdout.endswith("all of them\n")
 
 
-def test_a_trial_killed_between_a_row_and_its_checkpoint_counts_the_epoch_once(project: Path) -> None:
+def test_a_trial_killed_between_a_row_and_its_checkpoint_resumes_right(project: Path) -> None:
     """The row of an epoch is written first, and the epoch is trained again."""
     code = """if True:
         import sys, types
@@ -192,8 +192,8 @@ def test_submit_hands_all_that_sweep_takes_to_its_jobs(project: Path) -> None:
         main(["submit", *sys.argv[1:]])
         print(*sent, sep="\\n")
     """
-    asked = ["--grid", "--study=sent", "--jobs=2", "--trials=2", *GRID]
-    said = in_project(project, "-c", code, *asked).stdout.splitlines()[-2:]
+    options = ["--grid", "--study=sent", "--jobs=2", "--trials=2", *GRID]
+    said = in_project(project, "-c", code, *options).stdout.splitlines()[-2:]
     assert said == [str([*GRID, "--trials=2", "--study=sent", "--grid"])] * 2
 
 

@@ -1,4 +1,4 @@
-"""A project made by an earlier version takes over what changed, and keeps what its owner wrote."""
+"""A project of an earlier version gets the template's changes and keeps its owner's work."""
 
 import ast
 import glob
@@ -66,7 +66,7 @@ each_answers = pytest.mark.parametrize(
 
 
 def edit(project: Path, package: str = "my_project") -> None:
-    """What an owner does: changes some files, adds one, deletes one."""
+    """Edit a project as its owner would: change some files, add one, delete one."""
     with (project / "README.md").open("a") as file:
         file.write("\nWritten by the owner.\n")
     with (project / "src" / package / "model" / "utils.py").open("a") as file:
@@ -106,14 +106,14 @@ def made(template: Path, project: Path, version: str = NEXT, **answers: str) -> 
 
 
 def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> list[str]:
-    """The versions that ask these questions, and offer these answers."""
+    """The versions that have these questions and accept these answers."""
 
     def knows(version: str) -> bool:
-        asked = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
+        questions = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
         for question, answer in answers.items():
-            choices = asked.get(question, {}).get("choices", [])
+            choices = questions.get(question, {}).get("choices", [])
             values = choices.values() if isinstance(choices, dict) else choices
-            if question not in asked or (values and not set(answer.split()) <= set(values)):
+            if question not in questions or (values and not set(answer.split()) <= set(values)):
                 return False
         return True
 
@@ -151,7 +151,7 @@ def test_copier_update_does_the_same_from_the_last_release(releases: list[str], 
 def test_copier_update_does_the_same_from_older_releases(
     many: int, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """From the first, and from others: each day from the next ones."""
+    """From the first release, and from others that change from day to day."""
     older = releases[:-1]
     day = int(os.environ["SEED"]) // 1000
     for version in {older[0], *(older[(day + n) % len(older)] for n in range(min(many, len(older))))}:
@@ -175,17 +175,17 @@ def assert_the_same_by_copier(template: Path, folder: Path, version: str) -> Non
 def test_an_unedited_project_of_each_release_becomes_a_new_one(
     answers: dict[str, str], releases: list[str], template: Path, rules: ModuleType, tmp_path: Path
 ) -> None:
-    """But for what is its owner's."""
+    """Except the files of the owner."""
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
     for version in that_know(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
-        assert ", other answers" not in update(project).stdout
+        assert ", changed answers" not in update(project).stdout
         now = tree(project)
         assert set(now) == set(fresh)
         for name, content in now.items():
-            assert content == (start[name] if rules.is_yours(name) and name in start else fresh[name]), name
+            assert content == (start[name] if rules.is_owned(name) and name in start else fresh[name]), name
 
 
 @several
@@ -257,7 +257,7 @@ EACH: dict[str, Any] = {
 def test_other_answers_later_are_no_conflict_in_an_unedited_project(
     number: int | None, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """Though what is its owner's has stayed as its first version made it. Each day has a third of the answers."""
+    """Though the owner's files are still those of the first version. Each day tests a third of the answers."""
     before = made(template, tmp_path / "before", releases[number or 0])
     update(before)
     save(before, "updated")
@@ -336,7 +336,7 @@ def test_extras_pass_their_tests_in_a_project_of_the_first_release(
 def test_changed_answers_reach_an_edited_file_of_an_older_version(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """As a difference of the version that the file is from."""
+    """As a diff of the version that the file started from."""
     project = made(template, tmp_path / "project", releases[0])
     path = project / "test" / "test_dataloader.py"
     path.write_text("# mine\n" + path.read_text())
@@ -394,7 +394,7 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
 
 @slow
 def test_a_deleted_file_stays_deleted_when_the_template_changes_it(template: Path, tmp_path: Path) -> None:
-    """Or moves it."""
+    """And when the template moves it."""
 
     def change(clone: Path) -> None:
         for name in (".editorconfig", "docs/install.md.jinja"):
@@ -433,13 +433,13 @@ def test_an_ignored_file_where_a_declared_move_leads_is_not_overwritten(template
     (project / ".git" / "info" / "exclude").write_text("cli.py\n")
     done = update(project, ok=False)
     assert done.returncode == 1
-    assert "is in the way of src/my_project/cli.py" in done.stderr
+    assert "blocks src/my_project/cli.py" in done.stderr
     assert own.read_text() == "own\n"
 
 
-def test_the_news_are_those_after_the_old_version_up_to_the_new() -> None:
+def test_the_news_are_the_sections_after_the_old_version() -> None:
     versions = extension("update.versions")
-    news = versions.news(versions.Version("0.4.0"), versions.Version("0.6.0"))
+    news = versions.changelog_sections(versions.Version("0.4.0"), versions.Version("0.6.0"))
     assert [section.split()[1] for section in news] == ["v0.6.0", "v0.5.0"]
 
 
@@ -479,7 +479,9 @@ def test_a_moved_folder_takes_the_owners_files_along(template: Path, rules: Modu
     assert not (package / "visualization").exists()
     assert (package / "pictures" / "plots.py").read_text().endswith("\n\nOWN = True\n")
     assert (package / "pictures" / "own.py").read_text() == "from ..errors import UserError as UserError\n"
-    assert "my_project.visualization.plots is my_project.pictures.plots now; these still name it: " in said
+    assert (
+        "my_project.visualization.plots is now my_project.pictures.plots; these files still use the old name: " in said
+    )
     assert "test/test_own.py" in said
 
 
@@ -515,12 +517,12 @@ def test_another_package_name_takes_all_along(template: Path, tmp_path: Path) ->
     assert (project / "src" / "other" / "own" / "thing.py").read_text() == "OWN = 1\n"
     assert (project / "src" / "other" / "data" / "__init__.py").read_text() == "OWN = 1\n"
     assert "from other.cli import main" in (project / "test" / "test_train.py").read_text()
-    assert "my_project is other now; these still name it: test/test_own.py" in said
+    assert "my_project is now other; these files still use the old name: test/test_own.py" in said
     in_project(project, "-c", "import other.cli")
 
 
 def weights(project: Path) -> dict[str, torch.Tensor]:
-    """What a short training with the owner's loss comes to."""
+    """The weights after a short training with the owner's loss."""
     configs = ["configs/train.yaml", "configs/debug.yaml", "train.epochs=1"]
     in_project(project, "-m", "my_project", "train", *configs, "loss.name=own", "loss.args={}", "run.name=a-run")
     model: dict[str, torch.Tensor] = torch.load(project / "checkpoints/a-run/last.pt", weights_only=True)["model"]
@@ -529,10 +531,10 @@ def weights(project: Path) -> dict[str, torch.Tensor]:
 
 
 @slow
-def test_a_deleted_file_that_moved_does_not_come_back_as_a_new_one_of_its_name(
+def test_a_deleted_file_that_moved_does_not_come_back_at_its_old_path(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """`__main__.py` of the first release is `cli.py` now, and what it is called now is another file."""
+    """`__main__.py` of the first release is now `cli.py`, and there is a new `__main__.py`."""
     project = made(template, tmp_path / "project", releases[0])
     package = project / "src" / "my_project"
     (package / "__main__.py").unlink()
@@ -604,7 +606,7 @@ def test_a_component_folder_with_files_of_the_owner_stays_one(template: Path, tm
     (project / "src/my_project/loss/own.py").write_text("def own(logits, targets):\n    return logits.mean()\n")
     save(project)
     said = update(project, components="file").stdout
-    assert "src/my_project/loss/ stays a folder, for src/my_project/loss/own.py" in said
+    assert "src/my_project/loss/ stays a folder because of src/my_project/loss/own.py" in said
     assert (project / "src/my_project/optim.py").exists()
     assert not (project / "src/my_project/loss.py").exists()
     known = "from my_project import components, loss; print(*components.defined_in(loss))"
@@ -623,7 +625,7 @@ def test_what_one_file_joins_stays_apart_where_the_owner_changed_it(
     names = sorted(path.name for path in flip.parent.iterdir())
     assert names == ["__init__.py", "affine.py", "erase.py", "flip.py"]
     assert flip.read_text().endswith("\n\nOWN = 1\n")
-    assert "transforms/augment.py is not there" in said
+    assert "transforms/augment.py was not created" in said
 
 
 @slow
@@ -665,7 +667,7 @@ def test_extras_a_tracker_and_another_ci_come_and_go(
     now, new = tree(project), tree(fresh)
     assert set(new) - set(now) == {"notebooks/1_tutorial.ipynb"}
     other = {name for name in new if name in now and new[name] != now[name]}
-    assert not [name for name in other - changed if not rules.is_yours(name)]  # theirs are those of the last release
+    assert not [name for name in other - changed if not rules.is_owned(name)]  # theirs are those of the last release
     assert not [name for name in now if name.startswith(".github/")]
     save(project)
     own.write_text("def add_to(add):\n    pass\n")
@@ -744,7 +746,7 @@ def test_another_kind_of_data_never_deletes_an_edited_file(known: bool, template
 # --- conflicts ---
 
 
-def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Path, tmp_path: Path) -> None:
+def test_a_conflict_is_marked_reported_and_in_the_exit_status(template: Path, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         path = clone / "template" / "project" / "setup.py"
         path.write_text(path.read_text().replace("\n", "  # template\n", 1))
@@ -766,13 +768,13 @@ def test_a_conflict_is_marked_reported_and_told_by_the_exit_status(template: Pat
     assert done.stdout.rstrip().endswith("The update is complete.)"), "or Copier's own last line looks like a crash"
     assert "git add setup.py" in done.stdout
     assert "git rm scripts/run.sh" in done.stdout
-    [back] = re.findall(r"Go back: (.*)", done.stdout)
+    [back] = re.findall(r"To undo: (.*)", done.stdout)
     run("sh", "-c", back, cwd=project)
     assert (tree(project), git("status", "--porcelain", cwd=project)) == (before, status)
 
 
 @slow
-def test_what_each_kind_of_conflict_asks_for_is_said(template: Path, tmp_path: Path) -> None:
+def test_each_kind_of_conflict_is_reported_with_what_to_do(template: Path, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         sources = clone / "template" / "project"
         git("mv", sources / "docs/api.md.jinja", sources / "docs/reference.md.jinja", cwd=clone)
@@ -791,12 +793,12 @@ def test_what_each_kind_of_conflict_asks_for_is_said(template: Path, tmp_path: P
     done = update(project, LATER, ok=False)
     assert done.returncode == 1
     for path, advice in (
-        ("docs/interface.md", "you and the template moved it to two places"),
-        ("docs/mistakes.md", "one moved it, the other removed it: git add docs/mistakes.md keeps it"),
-        (f"setup.py~{LATER}", "a file for one, a link for the other"),
+        ("docs/interface.md", "you and the template moved it to different places"),
+        ("docs/mistakes.md", "one moved it, the other removed it: git add docs/mistakes.md to keep it"),
+        (f"setup.py~{LATER}", "one has a file, the other a link"),
     ):
         assert re.search(rf"^  {re.escape(path)}\n +{re.escape(advice)}", done.stdout, re.MULTILINE), done.stdout
-    run("sh", "-c", re.findall(r"Go back: (.*)", done.stdout)[0], cwd=project)
+    run("sh", "-c", re.findall(r"To undo: (.*)", done.stdout)[0], cwd=project)
     assert tree(project) == before
 
 

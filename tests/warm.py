@@ -75,7 +75,7 @@ def serve(listener: socket.socket) -> None:
                     message += connection.recv(1 << 20)
                 pid = os.fork()
                 if not pid:
-                    become(json.loads(message), files)
+                    run_request(json.loads(message), files)
                 for file in files:
                     os.close(file)
                 running[connection] = pid
@@ -96,19 +96,19 @@ def serve(listener: socket.socket) -> None:
                     connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
-def become(asked: dict[str, Any], files: list[int]) -> NoReturn:
+def run_request(request: dict[str, Any], files: list[int]) -> NoReturn:
     """Do what a new interpreter would do with this command."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if asked["session"]:
+    if request["session"]:
         os.setsid()
     for number, file in enumerate(files):
         os.dup2(file, number)
     os.closerange(3, 1024)
-    os.chdir(asked["cwd"])
+    os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(asked["env"])
+    os.environ.update(request["env"])
     sys.stdin, sys.stdout, sys.stderr = open(0, closefd=False), stream(1), stream(2)  # noqa: SIM115
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
     tempfile.tempdir = None
@@ -117,8 +117,8 @@ def become(asked: dict[str, Any], files: list[int]) -> NoReturn:
         numpy.random.seed()
     if os.environ.get("SKETCH"):
         importlib.import_module("sketch")
-    how, *arguments = asked["command"]
-    first = {"-c": "", "-m": asked["cwd"]}.get(how, str(Path(how).resolve().parent))
+    how, *arguments = request["command"]
+    first = {"-c": "", "-m": request["cwd"]}.get(how, str(Path(how).resolve().parent))
     paths = [
         *([] if os.environ.get("PYTHONSAFEPATH") else [first]),
         *os.environ.get("PYTHONPATH", "").split(os.pathsep),
@@ -188,9 +188,9 @@ class Command:
         self.returncode: int | None = None
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.connect(f"\0{address}")
-        asked = {"command": self.args, "cwd": str(cwd), "env": dict(env), "session": session}
+        request = {"command": self.args, "cwd": str(cwd), "env": dict(env), "session": session}
         numbers = [file if isinstance(file, int) else file.fileno() for file in files]
-        message = json.dumps(asked).encode("ascii") + b"\n"
+        message = json.dumps(request).encode("ascii") + b"\n"
         sent = socket.send_fds(self.connection, [message], numbers)
         self.connection.sendall(message[sent:])
         self.replies = self.connection.makefile()

@@ -1,12 +1,12 @@
-"""Let a project that was not made from this template join it.
+"""Adopt an existing project into the template.
 
 The modules, in the order in which `adopt.py` beside this folder calls them:
 
-    command    the whole of it, from a folder to a merge on a new branch
-    template   the clone of the template: its versions, and where later ones come from
-    project    the project as it is found, and what may be in the way
-    guesses    answers that the project gives by what is in it
-    render     the answers, and a commit of what the template makes with them
-    merge      the merge, what to say of it, and the way back
-    proof      a trial update, and a step of training
+    command    the whole command, from a folder to a merge on a new branch
+    template   the clone of the template: its versions, and the source of later ones
+    project    the project before the adoption, and what blocks it
+    guesses    answers guessed from the project's files
+    render     the answers, and a commit of the rendered template
+    merge      the merge, its report, and how to undo it
+    proof      a trial update and a training step
 """

@@ -1,4 +1,4 @@
-"""The answers, and what the template makes with them: a commit without parents."""
+"""The answers, and the rendered template as a commit without parents."""
 
 import re
 import tempfile
@@ -10,12 +10,14 @@ from update import versions
 from update.git import AUTHOR, Refusal, git
 
 from .guesses import Guess
-from .project import ANSWERS, Found
+from .project import ANSWERS, Candidate
 from .template import Release, copy
 
 
-def accept(files: Path, questions: list[str], data: dict[str, Any], guesses: dict[str, Guess]) -> dict[str, str]:
-    """The guesses that the template's own checks let pass. Each answer is printed, with where it comes from."""
+def accepted_guesses(
+    files: Path, questions: list[str], data: dict[str, Any], guesses: dict[str, Guess]
+) -> dict[str, str]:
+    """The guesses that pass the template's validators. Each answer is printed with its source."""
     left = {key: guesses.get(key, (None, "")) for key in questions if key not in data}
     while True:
         answers = {key: value for key, (value, _) in left.items() if value is not None}
@@ -40,15 +42,15 @@ def accept(files: Path, questions: list[str], data: dict[str, Any], guesses: dic
 
 
 def record(answers: Path, source: str, version: Release) -> dict[str, str]:
-    """Write into the answers where updates come from; the answers."""
-    name = version.name if version.is_tag else versions.described(version.commit)
+    """Write the source of updates into the answers file and return the answers."""
+    name = version.name if version.is_tag else versions.describe(version.commit)
     text = versions.record(answers.read_text(encoding="utf-8"), name, source)
     answers.write_text(text, encoding="utf-8")
     recorded: dict[str, str] = yaml.safe_load(text)
     return recorded
 
 
-def commit_render(project: Found, files: dict[str, Path], message: str, index: Path) -> str:
+def commit_render(project: Candidate, files: dict[str, Path], message: str, index: Path) -> str:
     """A commit without parents that holds the rendered files by path, as the project's own attributes store them."""
     entries, where = "", {"GIT_INDEX_FILE": str(index)}
     for path, file in files.items():

@@ -1,4 +1,4 @@
-"""The clone of the template that is adopted from: its versions, and where later ones come from."""
+"""The clone of the template: its versions, and the source of later ones."""
 
 import re
 from dataclasses import dataclass
@@ -19,26 +19,26 @@ class Release:
 
 
 def find_version(clone: Path, name: str | None) -> Release:
-    """A version, by default the newest release. Refusal if there is none."""
+    """Find a version, by default the newest release. Raises Refusal if there is none."""
     status, top, _ = attempt("rev-parse", "--show-toplevel", cwd=clone)
     if status or Path(top.removesuffix("\n")).resolve() != clone:
-        raise Refusal(f"{clone} is not a clone of the template: git clone it, and run this from there")
+        raise Refusal(f"{clone} is not a clone of the template: git clone it and run adopt.py from the clone")
     if name is None:
         releases = [tag for tag in git("tag", "--list", cwd=clone).split() if re.fullmatch(r"v\d+\.\d+\.\d+", tag)]
         if not releases:
             raise Refusal(
-                f"no release is tagged in {clone}: run `make tags` there (git fetch --unshallow first, if shallow)"
+                f"{clone} has no release tags: run `make tags` there (in a shallow clone, git fetch --unshallow first)"
             )
         name = max(releases, key=lambda tag: [int(part) for part in tag[1:].split(".")])
     for ref in (f"refs/tags/{name}", name):
         status, commit, _ = attempt("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", cwd=clone)
         if not status:
             return Release(clone, name, commit.strip(), ref != name)
-    raise Refusal(f"{clone} has no version {name}: `git tag` lists them there")
+    raise Refusal(f"--vcs-ref {name}: unknown version; `git -C {clone} tag` lists them")
 
 
 def source_of(clone: Path) -> str:
-    """Where later updates come from, as Copier understands it: the clone's origin, or else the clone."""
+    """The source of later updates, in Copier's form: the clone's origin, or else the clone."""
     url = attempt("config", "--get", "remote.origin.url", cwd=clone)[1].removesuffix("\n") or str(clone)
     local = clone / Path(url).expanduser()
     if local.exists():
@@ -51,8 +51,8 @@ def source_of(clone: Path) -> str:
 
 
 def copy(files: Path, folder: Path, **options: Any) -> None:
-    """Have Copier ask and render the files of a version. Refusal, in its words, for an answer that can't be taken."""
-    import copier  # here, so that --help and what is refused come at once
+    """Let Copier ask and render a version. Raises Refusal, with its message, for an invalid answer."""
+    import copier  # here, so that --help and refusals are fast
 
     try:
         copier.run_copy(str(files), folder, quiet=True, **options)
@@ -62,8 +62,8 @@ def copy(files: Path, folder: Path, **options: Any) -> None:
         raise Refusal(str(error)) from error
 
 
-def lacks(source: str, version: Release) -> bool:
-    """Whether the place that updates come from is known to lack the version that they start from."""
+def lacks_tag(source: str, version: Release) -> bool:
+    """Whether the source of updates is known to lack the tag of the version that they start from."""
     words = ["ls-remote", "--exit-code", source.removeprefix("git+"), f"refs/tags/{version.name}"]
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=5"}
     return version.is_tag and attempt(*words, cwd=version.clone, env=quiet)[0] == 2

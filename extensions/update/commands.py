@@ -1,4 +1,4 @@
-"""The same update without Copier's own pass over the files; what can be asked of it; and how to undo it.
+"""The command line: an update without Copier's own pass, preview, undo, explain, migrate.
 
 python extensions/update [PROJECT] [--to VERSION | --step] [--preview]
 python extensions/update [PROJECT] --migrate [--preview]
@@ -27,46 +27,46 @@ from .versions import (
     TEMPLATE,
     Versions,
     as_version,
-    bring_others,
+    changelog_sections,
     computed,
+    conditional_questions,
     copy,
-    described,
-    hidden,
-    news,
+    copy_external_data,
+    describe,
     record,
     releases,
     rendered,
     settings,
     template_paths,
     unpack,
-    with_hidden,
+    with_hidden_answers,
 )
 
-# --- which version, which answers ---
+# --- version and answers ---
 
 
-def target(project: Project, recorded: dict[str, Any], to: str | None, step: bool) -> str:
-    """The version to update to: the newest release, the one that is named, or the next one."""
+def target_version(project: Project, recorded: dict[str, Any], to: str | None, step: bool) -> str:
+    """The version to update to: the newest release, a given one, or the next."""
     here, offered = as_version(recorded["_commit"]), releases()
     if to:
         if attempt("rev-parse", "--verify", "--quiet", f"{to}^{{commit}}", cwd=TEMPLATE).status:
-            raise Refusal(f"the template has no version {to}; it has {', '.join(offered.values())}")
+            raise Refusal(f"--to {to}: unknown version; the template has {', '.join(offered.values())}")
         if as_version(to) < here:
-            raise Refusal(f"{to} is older than {recorded['_commit']}, which the project has: use `git revert`")
+            raise Refusal(f"--to {to}: older than the project's {recorded['_commit']}; to go back, use `git revert`")
         return to
     newer = [tag for version, tag in offered.items() if version > here]
     return newer[0 if step else -1] if newer else str(recorded["_commit"])
 
 
 def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, Any], defaults: bool) -> str:
-    """Have Copier ask the questions of a version, with the recorded answers as defaults: the new answers file.
+    """Let Copier ask the questions of a version, with the recorded answers as defaults. Returns the new answers file.
 
-    They lie in the folder as those of an earlier copy, so that Copier drops one which the version takes no longer.
+    The recorded answers are written as those of an earlier copy, so that Copier drops one that is no longer valid.
     """
     answers = {key: value for key, value in recorded.items() if not key.startswith("_")}
     with tempfile.TemporaryDirectory() as folder:
         source, root, name = unpack(ref, Path(folder)), Path(folder, "project"), project.answers_file
-        bring_others(project, ref, answers, root)
+        copy_external_data(project, ref, answers, root)
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(yaml.safe_dump(answers), encoding="utf-8")
         only = ["*", *(f"!/{path.as_posix()}" for path in (Path(name), *Path(name).parents) if path.name)]
@@ -75,13 +75,13 @@ def ask(project: Project, ref: str, recorded: dict[str, Any], given: dict[str, A
             copy(source, root, answers_file=name, skip_tasks=True, **options)
         except KeyboardInterrupt:
             raise
-        except Exception as error:  # Copier's, for an answer: of several classes
+        except Exception as error:  # Copier raises several classes
             raise Refusal(str(error)) from error
-        return record((root / name).read_text(encoding="utf-8"), described(ref), recorded["_src_path"])
+        return record((root / name).read_text(encoding="utf-8"), describe(ref), recorded["_src_path"])
 
 
-def parse(texts: list[str], ref: str) -> dict[str, Any]:
-    """The answers of the command line; for a question with several answers, `a,b` is as good as `[a, b]`."""
+def parse_answers(texts: list[str], ref: str) -> dict[str, Any]:
+    """The answers of the command line; for a multiple-choice question, `a,b` means `[a, b]`."""
     config = settings(ref)
     questions = {key: about for key, about in config.items() if key[0] != "_" and key not in computed(config)}
     found: dict[str, Any] = {}
@@ -95,33 +95,33 @@ def parse(texts: list[str], ref: str) -> dict[str, Any]:
     return found
 
 
-# --- the commands ---
+# --- commands ---
 
 
 def plan_for(project: Project, recorded: dict[str, Any], ref: str, text: str) -> Plan:
-    """The plan of an update to a version, with the answers of a new answers file."""
+    """The plan of an update to a version with a new answers file."""
     old = str(recorded["_commit"])
     given = project.answers(), read_answers(text)
-    both = Versions(old, ref, as_version(old), as_version(ref), *map(with_hidden, (old, ref), given))
+    both = Versions(old, ref, as_version(old), as_version(ref), *map(with_hidden_answers, (old, ref), given))
     return compute(project, both, text.encode())
 
 
 def update(project: Project, options: argparse.Namespace) -> int:
-    """Update, or show what an update would do; 1 if there are conflicts."""
+    """Update or preview an update; returns 1 if there are conflicts."""
     recorded = read_recorded(project)
-    ref = target(project, recorded, options.to, options.step)
+    ref = target_version(project, recorded, options.to, options.step)
     old, answers = str(recorded["_commit"]), project.answers()
-    check(project, template_paths(old, answers) | template_paths(ref, answers), hidden(ref))
+    check(project, template_paths(old, answers) | template_paths(ref, answers), conditional_questions(ref))
     if changed := project.changed():
         raise Refusal(f"{changed[0]} is not committed: commit it, or git stash")
-    given = parse(options.data, ref)
+    given = parse_answers(options.data, ref)
     if ref == old and not given:
         print(f"up to date with the template: {old}")
         return 0
     defaults = options.defaults or options.preview
     if not defaults and not sys.stdin.isatty():
         raise Refusal("there is no terminal to ask questions in: add --defaults")
-    for section in [*snapshot.interrupted(project), *news(as_version(old), as_version(ref))]:
+    for section in [*snapshot.interrupted(project), *changelog_sections(as_version(old), as_version(ref))]:
         print(section, end="\n\n", flush=True)
     text = ask(project, ref, recorded, given, defaults)
     plan = plan_for(project, recorded, ref, text)
@@ -130,35 +130,35 @@ def update(project: Project, options: argparse.Namespace) -> int:
         return 0
     taken = snapshot.take(project, (), (old, ref))
     try:
-        changed = stages.lay(project, taken, plan)
+        changed = stages.write_plan(project, taken, plan)
     except BaseException:
-        stages.fail(project, taken)
+        stages.roll_back(project, taken)
         raise
-    taken.end(project)
+    taken.finish(project)
     print(report(project, plan, changed))
     return stages.status(project, plan)
 
 
 def read_recorded(project: Project, revision: str = "HEAD") -> dict[str, Any]:
-    """What Copier noted of the project: its template, its version, the answers; `""` for the revision is the index."""
+    """The answers file with Copier's keys: template, version, answers. Revision `""` is the index."""
     try:
         text = git("show", f"{revision}:./{project.answers_file}", cwd=project.path)
         recorded: dict[str, Any] = yaml.safe_load(text)
         recorded["_commit"], recorded["_src_path"]
     except (KeyError, TypeError, yaml.YAMLError):
-        raise Refusal(f"{project.answers_file} names no version of a template (_commit, _src_path)") from None
+        raise Refusal(f"{project.answers_file}: _commit or _src_path is missing; restore the line and commit") from None
     if attempt("rev-parse", "--verify", "--quiet", f"{recorded['_commit']}^{{commit}}", cwd=TEMPLATE).status:
-        raise Refusal(f"the template has no version {recorded['_commit']}, which {project.answers_file} names")
+        raise Refusal(f"{project.answers_file}: the template has no version {recorded['_commit']}; fetch its tags")
     return recorded
 
 
 def explain_file(project: Project, options: argparse.Namespace) -> int:
-    """Say why a file is there, whose it is, which version changed it last, and what an update would do."""
+    """Print who owns a file, why, which version changed it last, and what an update would do."""
     recorded = read_recorded(project)
-    ref = target(project, recorded, options.to, options.step)
+    ref = target_version(project, recorded, options.to, options.step)
     path = (Path.cwd() / options.explain).resolve()
     if not path.is_relative_to(project.path.resolve()):
-        raise Refusal(f"{options.explain} is not in {project.path}")
+        raise Refusal(f"--explain {options.explain}: not in {project.path}; name a file of the project")
     name = path.relative_to(project.path.resolve()).as_posix()
     plan = plan_for(project, recorded, ref, ask(project, ref, recorded, {}, defaults=True))
     print(explain(project, plan, name, last_change(project, recorded, name)))
@@ -166,7 +166,7 @@ def explain_file(project: Project, options: argparse.Namespace) -> int:
 
 
 def last_change(project: Project, recorded: dict[str, Any], path: str) -> str:
-    """The newest release, of those up to the project's, that gave a file another content."""
+    """The newest release, up to the project's, that changed a file."""
     here = as_version(recorded["_commit"])
     known = [tag for version, tag in releases().items() if version <= here]
     later = rendered(project, recorded["_commit"], project.answers()).get(path)
@@ -176,22 +176,22 @@ def last_change(project: Project, recorded: dict[str, Any], path: str) -> str:
         try:
             if rendered(project, tag, project.answers()).get(path) != later:
                 return next_tag or tag
-        except Exception:  # Copier's: the version does not know an answer
+        except Exception:  # Copier refused an answer that the version does not know
             return next_tag or tag
     return known[0] if known else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; its exit status."""
+    """Run the command line and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text, a terminal may lack an arrow
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths may be undecodable, a terminal may lack an arrow
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["copier"]:  # the migration of copier.yml
             return stages.run(words[1], words[2], tuple(json.loads(words[3])), words[4:] != ["true"])
         return command(words)
     except Refusal as error:
-        print(f"No update: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped; nothing has changed.", file=sys.stderr)
@@ -199,23 +199,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def command(words: list[str]) -> int:
-    """What the command line asks for."""
-    parser = argparse.ArgumentParser(prog="update", description="Bring the changes of the template to a project.")
-    parser.add_argument("project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: this one)")
+    """Parse the options and run the command."""
+    parser = argparse.ArgumentParser(prog="update", description="Update a project to a newer version of its template.")
+    parser.add_argument(
+        "project", nargs="?", default=".", metavar="PROJECT", help="its folder (default: the current one)"
+    )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--migrate", action="store_true", help="change files of yours as the versions up to yours offer")
-    what.add_argument("--undo", action="store_true", help="make the project what it was before the last update")
-    what.add_argument("--explain", metavar="FILE", help="whose a file is, and what an update would do with it")
-    parser.add_argument("--preview", action="store_true", help="say what would be done, ask and write nothing")
+    what.add_argument("--migrate", action="store_true", help="apply changes to your own files that a report offered")
+    what.add_argument("--undo", action="store_true", help="restore the project to its state before the last update")
+    what.add_argument("--explain", metavar="FILE", help="show who owns a file and what an update would do to it")
+    parser.add_argument("--preview", action="store_true", help="show what would change; ask and write nothing")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--to", metavar="VERSION", help="this version (default: the newest release)")
-    which.add_argument("--step", action="store_true", help="the next release only")
-    parser.add_argument("--defaults", action="store_true", help="ask nothing: answers stay, new questions get defaults")
+    which.add_argument("--to", metavar="VERSION", help="update to this version (default: the newest release)")
+    which.add_argument("--step", action="store_true", help="update to the next release only")
+    parser.add_argument("--defaults", action="store_true", help="ask nothing: new questions get their defaults")
     parser.add_argument("-d", "--data", metavar="KEY=VALUE", action="append", default=[], help="an answer; repeatable")
-    parser.add_argument("-a", "--answers-file", metavar="FILE", help="of the project, if not the template's own")
+    parser.add_argument("-a", "--answers-file", metavar="FILE", help="the answers file, if it has another name")
     options = parser.parse_args(words)
     if options.preview and (options.undo or options.explain):
-        parser.error("--preview is for an update and for --migrate")
+        parser.error("--preview: not with --undo or --explain; leave one out")
     name = options.answers_file or settings("HEAD").get("_answers_file", ".copier-answers.yml")
     project = Project(Path(options.project).resolve(), name)
     if options.migrate:

@@ -1,4 +1,4 @@
-"""Git: its commands, its trees, and what `git merge-tree` says."""
+"""Git commands, trees, and the output of `git merge-tree`."""
 
 import os
 import re
@@ -20,37 +20,37 @@ Tree: TypeAlias = dict[str, Entry]  # by path, relative to the project
 
 
 class Refusal(Exception):
-    """Why a command was not carried out, and what to do about it."""
+    """Why a command was refused, and what to do; shown without a traceback."""
 
 
 # --- commands ---
 
 
-class Done(NamedTuple):
-    """What a command did: its exit status, what it printed, what it complained of."""
+class Result(NamedTuple):
+    """The result of a command: exit status, standard output, standard error."""
 
     status: int
-    said: str
-    complaint: str
+    stdout: str
+    stderr: str
 
 
 def quiet() -> dict[str, str]:
-    """The environment for git: no question at a terminal, and the repository is that of the folder, also in a hook."""
+    """The environment for git: no prompts, and always the repository of the folder, even inside a hook."""
     env = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS_REQUIRE": "never"}
     return {key: value for key, value in env.items() if key not in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")}
 
 
 def attempt(
     *arguments: str | Path, cwd: Path, given: str = "", env: Mapping[str, str] | None = None, session: bool = False
-) -> Done:
-    """Run a git command, whatever its exit status; paths that are no UTF-8 survive. Ctrl-C stops none in a session."""
+) -> Result:
+    """Run a git command, whatever its exit status. Paths may be non-UTF-8. In a session, Ctrl-C does not reach it."""
     command, whole = [*GIT, *map(str, arguments)], {**quiet(), **(env or {})}
     options: dict[str, Any] = {"cwd": cwd, "env": whole, "input": os.fsencode(given), "start_new_session": session}
     try:
         done = subprocess.run(command, capture_output=True, check=False, **options)
     except FileNotFoundError:
-        raise Refusal("there is no git: install 2.38 or newer") from None
-    return Done(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
+        raise Refusal("git not found: install git 2.38 or newer") from None
+    return Result(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
 
 
 def git(
@@ -61,32 +61,32 @@ def git(
     env: Mapping[str, str] | None = None,
     session: bool = False,
 ) -> str:
-    """What a git command prints. Refusal, in its words, if it fails."""
+    """The output of a git command. Raises Refusal with its message if it fails."""
     done = attempt(*arguments, cwd=cwd, given=given, env=env, session=session)
     if done.status not in ok:
-        raise Refusal(f"git {arguments[0]}: {done.complaint or done.said.strip()}")
-    return done.said
+        raise Refusal(f"git {arguments[0]}: {done.stderr or done.stdout.strip()}")
+    return done.stdout
 
 
 def line(*arguments: str | Path, cwd: Path) -> str:
-    """The one line that a git command prints; a path may end with a space."""
+    """The one line that a git command prints, unstripped: a path may end with a space."""
     return git(*arguments, cwd=cwd).removesuffix("\n")
 
 
 def listed(text: str) -> list[str]:
-    """The items of a list that ends each with NUL."""
+    """The items of a NUL-terminated list."""
     return text.split("\0")[:-1]
 
 
 def check_git(cwd: Path) -> None:
-    """Refusal if git is too old to merge trees, or in the middle of something."""
+    """Raise Refusal if git is too old for merge-tree, or a merge or rebase is in progress."""
     found = re.search(r"\d+\.\d+", git("version", cwd=cwd))
     if not found or [int(part) for part in found[0].split(".")] < [2, 38]:
-        raise Refusal(f"git {found and found[0]} can't merge trees: install git 2.38 or newer")
+        raise Refusal(f"git {found and found[0]} is too old: install git 2.38 or newer")
     folder = Path(line("rev-parse", "--absolute-git-dir", cwd=cwd))
     for state in ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply"):
         if (folder / state).exists():
-            raise Refusal(f"a merge or rebase is under way in {cwd}: finish or abort it first, as `git status` says")
+            raise Refusal(f"{cwd}: a merge or rebase is in progress; finish or abort it first (see `git status`)")
 
 
 # --- trees ---
@@ -99,7 +99,7 @@ def read_tree(cwd: Path, tree: str) -> Tree:
 
 
 def write_tree(cwd: Path, tree: Tree) -> str:
-    """The id of a tree of these files."""
+    """Write a tree of these files and return its id."""
     with tempfile.TemporaryDirectory() as folder:
         index = str(Path(folder, "index"))
         entries = "".join(f"{mode} {oid}\t{path}\0" for path, (mode, oid) in tree.items())
@@ -108,7 +108,7 @@ def write_tree(cwd: Path, tree: Tree) -> str:
 
 
 def commit_tree(cwd: Path, tree: Tree, *parents: str) -> str:
-    """The id of a commit of these files, which no branch names."""
+    """Commit these files on no branch and return the id."""
     after = [word for parent in parents for word in ("-p", parent)]
     return git("commit-tree", "-m", "-", *after, write_tree(cwd, tree), cwd=cwd, env=AUTHOR).strip()
 
@@ -118,15 +118,15 @@ def read_blob(cwd: Path, oid: str) -> bytes:
 
 
 def read_blobs(cwd: Path, oids: Iterable[str]) -> dict[str, bytes]:
-    """The same of many, by one process."""
-    asked = list(dict.fromkeys(oids))
-    given = "".join(f"{oid}\n" for oid in asked).encode()
-    said = subprocess.run([*GIT, "cat-file", "--batch"], cwd=cwd, input=given, capture_output=True, check=True).stdout
+    """The contents of many blobs, by one process."""
+    wanted = list(dict.fromkeys(oids))
+    given = "".join(f"{oid}\n" for oid in wanted).encode()
+    output = subprocess.run([*GIT, "cat-file", "--batch"], cwd=cwd, input=given, capture_output=True, check=True).stdout
     found, at = dict[str, bytes](), 0
-    for oid in asked:  # each a line of id, type and size, the content, and a line's end
-        begin = said.index(b"\n", at) + 1
-        at = begin + int(said[at:begin].split()[2])
-        found[oid] = said[begin:at]
+    for oid in wanted:  # each: a line of id, type and size; the content; a newline
+        begin = output.index(b"\n", at) + 1
+        at = begin + int(output[at:begin].split()[2])
+        found[oid] = output[begin:at]
         at += 1
     return found
 
@@ -137,7 +137,7 @@ def write_blob(cwd: Path, content: bytes) -> str:
 
 
 def renames(cwd: Path, old: Tree, new: Tree) -> dict[str, str]:
-    """Where files went, as far as git can tell."""
+    """The renames that git detects, old path to new."""
     gone = {path: entry for path, entry in old.items() if path not in new}
     come = {path: entry for path, entry in new.items() if path not in old}
     if not (gone and come):
@@ -155,9 +155,9 @@ class MergeTree:
     """What `git merge-tree --write-tree -z` prints.
 
     Attributes:
-        tree: the id of the outcome; files in conflict hold both versions.
+        tree: the id of the merged tree; files in conflict hold both versions.
         stages: index entries (mode and id, stage, path) of the conflicts.
-        kinds: what git calls the conflict, by path: `contents`, `modify/delete`, `rename/rename`.
+        kinds: git's name of the conflict, by path: `contents`, `modify/delete`, `rename/rename`.
     """
 
     tree: str
@@ -166,7 +166,7 @@ class MergeTree:
 
 
 def parse_merge_tree(text: str) -> MergeTree:
-    """Read the three parts: a tree; index entries up to an empty one; messages, each with its paths and a kind."""
+    """Parse the three parts: a tree; index entries up to an empty one; messages, each with its paths and a kind."""
     tree, *rest = text.split("\0")
     end = rest.index("") if "" in rest else len(rest)
     stages = []

@@ -1,10 +1,10 @@
-"""What a version can do in the owner's files if they say so, and what is left to them: a folder for each version.
+"""Changes to the owner's files that a version offers, with a folder per version:
 
-    migrations/vX.Y.Z/migrate.py    what can be done: `FILES`, patterns as in ownership.yml, and
-                                    `migrate(files, answers)`: the new texts, by path, of texts by path
-    migrations/vX.Y.Z/words.md      what can't be: the report shows it
+    migrations/vX.Y.Z/migrate.py    `FILES`, patterns as in ownership.yml, and `migrate(files, answers)`, which gets the
+                                    texts of these files by path and returns the new ones
+    migrations/vX.Y.Z/words.md      what no script can change; the report shows it
 
-An update edits no file of the owner's. It only says which ones a script would change; `--migrate` lets it.
+An update edits no file of the owner. It names the files that a script would change; `--migrate` changes them.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from .git import Refusal, git, listed
 from .project import Project
-from .rules import LISTS, is_yours, regex
+from .rules import LISTS, is_owned, regex
 from .versions import as_version, rendered
 
 FOLDER = LISTS / "migrations"
@@ -27,7 +27,7 @@ FOLDER = LISTS / "migrations"
 
 @dataclass
 class Changes:
-    """What scripts make of files: old and new texts by path, and which version changes which; words by version."""
+    """Offered changes: old and new texts by path, the paths by version, and the words by version."""
 
     old: dict[str, str] = field(default_factory=dict)
     new: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Changes:
 
 
 def folders(old: Version | None, new: Version) -> list[Path]:
-    """Those of the versions after `old` (None: of all), up to `new`; oldest first."""
+    """The folders of the versions after `old` (None: of all), up to `new`; oldest first."""
     found = {Version(folder.name): folder for folder in FOLDER.glob("v*")}
     return [found[version] for version in sorted(found) if (old is None or old < version) and version <= new]
 
@@ -51,7 +51,7 @@ def folders(old: Version | None, new: Version) -> list[Path]:
 def changes(
     chosen: Iterable[Path], paths: Iterable[str], read: Callable[[str], bytes], answers: Mapping[str, Any]
 ) -> Changes:
-    """What the versions of these folders say of the owner's files, which `read` gives; nothing is written."""
+    """Run the scripts of these folders on the owner's files, which `read` returns; nothing is written."""
     made, paths = Changes(), list(paths)
     for folder in chosen:
         page, script = folder / "words.md", folder / "migrate.py"
@@ -65,12 +65,12 @@ def changes(
         for path in filter(wanted.fullmatch, paths):
             try:
                 texts[path] = made.new[path] if path in made.new else read(path).decode()
-            except (UnicodeDecodeError, OSError):  # no text, or no file
+            except (UnicodeDecodeError, OSError):  # a binary file, or none
                 continue
         try:
             new = {path: text for path, text in given["migrate"](texts, answers).items() if text != texts[path]}
-        except Exception as error:  # whatever it stumbles over: an update does not depend on it
-            made.words[f"{folder.name} (its script)"] = f"It can't read your files: {error!r}"
+        except Exception as error:  # a failing script must not stop the update
+            made.words[f"{folder.name} (its script)"] = f"The script failed on your files: {error!r}"
             continue
         if new:
             made.old |= {path: texts[path] for path in new if path not in made.old}
@@ -80,22 +80,22 @@ def changes(
 
 
 def migrate(project: Project, version: str, answers: Mapping[str, Any], preview: bool) -> str:
-    """Let the scripts of all versions up to the project's change the owner's files on disk; what was done, in words."""
+    """Apply the scripts of all versions up to the project's to the owner's files on disk; returns a report."""
     if git("ls-files", "--unmerged", "--", ".", cwd=project.path):
-        raise Refusal("the project has conflicts that are not resolved: see `git status`")
+        raise Refusal("the project has unresolved conflicts: resolve them first (see `git status`)")
     template = rendered(project, version, answers)
     tracked = listed(git("ls-files", "-z", "--", ".", cwd=project.path))
-    own = [path for path in tracked if is_yours(path) or path not in template]
+    own = [path for path in tracked if is_owned(path) or path not in template]
     own = [path for path in own if not (project.path / path).is_symlink()]
     made = changes(folders(None, as_version(version)), own, lambda path: (project.path / path).read_bytes(), answers)
     unsaved = listed(git("diff", "--name-only", "-z", "--relative", cwd=project.path))
     if mixed := sorted(set(unsaved) & set(made.new)):
-        raise Refusal(f"{mixed[0]} has changes that are not in the index, and would get more: git add it first")
+        raise Refusal(f"{mixed[0]} has unstaged changes: git add it first")
     if not made.new:
-        return f"No version up to {version} has anything to change in your files."
+        return f"Nothing to change in your files, in any version up to {version}."
     if preview:
-        return f"{made.diff()}\nNothing is written: this is a preview."
+        return f"{made.diff()}\nThis is a preview: nothing was written."
     for path, new in made.new.items():
         (project.path / path).write_bytes(new.encode())
     lines = [f"{name}: {', '.join(paths)}" for name, paths in made.paths.items()]
-    return "\n".join([*lines, "", "See git diff. What you don't want: git restore FILE"])
+    return "\n".join([*lines, "", "Review with git diff; take a file back with git restore FILE"])

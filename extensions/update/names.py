@@ -1,41 +1,41 @@
-"""The paths that a file of a template can become, as patterns: its name may have Jinja in it."""
+"""The paths that a template file can become, as patterns: its name may contain Jinja."""
 
 import glob
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-MARKS = {"block_start_string": "{%", "block_end_string": "%}"}
-MARKS |= {"variable_start_string": "{{", "variable_end_string": "}}"}
+DELIMITERS = {"block_start_string": "{%", "block_end_string": "%}"}
+DELIMITERS |= {"variable_start_string": "{{", "variable_end_string": "}}"}
 
 
 def patterns(
     name: str, envops: Mapping[str, str], answers: Mapping[str, Any], computed: Mapping[str, str] | None = None
 ) -> set[str]:
-    """All that a name can become: one pattern for each choice among the branches of its conditions.
+    """One pattern per path that a name can become, for every combination of its conditions.
 
     Args:
-        envops: the template's marks of Jinja, where they are others than Jinja's own.
-        answers: those that stand for themselves.
-        computed: what the template computes in place of asking; this may have conditions too. All else that is
-            filled in may be any name.
+        envops: the template's Jinja delimiters, if they differ from Jinja's own.
+        answers: known answers, inserted as they are.
+        computed: defaults of questions that are never asked, which may have conditions too. Any other expression
+            becomes `*`.
     """
 
-    def filled(expression: str) -> set[str]:
+    def values(expression: str) -> set[str]:
         key = expression.strip("-+ ")
         known = "/" if key == "_copier_conf.sep" else answers.get(key)
         if isinstance(known, str):
             return {glob.escape(known)}
-        if computed and key in computed:  # without itself, of which its own default may speak
+        if computed and key in computed:  # without itself, which its own default may name
             return patterns(computed[key], envops, answers, {**computed, key: ""})
         return {"*"}
 
-    begin, end, open_, close = (re.escape(envops.get(mark, default)) for mark, default in MARKS.items())
+    begin, end, open_, close = (re.escape(envops.get(mark, default)) for mark, default in DELIMITERS.items())
     raw = (rf"{begin}[-+]?\s*{word}\s*[-+]?{end}" for word in ("raw", "endraw"))
     token = re.compile(rf"{'(?P<raw>.*?)'.join(raw)}|{begin}[-+]?\s*(?P<tag>\w*).*?{end}|{open_}(?P<value>.*?){close}")
     current, outer, at = {""}, list[tuple[set[str], set[str], bool]](), 0
     for found in token.finditer(name):
-        current = extended(current, glob.escape(name[at : found.start()]))
+        current = append_to_all(current, glob.escape(name[at : found.start()]))
         at, tag = found.end(), found["tag"]
         if tag == "if":
             outer.append((current, set(), True))
@@ -49,18 +49,18 @@ def patterns(
             branches |= current | ({""} if may_be_none else set())
             current = {start + branch for start in before for branch in branches}
         elif found["raw"] is not None:
-            current = extended(current, glob.escape(found["raw"]))
+            current = append_to_all(current, glob.escape(found["raw"]))
         else:
-            current = {start + value for start in current for value in filled(found["value"] or "")}
-    return {re.sub(r"(?<!\[)\*+", "*", path) for path in extended(current, glob.escape(name[at:]))}
+            current = {start + value for start in current for value in values(found["value"] or "")}
+    return {re.sub(r"(?<!\[)\*+", "*", path) for path in append_to_all(current, glob.escape(name[at:]))}
 
 
-def extended(paths: set[str], text: str) -> set[str]:
+def append_to_all(paths: set[str], text: str) -> set[str]:
     return {path + text for path in paths}
 
 
-def fitting(globs: Iterable[str]) -> re.Pattern[str]:
-    """An expression for all paths that one of these patterns matches."""
+def any_of(globs: Iterable[str]) -> re.Pattern[str]:
+    """A regular expression that matches what any of these patterns matches."""
     part = re.compile(r"\[([*?[])\]|(\*)|([^*[]+)")
     whole = (part.sub(lambda found: "[^/]*" if found[2] else re.escape(found[1] or found[3]), each) for each in globs)
     return re.compile("|".join(whole))

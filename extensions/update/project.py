@@ -1,4 +1,4 @@
-"""The project's files on disk: what is committed, what may stand in the way of an update, and how files are written."""
+"""The project's files: what is committed, the checks that refuse an update, and how files are written."""
 
 import glob
 import hashlib
@@ -16,20 +16,20 @@ from typing import Any
 import yaml
 
 from .git import Refusal, Tree, attempt, check_git, git, line, listed, read_tree
-from .rules import answer_rules
+from .rules import answer_effects
 
 
 @dataclass
 class Project:
-    """A project in a git repository, maybe in a folder of it.
+    """A project in a git repository, or in a folder of one.
 
     Attributes:
         path: the project's folder.
-        answers_file: relative to it.
-        tasks: whether the template's tasks run where a version is laid out.
-        top: the repository's folder.
-        prefix: from there to the project; "" or with a slash at the end.
-        left: paths that hold what a task of the template left there during this update; it may be replaced.
+        answers_file: its path, relative to the project.
+        tasks: whether the template's tasks run when a version is rendered.
+        top: the top folder of the repository.
+        prefix: the path from there to the project: "", or with a slash at the end.
+        task_files: paths that the template's tasks wrote during this update, which may be overwritten.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Project:
     tasks: bool = True
     top: Path = field(init=False)
     prefix: str = field(init=False)
-    left: list[str] = field(default_factory=list)
+    task_files: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.top = Path(line("rev-parse", "--show-toplevel", cwd=self.path))
@@ -45,37 +45,37 @@ class Project:
 
     @cached_property
     def head(self) -> Tree:
-        """What is committed, with paths relative to the project."""
+        """The committed files, with paths relative to the project."""
         return read_tree(self.path, f"HEAD:{self.prefix.rstrip('/')}" if self.prefix else "HEAD")
 
     @cached_property
-    def whole(self) -> Tree:
-        """What is committed in the repository, with paths from its top."""
+    def repository_files(self) -> Tree:
+        """The committed files of the whole repository, with paths from its top."""
         return read_tree(self.path, "HEAD") if self.prefix else self.head
 
-    def others(self) -> Tree:
-        """What is committed beside the project, with paths from the top."""
-        return {path: entry for path, entry in self.whole.items() if not path.startswith(self.prefix)}
+    def outside_files(self) -> Tree:
+        """The committed files outside the project, with paths from the top."""
+        return {path: entry for path, entry in self.repository_files.items() if not path.startswith(self.prefix)}
 
     @cached_property
     def template(self) -> str:
-        """Where the template is, as Copier has recorded it."""
+        """The template's address, as Copier recorded it."""
         return str(yaml.safe_load(git("show", f"HEAD:./{self.answers_file}", cwd=self.path)).get("_src_path", ""))
 
     def answers(self, revision: str = "HEAD") -> dict[str, Any]:
-        """The answers that are committed."""
+        """The committed answers."""
         return read_answers(git("show", f"{revision}:./{self.answers_file}", cwd=self.path))
 
     def in_the_way(self, template_paths: Iterable[str]) -> list[str]:
-        """Files on disk, in no commit, where Copier may write or delete: at a path of the template, or a reject."""
+        """Untracked files that Copier may overwrite or delete: at a path of the template, or a reject (`.rej`)."""
         found = {path for pattern in template_paths for path in glob.glob(pattern, root_dir=self.path)}
         found |= {f"{path}.rej" for path in self.head}
         files = [path for path in found if (self.path / path).is_symlink() or (self.path / path).is_file()]
         return sorted(path for path in files if path not in self.head)
 
-    def occupied(self, path: str) -> str | None:
-        """What stands on disk in the place of a path, though in no commit: itself, or no folder where one should be."""
-        known = {*self.head, *self.left}
+    def obstacle(self, path: str) -> str | None:
+        """The untracked file that blocks a path: at the path itself, or where it needs a folder. None if it is free."""
+        known = {*self.head, *self.task_files}
         for place in (path, *map(str, Path(path).parents)):
             disk = self.path / place
             real_folder = place != path and disk.is_dir() and not disk.is_symlink()
@@ -84,25 +84,26 @@ class Project:
         return None
 
     def ignores(self, path: str) -> bool:
-        """Whether git ignores what stands at a path on disk, or it is behind a link."""
+        """Whether git ignores a path, or it is behind a link."""
         return attempt("check-ignore", "--quiet", "--", path, cwd=self.path).status != 1
 
     def write(self, head: str, tree: str, *options: str) -> None:
-        """Make disk and index a tree of the repository where that differs from `head`; other paths stay.
+        """Write a tree of the repository to disk and index where it differs from `head`; other paths stay.
 
-        Refusal, with nothing written, if a file or its index entry is not as in `head`, or one stands in a new path.
+        Raises Refusal, with nothing written, if such a file differs from `head` on disk or in the index, or if an
+        untracked file exists at a new path.
         """
         git("update-index", "-q", "--refresh", cwd=self.top, ok=(0, 1))
         git("read-tree", "-m", "-u", *options, head, tree, cwd=self.top)
 
     def restore(self, paths: Iterable[str]) -> None:
-        """Make these paths on disk what they are in HEAD."""
+        """Restore these paths on disk from HEAD."""
         chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
         if given := "".join(f"{path}\0" for path in paths):
             git("--literal-pathspecs", "restore", "--source=HEAD", "--worktree", *chosen, cwd=self.path, given=given)
 
     def remove(self, path: str, place: Path | None = None) -> None:
-        """Delete a file, or move it to a place, and delete the folders that are empty then."""
+        """Delete a file, or move it to `place`, and delete folders that this leaves empty."""
         if place:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self.path / path, place)
@@ -113,30 +114,30 @@ class Project:
             folder.rmdir()
 
     def changed(self) -> list[str]:
-        """What is on disk, and is neither in HEAD nor ignored."""
+        """Paths that differ from HEAD on disk, untracked files included, ignored ones not."""
         other = git("diff", "--name-only", "-z", "--relative", "--ignore-submodules", "HEAD", cwd=self.path)
         new = git("ls-files", "-z", "--others", "--exclude-standard", cwd=self.path)
         return sorted(listed(other) + listed(new))
 
 
 def read_answers(text: str) -> dict[str, Any]:
-    """The answers in an answers file, without what Copier notes for itself."""
+    """The answers in an answers file, without Copier's own keys."""
     return {key: value for key, value in yaml.safe_load(text).items() if not key.startswith("_")}
 
 
-# --- what is refused ---
+# --- checks ---
 
 
-def check(project: Project, template_paths: set[str], unasked: set[str]) -> None:
-    """Refusal for what would fail later, while nothing has changed; `unasked` questions may have no answer."""
+def check(project: Project, template_paths: set[str], optional: set[str]) -> None:
+    """Raise Refusal for what would fail later, before anything changes; questions in `optional` need no answer."""
     check_git(project.path)
     if git("ls-files", "--unmerged", cwd=project.top):
-        raise Refusal("the repository has conflicts that are not resolved: see `git status`")
+        raise Refusal("the repository has unresolved conflicts: resolve them first (see `git status`)")
     if project.answers_file not in project.head:
-        raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, and commit")
+        raise Refusal(f"{project.answers_file} is not committed: git add --force {project.answers_file}, then commit")
     answers = project.answers()
-    if missing := set(answer_rules()) - unasked - set(answers):
-        raise Refusal(f"{project.answers_file} lacks {', '.join(sorted(missing))}: bring the line back, and commit")
+    if missing := set(answer_effects()) - optional - set(answers):
+        raise Refusal(f"{project.answers_file}: no answer for {', '.join(sorted(missing))}; restore the line")
     check_answers(project)
     untracked = listed(git("ls-files", "-z", "--others", "--exclude-standard", cwd=project.path))
     if untracked:
@@ -145,65 +146,66 @@ def check(project: Project, template_paths: set[str], unasked: set[str]) -> None
 
 
 def check_files(project: Project, template_paths: set[str]) -> None:
-    """Refusal for files that no update could work with, whatever else changes."""
+    """Raise Refusal for files with which no update can work."""
     if (form := git("rev-parse", "--show-object-format", cwd=project.path).strip()) != "sha1":
-        raise Refusal(f"the repository names its objects by {form}, which Copier doesn't take: it needs one with sha1")
+        raise Refusal(f"the repository uses {form} object names, which Copier does not support: use one with sha1")
     if strange := [path for path in project.head if re.search("[\udc80-\udcff]", path)]:
-        raise Refusal(f"the name {strange[0]} is no UTF-8, which Copier needs: git mv it, and commit")
-    hidden = [item[2:] for item in listed(git("ls-files", "-z", "-v", cwd=project.path)) if item[0] in "Shs"]
-    if hidden:
-        raise Refusal(f"git is told to overlook {hidden[0]} (skip-worktree or assume-unchanged): undo that first")
+        raise Refusal(f"{strange[0]}: the file name is not UTF-8, which Copier needs; rename it with git mv and commit")
+    flagged = [item for item in listed(git("ls-files", "-z", "-v", cwd=project.path)) if item[0] in "Shs"]
+    if flagged:
+        path, flag = flagged[0][2:], "assume-unchanged" if flagged[0][0] == "h" else "skip-worktree"
+        raise Refusal(f"{path}: {flag} is set; clear it with git update-index --no-{flag} {shlex.quote(path)}")
     check_places(project, template_paths)
 
 
 def check_answers(project: Project) -> None:
-    """Refusal for answers that were edited by hand: an update would take them for done, and never apply them."""
+    """Raise Refusal for answers edited by hand: an update would not see them as changed and never apply them."""
     name = project.answers_file
     text = git("show", f"HEAD:./{name}", cwd=project.path)
     if is_as_written(text):
         return
     for commit in git("log", "--format=%H", "--", name, cwd=project.path).split():
-        before = attempt("show", f"{commit}:./{name}", cwd=project.path).said
+        before = attempt("show", f"{commit}:./{name}", cwd=project.path).stdout
         if is_as_written(before):
             break
     else:
-        raise Refusal(f"{name} was edited by hand: bring back what Copier had written, and commit")
+        raise Refusal(f"{name} was edited by hand: restore what Copier wrote and commit")
     was, now = read_answers(before), read_answers(text)
     edited = ", ".join(sorted(key for key in {**was, **now} if was.get(key) != now.get(key))) or "a line"
     raise Refusal(
-        f"{name}: {edited} was edited by hand, and nothing else was changed by that. "
-        f"git checkout {commit[:10]} -- {name}, commit, and give the answer to the update: -d KEY=VALUE"
+        f"{name}: {edited} was edited by hand, which changes no other file; "
+        f"git checkout {commit[:10]} -- {name}, commit, and pass the answer to the update: -d KEY=VALUE"
     )
 
 
 def is_as_written(text: str) -> bool:
-    """Whether the answers in an answers file still have the checksum that was written with them, if there was one."""
+    """Whether the answers in an answers file match their checksum, if there is one."""
     noted = re.search(r"^# checksum: (\w+)", text, flags=re.MULTILINE)
     answers = re.sub(r"^(#|_).*\n(?:[ \t].*\n)*", "", text.replace("\r\n", "\n"), flags=re.MULTILINE)
     return noted is None or hashlib.sha256(answers.encode()).hexdigest().startswith(noted[1])
 
 
 def check_places(project: Project, paths: set[str]) -> None:
-    """Refusal for a file where the template has a folder, and the other way round."""
+    """Raise Refusal for a file where the template has a folder, or a folder where it has a file."""
     root = project.path.resolve()
     folders = {str(folder) for path in paths for folder in Path(path).parents} - {"."}
     for path in found(project, folders):
         place = project.path / path
         if not place.resolve().is_relative_to(root) or (place.is_symlink() and path in project.head):
             raise Refusal(
-                f"{path} is a link, where the template has a folder: Copier would write to what it leads to. "
-                f"Make {path} a folder, with links in it"
+                f"{path} is a link, but a folder in the template, and Copier would write through it: "
+                f"make {path} a folder that contains links"
             )
         if not place.is_dir():
-            raise Refusal(f"{path} is a file here, and a folder in the template: rename it")
+            raise Refusal(f"{path} is a file, but a folder in the template: rename it")
     for path in found(project, paths):
         place = project.path / path
         if place.is_dir():
-            raise Refusal(f"{path} is a folder here, and a file in the template: rename it")
+            raise Refusal(f"{path} is a folder, but a file in the template: rename it")
         if place.exists() and not place.stat().st_mode & 0o200:
             raise Refusal(f"{path} is read-only: chmod u+w {shlex.quote(path)}")
 
 
 def found(project: Project, patterns: Iterable[str]) -> list[str]:
-    """What the project has at these patterns."""
+    """The project's paths that match these patterns."""
     return sorted(path for pattern in patterns for path in glob.glob(pattern, root_dir=project.path))

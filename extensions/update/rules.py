@@ -1,4 +1,4 @@
-"""What a template says of its files: who owns them (`ownership.yml`), and what moved (`moves.yml`)."""
+"""The template's lists of its files: who owns them (`ownership.yml`), and what moved (`moves.yml`)."""
 
 import re
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ def read_list(name: str) -> dict[str, Any]:
 
 
 def regex(pattern: str) -> str:
-    """`*` is a part of a name, `**` any number of folders and names; each is a group."""
+    """The regular expression of a pattern. `*` is part of a name, `**` any number of folders; each is a group."""
     wild = {"**": "(.*)", "*": "([^/]*)"}
     return "".join(wild.get(part) or re.escape(part) for part in re.split(r"(\*\*?)", pattern))
 
 
 def fill(pattern: str, groups: tuple[str, ...]) -> str:
-    """A pattern with what its wild cards stand for."""
+    """A pattern with its wildcards replaced by these groups."""
     fixed = re.split(r"\*\*?", pattern)
     return fixed[0] + "".join(map("".join, zip(groups, fixed[1:], strict=True)))
 
@@ -46,19 +46,19 @@ def owners() -> dict[str, str]:
 
 @cache
 def pattern_of(path: str) -> str | None:
-    """The pattern that decides of a path: the longest that fits."""
+    """The pattern that applies to a path: the longest match."""
     fitting = [pattern for pattern in owners() if re.fullmatch(regex(pattern), path)]
     return max(fitting, key=len) if fitting else None
 
 
-def is_yours(path: str) -> bool:
+def is_owned(path: str) -> bool:
     """Whether a generated file belongs to the owner once the project is made."""
     pattern = pattern_of(path)
     return pattern is not None and owners()[pattern] == "yours"
 
 
 def reason(path: str) -> str:
-    """Why the owner of a path is who it is."""
+    """The reason for the owner of a path, from ownership.yml."""
     lists = read_list("ownership.yml")
     pattern = pattern_of(path)
     return str(lists[owners()[pattern]][pattern]) if pattern else ""
@@ -69,13 +69,13 @@ def reason(path: str) -> str:
 
 @dataclass
 class Move:
-    """Paths of the old version, and the path in the new one that holds what they held (None: nothing does)."""
+    """Paths of the old version, and the path in the new one with their content (None: removed)."""
 
     sources: list[str]
     target: str | None
 
     def follow(self, path: str) -> str | None:
-        """The target for a path that is a source, with what its wild cards stand for."""
+        """The target of a source path, with its wildcards filled in; None if the path is not a source."""
         for source in self.sources if self.target else ():
             if found := re.fullmatch(regex(source), path):
                 return fill(str(self.target), found.groups())
@@ -83,22 +83,22 @@ class Move:
 
 
 def as_release(name: Any) -> Version:
-    """A version that moves.yml names. YAML takes 1.10 for a number, which is 1.1."""
+    """A version in moves.yml. YAML reads an unquoted 1.10 as the number 1.1."""
     try:
         return Version(name)
     except (TypeError, InvalidVersion):
-        raise Refusal(f"moves.yml: {name!r} is no version; write one in quotes, such as '1.10'") from None
+        raise Refusal(f"moves.yml: {name!r} is not a version; write it in quotes, such as '1.10'") from None
 
 
 def declared(old: Version, new: Version) -> list[Move]:
-    """What moves.yml says of the versions after `old`, up to `new`; oldest first."""
+    """The moves in moves.yml of the versions after `old`, up to `new`; oldest first."""
     by_version = {as_release(name): moves for name, moves in read_list("moves.yml").items() if name != "answers"}
     wanted = sorted(version for version in by_version if old < version <= new)
     return [Move(move["from"], move.get("to")) for version in wanted for move in by_version[version] or ()]
 
 
 def follow(path: str, moves: list[Move]) -> str:
-    """Where a file is after all moves of one path to one."""
+    """The path of a file after all moves of a single source."""
     for move in moves:
         if len(move.sources) == 1:
             path = move.follow(path) or path
@@ -108,12 +108,12 @@ def follow(path: str, moves: list[Move]) -> str:
 # --- answers that paths depend on ---
 
 
-def answer_rules() -> dict[str, dict[str, str]]:
-    """What follows from a changed answer, by question: the files that it `moves`, or those that stay (`keeps`)."""
+def answer_effects() -> dict[str, dict[str, str]]:
+    """The effects of a changed answer, by question: the files that it `moves`, or those that it `keeps`."""
     return read_list("moves.yml").get("answers") or {}
 
 
 def moves_by_answers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Move]:
-    """What moves as answers change."""
-    paths = [rule["moves"] for rule in answer_rules().values() if "moves" in rule]
+    """The moves that follow from changed answers."""
+    paths = [effect["moves"] for effect in answer_effects().values() if "moves" in effect]
     return [Move([path.format_map(old)], path.format_map(new)) for path in paths]

@@ -1,4 +1,4 @@
-"""The three trees that git is to merge, with all done to them that no merge could know of."""
+"""The three trees to merge, prepared with what git cannot know: moves, owners, deletions, ignored files."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,32 +7,32 @@ import pathspec
 
 from .git import Refusal, Tree, renames
 from .project import Project
-from .rules import Move, answer_rules, declared, fill, follow, is_yours, moves_by_answers, regex
+from .rules import Move, answer_effects, declared, fill, follow, is_owned, moves_by_answers, regex
 from .starts import earlier_starts
 from .versions import Versions, rendered
 
-KEPT = "it is yours, and no version edits, removes or replaces it"
+KEPT = "it is current: no version edits, removes or replaces it"
 DELETED = "you deleted it"
 
 
 @dataclass
 class Sides:
-    """What git is to merge, and what the report says beside it.
+    """The trees to merge, and notes for the report.
 
     Attributes:
-        base: the old version with the old answers, each file where the new version has it.
-        yours: HEAD, likewise.
-        template: the new version with the new answers, but for what is not to reach the project.
-        came_from: where the template has a file now, and where it was in the project.
-        moved_away: what the template has elsewhere, as git sees it.
-        made: the base, before what the owner deleted is taken out of it.
-        why: for a path, why the template's version of it does not reach the project.
-        notes: what else the report says.
-        rendered: the old version and the new one, as Copier lays them out.
+        base: the old version with the old answers, each file at its path in the new version.
+        current: HEAD, likewise.
+        template: the new version with the new answers, without what must not reach the project.
+        came_from: the path of a file in the project before the update, by its path in the new version.
+        moved_away: old paths of files that the template moved, as git detects it.
+        made: the base, before the owner's deletions are removed from it.
+        why: for a path, why the template's version does not reach the project.
+        notes: further lines of the report.
+        rendered: the old and the new version, as Copier renders them.
     """
 
     base: Tree
-    yours: Tree
+    current: Tree
     template: Tree
     came_from: dict[str, str]
     moved_away: set[str] = field(default_factory=set)
@@ -42,7 +42,7 @@ class Sides:
     rendered: tuple[Tree, Tree] = field(default_factory=lambda: ({}, {}))
 
     def leave_out(self, path: str, why: str) -> None:
-        """Let the new version have at a path what the old one had there."""
+        """Give the new version the old one's content at a path."""
         if path in self.base:
             self.template[path] = self.base[path]
         else:
@@ -51,35 +51,35 @@ class Sides:
 
 
 def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ()) -> Sides:
-    """The three trees; at paths that `exclude` matches, as a .gitignore does, the new version has what the old has."""
+    """Prepare the three trees. At paths that match `exclude` (as in .gitignore), the new version equals the old."""
     base = rendered(project, versions.old_ref, versions.old, tasks=True)
     template = dict(base) if versions.same() else rendered(project, versions.new_ref, versions.new, tasks=True)
-    yours = {path: entry for path, entry in project.head.items() if path != project.answers_file}
+    current = {path: entry for path, entry in project.head.items() if path != project.answers_file}
     notes: list[str] = []
     start = start_again(project, versions, base, notes)
 
     moves = declared(versions.old_version, versions.new_version)
     by_answers = moves_by_answers(versions.old, versions.new)
     all_moves = [*by_answers, *moves]
-    places = {path: follow(path, all_moves) for path in [*base, *yours]}
-    # What stands where a file would go stops it, unless the owner has moved the file there already.
+    places = {path: follow(path, all_moves) for path in [*base, *current]}
+    # A file is not moved onto another one, unless the owner has already moved it there.
     taken = {
         path
         for path, place in places.items()
-        if place != path and (place in base or (place in yours and path in yours))
+        if place != path and (place in base or (place in current and path in current))
     }
 
     def moved(tree: Tree) -> Tree:
         return {path if path in taken else follow(path, all_moves): entry for path, entry in tree.items()}
 
     came_from = {path if path in taken else place: path for path, place in places.items()}
-    sides = Sides(moved(base), moved(yours), template, came_from, notes=notes, rendered=(dict(base), dict(template)))
+    sides = Sides(moved(base), moved(current), template, came_from, notes=notes, rendered=(dict(base), dict(template)))
     start = moved(start) if start else {}
-    for path, entries in earlier_starts(project, versions, sides.yours, (sides.base, start), by_answers).items():
+    for path, entries in earlier_starts(project, versions, sides.current, (sides.base, start), by_answers).items():
         sides.base[path], start[path] = entries
     join(sides, start, moves)
-    for path in filter(is_yours, start):
-        if path in sides.yours and template.get(path) != start[path]:
+    for path in filter(is_owned, start):
+        if path in sides.current and template.get(path) != start[path]:
             sides.why[path] = KEPT
         template[path] = start[path]
     keep_by_answers(sides, versions)
@@ -88,15 +88,15 @@ def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ())
     keep_own(project, sides)
     matches = pathspec.PathSpec.from_lines("gitwildmatch", exclude)
     for path in [path for path in {**sides.base, **template} if matches.match_file(path)]:
-        if path in sides.yours or path in template:
-            sides.leave_out(path, "--exclude names it")
+        if path in sides.current or path in template:
+            sides.leave_out(path, "--exclude matches it")
     return sides
 
 
 def start_again(project: Project, versions: Versions, base: Tree, notes: list[str]) -> Tree | None:
-    """The old version with the new answers: changed answers reach the owner's files, a changed version does not.
+    """The old version with the new answers: for the owner's files, which only changed answers may change.
 
-    None where the old version doesn't know an answer, such as a new kind of data: all is merged then.
+    None if the old version does not know an answer, such as a new kind of data: then these files are merged too.
     """
     if not versions.other_answers():
         return dict(base)
@@ -104,77 +104,78 @@ def start_again(project: Project, versions: Versions, base: Tree, notes: list[st
         return rendered(project, versions.old_ref, {**versions.old, **versions.new}, tasks=True)
     except Refusal:
         raise
-    except Exception as error:  # Copier's, for an answer: of several classes
-        notes.append(f"{versions.old_ref} doesn't take the new answers ({error}), so files of yours were merged too.")
+    except Exception as error:  # Copier raises several classes
+        notes.append(f"{versions.old_ref} does not accept the new answers ({error}), so your files were merged too.")
         return None
 
 
 def join(sides: Sides, start: Tree, moves: list[Move]) -> None:
-    """Several files that become one do so where the owner has changed none of them."""
+    """Replace several files by one, unless the owner has changed one of them."""
     for move in moves:
         joined: dict[str, list[str]] = {}
         for path in {**sides.base, **start} if len(move.sources) > 1 else ():
             if target := move.follow(path):
                 joined.setdefault(target, []).append(path)
         for target, paths in joined.items():
-            if all(sides.yours.get(path) == sides.base.get(path) for path in paths):
+            if all(sides.current.get(path) == sides.base.get(path) for path in paths):
                 for path in paths:
                     start.pop(path, None)
             elif sides.template.pop(target, None):
-                sides.notes.append(f"{target} is not there: you changed what it would join ({', '.join(paths)}).")
-                sides.why[target] = f"you changed what it would join: {', '.join(paths)}"
+                sides.notes.append(f"{target} was not created: you changed what it would replace ({', '.join(paths)}).")
+                sides.why[target] = f"you changed what it would replace: {', '.join(paths)}"
 
 
 def keep_by_answers(sides: Sides, versions: Versions) -> None:
-    """Files of the owner that stay as they are though an answer changes, by the rule `keeps` of moves.yml."""
-    for question, rule in answer_rules().items():
+    """Keep files of the owner when an answer changes, by `keeps` in moves.yml."""
+    for question, effect in answer_effects().items():
         was, now = versions.old[question], versions.new[question]
-        if was == now or "keeps" not in rule:
+        if was == now or "keeps" not in effect:
             continue
-        here, there = (rule["keeps"].format_map(answers) for answers in (versions.old, versions.new))
+        here, there = (effect["keeps"].format_map(answers) for answers in (versions.old, versions.new))
         for path in list(sides.base):
             match = re.fullmatch(regex(here), path)
-            if match and sides.template.pop(fill(there, match.groups()), None):  # else another answer takes it away
+            if match and sides.template.pop(fill(there, match.groups()), None):  # else another answer removes it
                 sides.template[path] = sides.base[path]
-        names = sorted(found[1] for path in sides.yours if (found := re.fullmatch(regex(here), path)))
-        if names and "note" in rule:
+        names = sorted(found[1] for path in sides.current if (found := re.fullmatch(regex(here), path)))
+        if names and "note" in effect:
             words = {**versions.new, "was": was, "now": now, "names": " ".join(names)}
-            sides.notes.append(rule["note"].format_map(words))
+            sides.notes.append(effect["note"].format_map(words))
 
 
 def keep_folders(sides: Sides) -> None:
-    """`loss/` becomes `loss.py` only where it holds no other file than the template's."""
+    """Keep a folder such as `loss/` that would become `loss.py`, if it holds files of the owner."""
     for path in [path for path in sides.template if path.endswith(".py") and path not in sides.base]:
         folder = path.removesuffix(".py") + "/"
         started = {p: entry for p, entry in sides.base.items() if p.startswith(folder)}
-        own = [p for p in sides.yours if p.startswith(folder) and p not in started]
+        own = [p for p in sides.current if p.startswith(folder) and p not in started]
         if started and own and not any(p.startswith(folder) for p in sides.template):
             del sides.template[path]
             sides.template |= started
-            sides.notes.append(f"{folder} stays a folder, for {', '.join(own)}. Both layouts work.")
+            sides.notes.append(f"{folder} stays a folder because of {', '.join(own)}. Both layouts work.")
 
 
 def keep_own(project: Project, sides: Sides) -> None:
-    """What the owner deleted stays deleted, what they own is not removed, and what git ignores is not in the trees."""
-    base, yours, template = sides.base, sides.yours, sides.template
-    by_owner, by_template = renames(project.path, base, yours), renames(project.path, base, template)
+    """Keep deletions of the owner, keep files that they own, and leave out paths that git ignores."""
+    base, current, template = sides.base, sides.current, sides.template
+    by_owner, by_template = renames(project.path, base, current), renames(project.path, base, template)
     sides.came_from |= {new: sides.came_from[old] for old, new in by_template.items()}
     sides.moved_away = set(by_template)
     for path in list(base):
-        if path not in yours and path not in by_owner:
+        if path not in current and path not in by_owner:
             del base[path]
-            for gone in (path, by_template.get(path, ""), sides.came_from.get(path, "")):  # or the last, by a new file
-                if gone not in yours and gone in template:
+            # Where it was, is in the new version, and was before a move; a new file may be there now.
+            for gone in (path, by_template.get(path, ""), sides.came_from.get(path, "")):
+                if gone not in current and gone in template:
                     del template[gone]
                     sides.why[gone] = DELETED
-        elif is_yours(path) and path not in template and path not in by_template and yours.get(path) != base[path]:
+        elif is_owned(path) and path not in template and path not in by_template and current.get(path) != base[path]:
             template[path] = base[path]
             sides.why[path] = KEPT
     for path in [path for path in template if path not in base]:
-        if path in yours and is_yours(path):
+        if path in current and is_owned(path):
             del template[path]
             sides.why[path] = KEPT
-        elif path not in yours and (place := project.occupied(path)) and project.ignores(place):
+        elif path not in current and (place := project.obstacle(path)) and project.ignores(place):
             del template[path]
-            sides.why[path] = f"git ignores {place}, which is in its place"
+            sides.why[path] = f"{place} exists and is ignored by git"
             sides.notes.append(f"{path} was left out: {sides.why[path]}.")

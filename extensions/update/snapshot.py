@@ -1,12 +1,12 @@
-"""What an update may change, as it was before, kept until the update has ended well; and the way back.
+"""The files that an update may change, saved before it starts, and how to restore them.
 
-Each update has a folder below `.git/copier-update`, which is named by its time and versions:
+Each update has a folder below `.git/copier-update`, named by its time and versions:
 
-    state.json   the commit that the update began from, and what it wrote, by path
-    ignored/     files that git ignores, where Copier may write: copied, with their modes
-    replaced/    what a return to the state before has replaced, where that was neither the update's nor HEAD's
+    state.json   the commit that the update started from, and what it wrote, by path
+    ignored/     copies of ignored files at paths where Copier may write
+    replaced/    files that an undo replaced, if they were neither the update's nor HEAD's
 
-All else that an update may change is in HEAD, since it begins from a project with nothing uncommitted.
+Everything else is in HEAD, since an update refuses a project with uncommitted changes.
 """
 
 import datetime
@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from .git import Entry, Refusal, Tree, attempt, git, line, read_blob
-from .names import fitting
+from .names import any_of
 from .project import Project
 
-MARKS = re.compile(rb"[<|=>]{7}( |$)")  # of a conflict
+MARKS = re.compile(rb"[<|=>]{7}( |$)")  # conflict markers
 
 
 def way_back(conflicts: bool, *others: str) -> str:
-    """The command that makes the project HEAD again, but for other paths.
+    """The command that restores the project from HEAD, except `others`.
 
-    While a path is in conflict that HEAD lacks, git restores nothing: so it comes into the index first.
+    git restore fails on a path in conflict that HEAD lacks, so conflicts are added to the index first.
     """
     where = " ".join([".", *(shlex.quote(f":(exclude,literal){path}") for path in others)])
     resolve = f"git -c core.safecrlf=false add --update {where} && " if conflicts else ""
@@ -41,12 +41,12 @@ def way_back(conflicts: bool, *others: str) -> str:
 
 @dataclass
 class Snapshot:
-    """One update's folder.
+    """The folder of one update.
 
     Attributes:
-        folder: where it is.
-        state: `head`, `project` (its prefix), `versions`, `patterns` (paths of the template), `ended`, `undone`;
-            and `wrote`: mode and id by path, null for what was removed.
+        folder: its path.
+        state: `head`, `project` (its prefix), `versions`, `patterns` (paths of the template), `ended`, `undone`,
+            and `wrote`: mode and id by path, null for a removed file.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Snapshot:
 
     @cached_property
     def patterns(self) -> re.Pattern[str]:
-        return fitting(self.state["patterns"])
+        return any_of(self.state["patterns"])
 
     def covers(self, path: str) -> bool:
         """Whether Copier may write at a path."""
@@ -70,54 +70,54 @@ class Snapshot:
 
     @property
     def wrote(self) -> dict[str, Entry | None]:
-        """What the update wrote, as noted before it did."""
+        """What the update wrote, as recorded before it did."""
         return {path: entry and tuple(entry) for path, entry in self.state.get("wrote", {}).items()}
 
     def holds(self, project: Project) -> bool:
-        """Whether something is kept here that the project does not have."""
+        """Whether it holds a file that the project lacks."""
         places = [(self.ignored / path, project.path / path) for path in files_below(self.ignored)]
-        return self.replaced.exists() or not all(alike(path, place) for path, place in places)
+        return self.replaced.exists() or not all(same_content(path, place) for path, place in places)
 
     def save(self) -> None:
         new = self.folder / "state.new"
         new.write_text(json.dumps(self.state, indent=1))
         new.replace(self.folder / "state.json")
 
-    def note(self, project: Project, tree: Tree, conflicts: Iterable[str]) -> None:
-        """Note what the update is about to write, before it does."""
+    def record_writes(self, project: Project, tree: Tree, conflicts: Iterable[str]) -> None:
+        """Record what the update is about to write."""
         before = project.head
         touched = {path for path in {**before, **tree} if before.get(path) != tree.get(path)} | set(conflicts)
         self.state["wrote"] = {path: tree.get(path) for path in sorted(touched)}
         self.save()
 
-    def end(self, project: Project) -> None:
-        """Note that the update has ended well, and forget those before it that keep nothing."""
+    def finish(self, project: Project) -> None:
+        """Record success, and delete earlier snapshots that hold nothing the project lacks."""
         self.state["ended"] = True
         self.save()
-        shutil.rmtree(self.ignored, ignore_errors=True)  # all of it is in its place
+        shutil.rmtree(self.ignored, ignore_errors=True)  # these files are untouched
         for other in snapshots(project):
             if other.folder != self.folder and not other.holds(project):
-                other.forget()
+                other.delete()
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def alike(one: Path, other: Path) -> bool:
-    """Whether two files have the same content, or two links lead to the same place."""
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two files have the same content, or two links the same target."""
     if one.is_symlink() or other.is_symlink():
         return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
     return other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
-def home(project: Project) -> Path:
+def snapshots_folder(project: Project) -> Path:
     return Path(line("rev-parse", "--absolute-git-dir", cwd=project.path), "copier-update")
 
 
 def snapshots(project: Project) -> list[Snapshot]:
-    """Those of this project, oldest first."""
+    """The snapshots of this project, oldest first."""
     found = []
-    for path in sorted(home(project).glob("*/state.json")):
+    for path in sorted(snapshots_folder(project).glob("*/state.json")):
         snapshot = Snapshot(path.parent, json.loads(path.read_text()))
         if snapshot.state["project"] == project.prefix:
             found.append(snapshot)
@@ -125,21 +125,21 @@ def snapshots(project: Project) -> list[Snapshot]:
 
 
 def interrupted(project: Project) -> Iterator[str]:
-    """Where updates that were interrupted have kept what the project lacks."""
+    """Messages about interrupted updates that hold files which the project lacks."""
     for snapshot in snapshots(project):
         if not snapshot.state["ended"] and snapshot.holds(project):
             for folder, what in (
-                (snapshot.ignored, "The ignored files that it kept are"),
-                (snapshot.replaced, "What it replaced is"),
+                (snapshot.ignored, "The ignored files that it saved are"),
+                (snapshot.replaced, "The files that it replaced are"),
             ):
                 if folder.exists():
-                    yield f"An update before this one was interrupted. {what} in {folder}"
+                    yield f"An earlier update was interrupted. {what} in {folder}"
 
 
 def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -> Snapshot:
-    """Keep what an update may change: copies of ignored files in the way, links as links, with their modes."""
+    """Take a snapshot: copy ignored files at paths where Copier may write, links as links, with their modes."""
     began = datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
-    folder = home(project) / re.sub(r"[^\w.+-]", "_", "-".join([began, *versions]))
+    folder = snapshots_folder(project) / re.sub(r"[^\w.+-]", "_", "-".join([began, *versions]))
     folder.mkdir(parents=True)
     head = line("rev-parse", "HEAD", cwd=project.path)
     state = {"head": head, "project": project.prefix, "versions": versions, "patterns": sorted(patterns)}
@@ -150,39 +150,39 @@ def take(project: Project, patterns: Iterable[str], versions: tuple[str, str]) -
             shutil.copy2(project.path / path, snapshot.ignored / path, follow_symlinks=False)
     except OSError as error:
         shutil.rmtree(folder)
-        raise Refusal(f"{error.filename} can't be kept aside: {error.strerror}") from error
+        raise Refusal(f"{error.filename} cannot be saved before the update: {error.strerror}; move it") from error
     snapshot.save()
     return snapshot
 
 
-def go_back(project: Project, snapshot: Snapshot) -> None:
-    """Undo what Copier did at paths of the template: as in HEAD again, and the ignored files in their places."""
+def undo_copier(project: Project, snapshot: Snapshot) -> None:
+    """Undo Copier's writes at paths of the template: restore HEAD and the ignored files."""
     git("reset", "--quiet", "--", ".", cwd=project.path)
     changed = [path for path in project.changed() if path in project.head]
     theirs = [path for path in changed if snapshot.covers(path) or path == project.answers_file]
     set_aside(project, snapshot, {*theirs, *project.in_the_way(snapshot.state["patterns"])})
     for path in files_below(snapshot.ignored):
         if not os.path.lexists(project.path / path):
-            put(snapshot.ignored / path, project.path / path, snapshot)
+            copy_atomically(snapshot.ignored / path, project.path / path, snapshot)
 
 
 def set_aside(project: Project, snapshot: Snapshot, paths: set[str]) -> None:
-    """Make these paths what they are in HEAD. What stands there is moved to `replaced`: the owner may have saved it."""
+    """Restore these paths from HEAD. The files there move to `replaced`, since the owner may have saved them."""
     for path in paths:
         kept, place = snapshot.ignored / path, project.path / path
-        if os.path.lexists(place) and not (os.path.lexists(kept) and alike(kept, place)):
+        if os.path.lexists(place) and not (os.path.lexists(kept) and same_content(kept, place)):
             project.remove(path, snapshot.replaced / path)
     tracked = sorted(paths.intersection(project.head))
     given = "".join(f"{path}\0" for path in tracked)
     done = attempt("checkout-index", "--index", "-z", "--stdin", cwd=project.path, given=given)
     if not all(os.path.lexists(project.path / path) for path in tracked):
-        raise Refusal(f"git checkout-index: {done.complaint}")
+        raise Refusal(f"git checkout-index: {done.stderr}")
 
 
-def give_back(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> None:
-    """Put what the owner saved over a file of Copier's back into its place; the rest of `replaced` goes.
+def restore_saved(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> None:
+    """Move files that the owner saved during Copier's pass back from `replaced`; delete the rest.
 
-    All lines of what Copier writes are of HEAD, of one of the versions, or marks of a conflict.
+    A file that Copier wrote has only lines of HEAD, of the two versions, and conflict markers.
     """
     changed = project.changed()
     for path in files_below(snapshot.replaced):
@@ -190,15 +190,15 @@ def give_back(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> 
         entries = [tree[path] for tree in (project.head, *renders) if path in tree]
         if path == project.answers_file or path.endswith(".rej") or is_known(project, path, place, entries):
             place.unlink()
-        elif path not in changed:  # else what was saved later stays in its place, and this one here
-            put(place, project.path / path, snapshot)
+        elif path not in changed:  # else a later save is there: keep this one in `replaced`
+            copy_atomically(place, project.path / path, snapshot)
             place.unlink()
     if not files_below(snapshot.replaced):
         shutil.rmtree(snapshot.replaced, ignore_errors=True)
 
 
 def is_known(project: Project, path: str, place: Path, entries: list[Entry]) -> bool:
-    """Whether a file has no line but those of these, or is one of them as the repository stores it."""
+    """Whether each line of a file is in one of these blobs, or the file equals one as stored."""
     if place.is_symlink():
         return any(
             mode == "120000" and read_blob(project.path, oid) == os.fsencode(place.readlink()) for mode, oid in entries
@@ -212,13 +212,13 @@ def is_known(project: Project, path: str, place: Path, entries: list[Entry]) -> 
 
 
 def files_below(folder: Path) -> list[str]:
-    """All files and links below a folder, by their paths from there."""
+    """All files and links below a folder, relative to it."""
     found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
-def put(path: Path, place: Path, snapshot: Snapshot) -> None:
-    """Copy a file or link to a place, whole or not at all."""
+def copy_atomically(path: Path, place: Path, snapshot: Snapshot) -> None:
+    """Copy a file or link atomically."""
     new = snapshot.folder / "new"
     shutil.copy2(path, new, follow_symlinks=False)
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""From which version an owner's file started: a version does not edit it, so it may be of one long before the last.
+"""The version that a file of the owner started from. No update edits such a file, so it may be an old version.
 
-Changed answers reach such files as the difference that they make to their start. Taken from a later version than the
-file's, this difference is in conflict with lines that the owner never wrote.
+A changed answer reaches such a file as a diff of its start. A diff taken from a later version than the file's would
+conflict with lines that the owner never wrote.
 """
 
 import difflib
@@ -10,27 +10,27 @@ from typing import Any
 
 from .git import Entry, Tree, read_blobs
 from .project import Project
-from .rules import Move, declared, follow, is_yours
+from .rules import Move, declared, follow, is_owned
 from .versions import Versions, releases, rendered
 
 
 def earlier_starts(
-    project: Project, versions: Versions, yours: Tree, trees: tuple[Tree, Tree], by_answers: list[Move]
+    project: Project, versions: Versions, current: Tree, trees: tuple[Tree, Tree], by_answers: list[Move]
 ) -> dict[str, tuple[Entry, Entry]]:
-    """The start that an owner's file is most like, with the old answers and the new, if not that of the old version.
+    """The start that a file of the owner is most similar to, with the old and new answers, if not the old version's.
 
     Args:
-        yours: the project's files.
-        trees: those of the old version, with the old answers and the new.
-        by_answers: moves that follow from the answers.
+        current: the project's files.
+        trees: the old version with the old answers, and with the new ones.
+        by_answers: the moves that follow from the answers.
 
     Paths are those of the new version.
     """
     base, start = trees
-    files = {path for path, (mode, _) in yours.items() if mode.startswith("100")}  # no link or submodule in its place
-    behind = [path for path in start if is_yours(path) and path in files and path in base]
-    behind = [path for path in behind if base[path] != start[path] and yours[path] not in (base[path], start[path])]
-    best = likenesses(project, {path: (yours[path], base[path], start[path]) for path in behind})
+    files = {path for path, (mode, _) in current.items() if mode.startswith("100")}  # no link or submodule in its place
+    behind = [path for path in start if is_owned(path) and path in files and path in base]
+    behind = [path for path in behind if base[path] != start[path] and current[path] not in (base[path], start[path])]
+    best = similarities(project, {path: (current[path], base[path], start[path]) for path in behind})
     found: dict[str, tuple[Entry, Entry]] = {}
     for version, ref in reversed(releases().items()) if behind else ():
         if version >= versions.old_version:
@@ -40,27 +40,27 @@ def earlier_starts(
             {follow(path, moves): entry for path, entry in render(project, ref, answers).items()}
             for answers in (versions.old, {**versions.old, **versions.new})
         )
-        there = {path: (yours[path], old[path], new[path]) for path in behind if path in old and path in new}
-        for path, ratio in likenesses(project, there).items():
+        there = {path: (current[path], old[path], new[path]) for path in behind if path in old and path in new}
+        for path, ratio in similarities(project, there).items():
             if ratio > best[path]:
                 best[path], found[path] = ratio, (old[path], new[path])
     return found
 
 
 def render(project: Project, ref: str, answers: Mapping[str, Any]) -> Tree:
-    """A version with these answers; nothing if it does not take them."""
+    """A version with these answers; empty if it does not accept them."""
     try:
         return rendered(project, ref, answers)
-    except Exception:  # Copier's, for an answer: of several classes
+    except Exception:  # Copier raises several classes
         return {}
 
 
-def likenesses(project: Project, files: Mapping[str, tuple[Entry, ...]]) -> dict[str, float]:
-    """How many lines each file, the first entry, shares with the start that it shares most with: 1 if all."""
+def similarities(project: Project, files: Mapping[str, tuple[Entry, ...]]) -> dict[str, float]:
+    """The similarity of each file, the first entry, to the most similar start: 1 if all lines are equal."""
     blobs = read_blobs(project.path, (oid for entries in files.values() for _, oid in entries))
     texts = {path: [blobs[oid].splitlines() for _, oid in entries] for path, entries in files.items()}
-    return {path: max(likeness(own, start) for start in starts) for path, (own, *starts) in texts.items()}
+    return {path: max(similarity(own, start) for start in starts) for path, (own, *starts) in texts.items()}
 
 
-def likeness(own: list[bytes], start: list[bytes]) -> float:
+def similarity(own: list[bytes], start: list[bytes]) -> float:
     return difflib.SequenceMatcher(None, own, start, autojunk=False).ratio()

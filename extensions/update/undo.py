@@ -1,7 +1,6 @@
-"""The way back from an update: after it has ended, after it was interrupted, and when it fails.
+"""Undo an update: a finished, an interrupted or a failed one.
 
-What the update wrote is on record, by path and id. So it is clear what the owner has changed since: none of that is
-overwritten.
+The snapshot records what the update wrote, by path and id, so later changes of the owner are known and not overwritten.
 """
 
 import hashlib
@@ -12,40 +11,40 @@ from collections.abc import Collection, Iterable
 
 from .git import Entry, Refusal, git, line, listed, read_blob
 from .project import Project
-from .snapshot import Snapshot, go_back, snapshots
+from .snapshot import Snapshot, snapshots, undo_copier
 
-QUOTED = '"'  # how a name begins that git takes for a quoted one
+QUOTED = '"'  # git unquotes a name that starts with it
 
 
 def undo(project: Project) -> str:
-    """Make the project what it was before the last update; what was done, in words. Refusal rather than a loss."""
+    """Undo the last update and return a message. Raises Refusal if a later change would be lost."""
     found = [snapshot for snapshot in snapshots(project) if not snapshot.state.get("undone")]
     if not found:
-        raise Refusal("no update to undo is on record here; once committed, it's `git revert`")
+        raise Refusal("no update to undo is recorded here; to undo a commit, use `git revert`")
     snapshot = found[-1]
     if line("rev-parse", "HEAD", cwd=project.path) != snapshot.state["head"]:
         raise Refusal("there are commits since the last update: undo them first, or use `git revert`")
     names = " → ".join(snapshot.state["versions"])
     if snapshot.state["ended"]:
         if strange := differing(project, snapshot.wrote):
-            raise Refusal(f"{strange[0]} was changed since the update: save a copy elsewhere, and delete it here")
+            raise Refusal(f"{strange[0]} was changed since the update: copy it elsewhere, then delete it here")
         write_head(project, snapshot.wrote)
-        snapshot.forget()
+        snapshot.delete()
         return f"The update {names} is undone."
-    take_back(project, snapshot)
-    go_back(project, snapshot)
+    revert_writes(project, snapshot)
+    undo_copier(project, snapshot)
     if not snapshot.replaced.exists():
-        snapshot.forget()
+        snapshot.delete()
         return f"The interrupted update {names} is undone."
     shutil.rmtree(snapshot.ignored, ignore_errors=True)
     snapshot.state |= {"ended": True, "undone": True, "wrote": {}}
     snapshot.save()
-    kept = f"What it left half done, or you changed since, is in {snapshot.replaced}"
+    kept = f"Files that it left unfinished, or that you changed since, are in {snapshot.replaced}"
     return f"The interrupted update {names} is undone. {kept}"
 
 
 def differing(project: Project, wrote: dict[str, Entry | None]) -> list[str]:
-    """Paths that hold neither what the update wrote nor what HEAD has, on disk or in the index."""
+    """Paths that differ from both the update's version and HEAD, on disk or in the index."""
     staged = {}
     for item in listed(git("ls-files", "--stage", "-z", "--", ".", cwd=project.path)):
         about, path = item.split("\t", 1)
@@ -60,7 +59,7 @@ def differing(project: Project, wrote: dict[str, Entry | None]) -> list[str]:
 
 
 def hashes(project: Project, paths: Iterable[str]) -> dict[str, str]:
-    """Ids of files as the repository would store them: of a file its content, of a link where it leads."""
+    """The blob ids of files as the repository would store them; for a link, of its target."""
     links = [path for path in paths if (project.path / path).is_symlink()]
     files = [path for path in paths if path not in links and (project.path / path).is_file()]
     names = [project.prefix + path for path in files]
@@ -74,9 +73,9 @@ def hashes(project: Project, paths: Iterable[str]) -> dict[str, str]:
 
 
 def write_head(project: Project, wrote: Iterable[str], saved: Collection[str] = ()) -> None:
-    """Paths as in HEAD, on disk and in the index; those that HEAD lacks go. What else is staged stays so.
+    """Restore paths from HEAD on disk and in the index; delete those that HEAD lacks. Other staged paths stay.
 
-    Those that were `saved` meanwhile stay on disk.
+    Files at `saved` paths stay on disk.
     """
     if given := "".join(f"{path}\0" for path in wrote):
         chosen = ["--pathspec-from-file=-", "--pathspec-file-nul"]
@@ -90,7 +89,7 @@ def write_head(project: Project, wrote: Iterable[str], saved: Collection[str] = 
 
 
 def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) -> None:
-    """Copy what a way back would overwrite and nothing else has."""
+    """Copy files that an undo would overwrite to the snapshot."""
     for path in strange:
         disk = project.path / path
         if disk.is_file() or disk.is_symlink():
@@ -99,14 +98,17 @@ def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) 
 
 
 def half_written(project: Project, path: str, entry: Entry | None) -> bool:
-    """Whether a file is the beginning of what the update was writing."""
+    """Whether a file contains only the beginning of what the update was writing."""
     disk = project.path / path
     content = disk.read_bytes() if disk.is_file() and not disk.is_symlink() else None
     return entry is not None and content is not None and read_blob(project.path, entry[1]).startswith(content)
 
 
-def take_back(project: Project, snapshot: Snapshot, keep: bool = False) -> list[str]:
-    """Undo what the update wrote. What has changed since is copied to `replaced`; or stays, with `keep`: its paths."""
+def revert_writes(project: Project, snapshot: Snapshot, keep: bool = False) -> list[str]:
+    """Undo what the update wrote. Files that changed since are copied to `replaced`.
+
+    With `keep`, they stay as they are, unless they are half-written; returns their paths.
+    """
     wrote = snapshot.wrote
     strange = differing(project, wrote)
     saved = [path for path in strange if keep and not half_written(project, path, wrote[path])]

@@ -1,4 +1,4 @@
-"""The two versions of the template: which paths each can make, and what each makes with the answers to it."""
+"""The two versions of the template: the paths that each can create, and each rendered with its answers."""
 
 import contextlib
 import glob
@@ -18,19 +18,24 @@ import yaml
 from packaging.version import InvalidVersion, Version
 
 from .git import AUTHOR, Refusal, Tree, attempt, git, line, listed, read_blob, read_tree, write_blob
-from .names import fitting, patterns
+from .names import any_of, patterns
 from .project import Project
-from .rules import answer_rules, regex
+from .rules import answer_effects, regex
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = next((folder for folder in HERE.parents if (folder / ".git").exists()), HERE.parents[1])
-JOINED = ("_exclude", "_jinja_extensions", "_secret_questions", "_skip_if_exists")  # of all parts; else the last counts
-EXCLUDED = ["copier.yml", "copier.yaml", "*.py[co]", "__pycache__", ".git", ".DS_Store", ".svn"]  # without _exclude
+JOINED = (
+    "_exclude",
+    "_jinja_extensions",
+    "_secret_questions",
+    "_skip_if_exists",
+)  # lists that all parts extend; of other settings the last counts
+EXCLUDED = ["copier.yml", "copier.yaml", "*.py[co]", "__pycache__", ".git", ".DS_Store", ".svn"]  # Copier's default
 
 
 @dataclass
 class Versions:
-    """The version that a project has and the one that it gets (a ref each, and what it means), with their answers."""
+    """The project's version and the one that it gets (ref and version of each), with their answers."""
 
     old_ref: str
     new_ref: str
@@ -47,7 +52,7 @@ class Versions:
 
 
 def releases() -> dict[Version, str]:
-    """The tags that name versions, without those before a release, as Copier offers them; oldest first."""
+    """The tags that are versions, without pre-releases, as Copier offers them; oldest first."""
     found = {}
     for tag in git("tag", "--list", cwd=TEMPLATE).split():
         try:
@@ -58,7 +63,7 @@ def releases() -> dict[Version, str]:
 
 
 def as_version(ref: str) -> Version:
-    """What a ref means: a tag itself; another commit, a version in development after the last tag."""
+    """The version of a ref: that of a tag, or for another commit a development version after the last tag."""
     try:
         return Version(ref)
     except InvalidVersion:
@@ -71,21 +76,21 @@ def as_version(ref: str) -> Version:
 
 
 def record(text: str, commit: str, source: str) -> str:
-    """An answers file that names a version, and where the template is."""
+    """An answers file with the version and the template's address."""
     now = yaml.safe_load(text) | {"_commit": commit, "_src_path": source}
     noted = yaml.safe_dump({key: now[key] for key in ("_commit", "_src_path")}, allow_unicode=True, width=10**6)
     for key, lines in (("_commit", ""), ("_src_path", noted)):  # where the template has them among the answers
         text = re.sub(rf"(?m)^{key}:.*\n(?:[ \t].*\n)*", lines.replace("\\", r"\\"), text)
     if yaml.safe_load(text) != now:
-        raise Refusal(f"{source!r} can't be recorded among the answers: move the template to a plainer path")
+        raise Refusal(f"{source!r} cannot be written to the answers file: move the template to a path in plain letters")
     return text
 
 
-# --- what a version makes ---
+# --- rendering ---
 
 
 def unpack(ref: str, folder: Path) -> Path:
-    """The template's files of a version, in a folder without git."""
+    """Unpack the template's files of a version into a folder without git."""
     source = folder / "template"
     env = {"GIT_INDEX_FILE": str(folder / "index")}
     git("read-tree", ref, cwd=TEMPLATE, env=env)
@@ -96,52 +101,52 @@ def unpack(ref: str, folder: Path) -> Path:
 def lay_out(
     ref: str, answers: Mapping[str, Any], root: Path, name: str | None = None, address: str = "", tasks: bool = False
 ) -> None:
-    """Let Copier make a project of a version of the template with these answers, in a new folder.
+    """Let Copier render a version of the template with these answers into a new folder.
 
     Args:
-        name: of the answers file.
-        address: of the template, as the project records it.
-        tasks: whether the template's tasks run there.
+        name: the answers file.
+        address: the template's address, as the project records it.
+        tasks: whether the template's tasks run.
     """
     with tempfile.TemporaryDirectory() as folder:
         source = unpack(ref, Path(folder))
         options: dict[str, Any] = {"data": dict(answers), "defaults": True, "overwrite": True, "answers_file": name}
-        if named := address and names_itself(ref):
-            make_repository(source, described(ref))
+        if named := address and records_version(ref):
+            make_repository(source, describe(ref))
         copy(source, root, skip_tasks=not tasks, **options)
         for path in root.rglob("*") if named else ():
             if path.is_file() and not path.is_symlink() and str(source).encode() in (text := path.read_bytes()):
                 path.write_bytes(text.replace(str(source).encode(), address.encode()))
 
 
-def names_itself(ref: str) -> bool:
-    """Whether files of a version may say which version of which template they are from."""
+def records_version(ref: str) -> bool:
+    """Whether files of a version may contain the template's version or address."""
     expression, suffix = r"_copier_answers *[.[]|_copier_conf *[.[][^}]*vcs", settings(ref).get("_templates_suffix")
     where = ["--", f"*{suffix or '.jinja'}"] if suffix != "" else []
     return attempt("grep", "--quiet", "--extended-regexp", expression, ref, *where, cwd=TEMPLATE).status == 0
 
 
 def make_repository(source: Path, version: str) -> None:
-    """Make a version's files a repository, from which Copier can tell the version."""
+    """Turn a version's files into a repository, so that Copier knows the version."""
     git("init", "--quiet", cwd=source)
     git("add", "--force", "--all", cwd=source)
     git("commit", "--quiet", "--no-verify", "--message", version, cwd=source, env=AUTHOR)
     git("tag", version, cwd=source)
 
 
-def described(ref: str) -> str:
+def describe(ref: str) -> str:
     """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
     return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
 
 
 def copy(source: Path, root: Path, **options: Any) -> Any:
-    """Copier's own copy, as a part of an update: what a template does only in a new project, it does not do here."""
+    """Run Copier's copy as part of an update: steps that a template runs only in a new project are skipped."""
     import copier
 
     options |= {"quiet": True, "unsafe": True}
     try:
         from copier._main import as_operation
-    except ImportError:  # it's not public; without it, a task such as one that makes a repository must not run
+    except ImportError:  # not a public name; without it, tasks must not run, since one may create a repository
         return copier.run_copy(str(source), root, **{**options, "skip_tasks": True})
     return as_operation("update")(copier.run_copy)(str(source), root, **options)
 
@@ -153,14 +158,14 @@ def computed(config: dict[str, Any]) -> dict[str, str]:
     return {key: str(value["default"]) for key, value in never.items() if value.get("type") == "str"}
 
 
-def hidden(ref: str) -> set[str]:
-    """Questions that a version may not ask, so that Copier may have recorded no answer."""
+def conditional_questions(ref: str) -> set[str]:
+    """Questions with a condition, so that Copier may have recorded no answer."""
     return {key for key, value in settings(ref).items() if isinstance(value, dict) and "when" in value}
 
 
-def with_hidden(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
-    """The answers, and the values of those questions of moves.yml that a version computes without asking."""
-    missing = set(answer_rules()).intersection(hidden(ref)) - set(answers)
+def with_hidden_answers(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
+    """The answers, with the values of hidden questions that moves.yml names."""
+    missing = set(answer_effects()).intersection(conditional_questions(ref)) - set(answers)
     if not missing:
         return answers
     with tempfile.TemporaryDirectory() as folder:
@@ -172,29 +177,29 @@ def with_hidden(ref: str, answers: dict[str, Any]) -> dict[str, Any]:
 def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool = False) -> Tree:
     """A version of the template with these answers, as the project's repository would store it.
 
-    With `tasks`, so is what the template's tasks make of it, but for what git ignores: Copier has them run as well.
+    With `tasks`, the changes of the template's tasks are included, except in files that git ignores.
     """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder, "work")
         root = work / project.prefix
-        others = bring_others(project, ref, answers, root)
+        others = copy_external_data(project, ref, answers, root)
         lay_out(ref, answers, root, project.answers_file, project.template)
         laid_out = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
         if tasks := tasks and project.tasks and "_tasks" in settings(ref):
             lay_out(ref, answers, root, project.answers_file, project.template, tasks=True)
             shutil.rmtree(root / ".git", ignore_errors=True)
-        # The project's attributes say how files are stored (line ends, LFS), not those of the render.
+        # The project's attributes decide how files are stored (line ends, LFS), not those of the render.
         own = {path: path.read_bytes() for path in work.rglob(".gitattributes") if path.is_file()}
         for path in own:
             path.unlink()
-        for name, (_, oid) in project.whole.items():
+        for name, (_, oid) in project.repository_files.items():
             if name.rpartition("/")[2] == ".gitattributes":
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(read_blob(project.path, oid))
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         repository = line("rev-parse", "--absolute-git-dir", cwd=project.path)
         where = [f"--git-dir={repository}", f"--work-tree={work}", "-c", "core.fileMode=true"]
-        if tasks:  # what git ignores is left out if it is a task's, such as a virtual environment
+        if tasks:  # without --force: a task may create ignored files, such as a virtual environment
             git(*where, "add", "--all", "--", ".", cwd=root, env=env)
         names = [path.relative_to(root).as_posix() for path in laid_out if os.path.lexists(path)] if tasks else ["."]
         given, chosen = "".join(f"{name}\0" for name in names), ["--pathspec-from-file=-", "--pathspec-file-nul"]
@@ -204,12 +209,12 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
         tree = {path: entry for path, entry in tree.items() if path.rpartition("/")[2] != ".gitattributes"}
         for path, text in own.items():
             tree[path.relative_to(root).as_posix()] = ("100644", write_blob(project.path, text))
-    apart = {project.answers_file, *others}  # the first is written by itself
+    apart = {project.answers_file, *others}  # the answers file is written separately
     return {path: entry for path, entry in tree.items() if path not in apart}
 
 
-def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
-    """Put the files that a version reads from a project, such as another template's answers, where it is laid out."""
+def copy_external_data(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
+    """Copy the files that a version reads from the project (`_external_data`) to where it is rendered."""
     config = settings(ref)
     values = (config.get("_external_data") or {}).values()
     names = {name for value in values for name in patterns(value, config.get("_envops") or {}, answers)}
@@ -220,22 +225,22 @@ def bring_others(project: Project, ref: str, answers: Mapping[str, Any], root: P
     return found
 
 
-def sources(ref: str) -> list[str]:
-    """All files of the template's repository."""
+def template_files(ref: str) -> list[str]:
+    """All files of a version of the template's repository."""
     return listed(git("ls-tree", "-r", "-z", "--name-only", "--full-tree", ref, cwd=TEMPLATE))
 
 
 def settings(ref: str) -> dict[str, Any]:
-    """The settings and questions of a version: its copier.yml, in all its documents, with what these include."""
+    """The settings and questions of a version: all documents of its copier.yml, with their includes."""
     return read_settings(TEMPLATE, line("rev-parse", f"{ref}^{{commit}}", cwd=TEMPLATE))
 
 
 @cache
 def read_settings(template: Path, commit: str) -> dict[str, Any]:
-    files = sources(commit)
+    files = template_files(commit)
 
     class Loader(yaml.SafeLoader):
-        """With Copier's tag."""
+        """A loader with Copier's tag `!include`."""
 
     def parts(path: str) -> Iterator[dict[str, Any]]:
         for part in yaml.load_all(git("show", f"{commit}:{path}", cwd=template), Loader):
@@ -247,7 +252,7 @@ def read_settings(template: Path, commit: str) -> dict[str, Any]:
     Loader.add_constructor("!include", include)
     name = next((name for name in ("copier.yml", "copier.yaml") if name in files), None)
     if name is None:
-        raise Refusal(f"the template has no copier.yml in {commit[:10]}")
+        raise Refusal(f"the template has no copier.yml at commit {commit[:10]}: check its address")
     found: dict[str, Any] = {}
     for part in parts(name):
         found |= {key: [*found.get(key, ()), *(part[key] or ())] if key in JOINED else part[key] for key in part}
@@ -255,29 +260,29 @@ def read_settings(template: Path, commit: str) -> dict[str, Any]:
 
 
 def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[str]:
-    """Patterns of all paths that a version of the template can give to a project, whatever the answers.
+    """Patterns of all paths that a version of the template can create, whatever the answers.
 
-    An answer that is given stands for itself in them; others for any name.
+    Known answers are filled in; others match any name.
     """
     config = settings(ref)
     suffix, envops = config.get("_templates_suffix", ".jinja"), config.get("_envops") or {}
     root = config.get("_subdirectory", "").strip("/").removeprefix(".")
-    below = re.compile(f"(?:{fitting(patterns(root, envops, answers or {})).pattern})/" if root else "")
+    below = re.compile(f"(?:{any_of(patterns(root, envops, answers or {})).pattern})/" if root else "")
     excluded = [line for line in config.get("_exclude", () if root else EXCLUDED) if "{" not in line]
     spec = pathspec.GitIgnoreSpec.from_lines(excluded)
     found = set()
-    for source in sources(ref):
+    for source in template_files(ref):
         name = source[inside.end() :] if (inside := below.match(source)) else ""
         if not name or spec.match_file(name):
             continue
         for path in patterns(name.removesuffix(suffix), envops, answers or {}, computed(config)):
-            if all(path.split("/")):  # a folder without a name is not made
+            if all(path.split("/")):  # Copier skips a folder whose name is empty
                 found.add(posixpath.normpath(path))
     return found - {"*"}  # the answers file
 
 
-def news(old: Version, new: Version) -> Iterator[str]:
-    """What the CHANGELOG says of the versions after `old`, up to `new`, and of what is not released yet."""
+def changelog_sections(old: Version, new: Version) -> Iterator[str]:
+    """The CHANGELOG's sections of the versions after `old`, up to `new`; Unreleased too for a development version."""
     log = TEMPLATE / "CHANGELOG.md"
     for section in re.split(r"^(?=## )", log.read_text(encoding="utf-8"), flags=re.M)[1:] if log.exists() else ():
         named = re.match(r"## +\[?(?:(Unreleased)|v?(\d[\w.+-]*))", section, flags=re.IGNORECASE)

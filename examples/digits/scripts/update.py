@@ -2,16 +2,16 @@
 # requires-python = ">=3.11"
 # dependencies = ["copier>=9.18.2"]
 # ///
-"""Update this project from its template, preview an update, undo one, or explain a file.
+"""Update this project from its template; preview or undo an update, or explain a file.
 
-    python3 scripts/update.py                  # to the newest version
-    python3 scripts/update.py --preview        # only show what would change
-    python3 scripts/update.py --undo           # take the last update back
-    python3 scripts/update.py --migrate        # change files of yours as the report offered
-    python3 scripts/update.py --help           # the other options
+    python3 scripts/update.py                  # update to the newest version
+    python3 scripts/update.py --preview        # show what would change
+    python3 scripts/update.py --undo           # undo the last update
+    python3 scripts/update.py --migrate        # apply changes to your files that a report offered
+    python3 scripts/update.py --help           # show all options
 
-The work is done by the template's own program, which is fetched into .git/copier-update. It needs
-Copier: that of this Python, or one that uv, pipx or an installed `copier` provides.
+The template's own program does the work; it is fetched into .git/copier-update. It needs Copier:
+that of this Python, or one that uv, pipx or an installed `copier` provides.
 """
 
 import os
@@ -27,10 +27,10 @@ ANSWERS = ".copier-answers.yml"
 
 
 def with_copier() -> list[str]:
-    """How to run this file where Copier can be imported."""
+    """The command that runs this file with a Python that has Copier."""
     if find_spec("copier"):
         return [sys.executable]
-    if "COPIER_UPDATE" not in os.environ:  # or one of these has been tried
+    if "COPIER_UPDATE" not in os.environ:  # else one of these was tried
         for tool, command in (("uv", ["run", "--quiet", "--script"]), ("pipx", ["run"])):
             if program := shutil.which(tool):
                 return [program, *command]
@@ -40,14 +40,14 @@ def with_copier() -> list[str]:
 
 
 def python_of(program: str | None) -> str | None:
-    """The Python that a program starts with: its first line says so, or its second."""
+    """The Python of a script, from its first or second line."""
     head = Path(program).read_bytes()[:1000].decode(errors="replace") if program else ""
     found = re.search(r"""^(?:#!|'''exec' "?)(/[^"\n]*python[\d.]*)(?="?\s)""", head, re.MULTILINE)
     return found[1] if found and Path(found[1]).is_file() else None
 
 
 def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
-    """What a git command prints; the end of the program, in git's words, if it fails."""
+    """The output of a git command; exits with git's message if it fails."""
     done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"git {arguments[0]}: {done.stderr.strip()}")
@@ -55,23 +55,23 @@ def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
 
 
 def source() -> str:
-    """Where the template is, as git takes it."""
+    """The template's address, for git."""
     import yaml
 
     try:
         recorded = yaml.safe_load((ROOT / ANSWERS).read_text(encoding="utf-8"))["_src_path"]
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        sys.exit(f"{ANSWERS} names no template ({error}): bring its line _src_path back")
+        sys.exit(f"{ANSWERS}: _src_path is missing ({error}); restore the line")
     url = re.sub(r"^git\+", "", str(recorded))
     for short, whole in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/")):
         url = re.sub(f"^{short}(.+?)(\\.git)?$", rf"{whole}\1.git", url)
-    # A relative path is from where `copier copy` was run: mostly the folder above.
+    # A relative path starts where `copier copy` was run: usually the folder above.
     places = (place / Path(url).expanduser() for place in (ROOT.parent, ROOT, Path.cwd()))
     return str(next((place for place in places if (place / "copier.yml").exists()), url))
 
 
 def fetch(clone: Path, wanted: str | None) -> None:
-    """Clone the template, at its newest release, or at what is wanted if that is none."""
+    """Clone the template at its newest release, or at `wanted` if that is not a release."""
     from packaging.version import InvalidVersion, Version
 
     if not clone.exists():
@@ -105,7 +105,7 @@ def main() -> int:
         fetch(clone, named[1] if named else None)
     program = clone / "extensions" / "update"
     if not program.is_dir():
-        sys.exit("this version of the template has no such command: use `copier update --trust`")
+        sys.exit("this version of the template has no update command: use `copier update --trust`")
     return subprocess.run([sys.executable, program, ROOT, *arguments]).returncode
 
 

@@ -1,4 +1,4 @@
-"""The commands are in `cli.py`: imports of them from `__main__.py`, where they were, go there."""
+"""Import the commands from `cli.py`, no longer from `__main__.py`."""
 
 import re
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""`task.py` uses the engine's samplers, so that runs resume within an epoch and processes divide the samples.
+"""Use the engine's samplers in `task.py`: runs then resume within an epoch, and processes divide the samples.
 
-Only where both files still have the lines that they came with. The sampler in `dataloader.py` stays, for your tests.
+Only if both files still have their original lines. The sampler in `dataloader.py` stays, for your tests.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def migrate(files: Mapping[str, str], answers: Mapping[str, Any]) -> dict[str, s
 
 
 def has(text: str, pairs: list[tuple[str, str]]) -> bool:
-    """Whether each of the old pieces is there, once."""
+    """Whether each old text occurs exactly once."""
     return all(text.count(old) == 1 for old, _ in pairs)
 
 
