@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
+@pytest.hookimpl(optionalhook=True)  # one of xdist, which a pytest that a test starts doesn't load
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are processors: now and then a test waits for a signal or a process."""
     return (os.cpu_count() or 1) + 1
@@ -109,6 +110,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "COPIER_SETTINGS_PATH": str(settings),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a project's own tests use none, and pytest compiles each anew
         "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path_factory.mktemp("hypothesis")),
         "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
     }

@@ -36,8 +36,10 @@ MODULES = [
     *("torch", "torch._dynamo", "torch.profiler", "torch.utils.data", "torch.utils.flop_counter", "torch.nn.parallel"),
     *("torch.distributed.checkpoint.state_dict", "torch.distributed.fsdp"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "mpl_toolkits.axes_grid1"),
-    *("PIL.Image", "PIL.PngImagePlugin", "pydantic", "yaml", "pytest", "IPython.core.interactiveshell", "nbformat"),
-    *("onnxscript", "onnxruntime", "optuna"),
+    *("torch.distributed.tensor.experimental", "torch.utils.serialization.config", "torch.profiler._cupti_monitor"),
+    *("PIL.Image", "PIL.PngImagePlugin", "PIL.ImageDraw", "PIL.ImageOps", "yaml", "pytest"),
+    *("pydantic", "pydantic.main", "pydantic.types", "pydantic.plugin._loader"),  # which the first leaves for later
+    *("IPython.core.interactiveshell", "nbformat", "onnxscript", "onnxruntime", "optuna"),
 ]
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
