@@ -103,12 +103,15 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
     if not head:
         raise UserError(f"{options.folder}/train: holds no rows")
     first = head[0]
+    problems = list[str]()
     for key in ("ignore", "numeric", "categorical", "target"):
         value = getattr(options, key)
         for name in [value] if key == "target" else value:
             if name not in first.cells:
                 hint = did_you_mean(name, first.cells)
-                raise UserError(f"data.{key}: {first.where}: no column {name!r}{hint}")
+                problems.append(f"data.{key}: {first.where}: no column {name!r}{hint}")
+    if problems:
+        raise UserError("\n".join(problems))
     names = [name for name in first.cells if name not in (options.target, *options.ignore)]
     if not names:
         raise UserError(f"{first.where}: no columns to predict {options.target!r} from")
@@ -144,7 +147,10 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
             numbers[name].extend(np.repeat(np.array(days, float), [*texts[name].values()]))
             texts[name].clear()
             dates.append(name)
-        _check(name, numbers[name], texts[name], places.get(name, ""), options, count)
+        wrong = _check(name, numbers[name], texts[name], places.get(name, ""), options, count)
+        problems += [wrong] if wrong else []
+    if problems:
+        raise UserError("\n".join(problems))
     if options.task == "classification" and len(classes) < 2:
         raise UserError(f"{options.folder}/train: column {options.target!r} has one class alone")
     curve, truths = CURVES[options.normalize], np.array(targets or [0.0])
@@ -170,21 +176,22 @@ def _check(
     where: str,
     options: Data,
     count: int,
-) -> None:
-    """UserError for a column that is neither numeric nor categorical."""
+) -> str | None:
+    """What is wrong with a column that is neither numeric nor categorical."""
     if not numbers and not texts:
-        raise UserError(f"column {name!r} is empty in all training rows; list it in data.ignore")
+        return f"column {name!r} is empty in all training rows; list it in data.ignore"
     text = next(iter(texts), "")
     if texts and (numbers or name in options.numeric):
         advice = "fix it, or list the column in data.categorical, or the text in data.missing"
-        raise UserError(f"{where}: column {name!r}: {not_a_number(text)}; {advice}")
+        return f"{where}: column {name!r}: {not_a_number(text)}; {advice}"
     form = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}( .*)?")
     if texts and name not in options.categorical and all(map(form.fullmatch, texts)):
         advice = "write dates as 2026-01-31, or list the column in data.categorical or data.ignore"
-        raise UserError(f"{where}: column {name!r}: {text!r} looks like a date; {advice}")
+        return f"{where}: column {name!r}: {text!r} looks like a date; {advice}"
     if len(texts) > max(100, count / 2) and name not in options.categorical:
         advice = "if it only names the row, list it in data.ignore, else in data.categorical"
-        raise UserError(f"{where}: column {name!r} has {len(texts):,} different texts; {advice}")
+        return f"{where}: column {name!r} has {len(texts):,} different texts; {advice}"
+    return None
 
 
 def not_a_number(text: str) -> str:
