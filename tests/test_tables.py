@@ -98,7 +98,7 @@ def test_what_could_be_meant_in_two_ways_names_the_option(render: Render, tmp_pa
 def test_all_columns_that_are_refused_are_told_at_once(render: Render, tmp_path: Path) -> None:
     folder = table(tmp_path / "data", "a,b,c,y", ["1/2/24,x,,1", "1/3/24,3,,2"])
     said = command(render(data_kind="tabular"), "check-data", folder, "data.target=y", ok=False)
-    assert [line.partition("; ")[0] for line in said.splitlines() if "column" in line] == [
+    assert [line.partition("; ")[0] for line in said.splitlines() if "column '" in line] == [
         f"error: {folder}/train/t.csv:2: column 'a': '1/2/24' looks like a date",
         f"error: {folder}/train/t.csv:2: column 'b': 'x' is not a finite number",
         "error: column 'c' is empty in all training rows",
