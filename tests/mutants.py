@@ -77,16 +77,17 @@ def readers(package: str, kind: str, folder: Path) -> dict[str, tuple[Reader, bo
     if kind == "custom":
         return {".csv": (dataset.read_file, True)}
     if kind == "time_series":
-        return {".csv": (lambda path: dataset.read_series(path, missing="interpolate").later(range(1, 8)), True)}
+        gaps = importlib.import_module(f"{package}.data.options").Data(missing="interpolate")
+        return {".csv": (lambda path: dataset.read_series(path, gaps).later(range(1, 8)), True)}
     tables, columns, options = (
         importlib.import_module(f"{package}.data.{n}") for n in ("tables", "columns", "options")
     )
 
     def table(path: Path) -> None:
-        names = [name for row in tables.read_rows(path, ",") for name in row.cells]
+        names = [name for row in tables.read_rows(path) for name in row.cells]
         config = options.Data(target=names[-1] if names else "x", task="regression")
-        info = columns.fit(tables.read_rows(path, ","), config)
-        columns.Columns(info).tensors(tables.read_rows(path, ","))
+        info = columns.fit(tables.read_rows(path), config)
+        columns.Columns(info).tensors(tables.read_rows(path))
 
     return {".csv": (table, True)}
 

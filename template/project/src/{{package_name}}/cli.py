@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,8 @@ def check_data(args: argparse.Namespace) -> None:
     """Count the samples of a data folder, and read every one."""
     from .data.utils import check_folder
 
-    table, problems = check_folder(locate(args.folder))
+    folder, given = folder_and_options(args, check_folder)
+    table, problems = check_folder(folder, **given)
     print(table)
     if problems:
         raise UserError("\n".join(problems))
@@ -169,8 +171,19 @@ def split_data(args: argparse.Namespace) -> None:
     """Copy data into train/, valid/ and test/."""
     from .data.utils import split_folder
 
-    counts = split_folder(Path(args.source), locate(args.folder), args.valid, args.test, args.seed)
-    print(f"{args.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    folder, given = folder_and_options(args, split_folder)
+    counts = split_folder(Path(args.source), folder, args.valid, args.test, args.seed, **given)
+    print(f"{folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+
+
+def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, dict[str, Any]]:
+    """FOLDER or else `data.folder`; and the section `data`, if `function` takes `options`."""
+    folders, overrides = files_and_overrides(args.settings)
+    if len(folders) > 1:
+        raise UserError(f"give one folder, not {len(folders)}: {' '.join(folders)}")
+    data = load(Config, args.config or default_config(), overrides).data
+    folder = locate(folders[0]) if folders else locate(data.folder, inside=True)
+    return folder, {"options": data} if "options" in signature(function).parameters else {}
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:
@@ -214,8 +227,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add(config, settings=settings | {"nargs": "+"})
     sub.add_argument("--to", default="yaml", choices=FORMATS)
     sub.add_argument("--last", action="store_true", help="only what the last file sets")
-    add(check_data, folder={"nargs": "?", "default": "data"})
-    sub = add(split_data, source={}, folder={"nargs": "?", "default": "data"})
+    settings |= {"help": "a folder (default: data.folder), and section.key=value"}
+    files = {"--config": {"action": "append", "metavar": "FILE", "help": "default: configs/train"}}
+    add(check_data, settings=settings, **files)
+    sub = add(split_data, source={}, settings=settings, **files)
     sub.add_argument("--valid", type=float, default=0.1, help="share of the samples (0.1)")
     sub.add_argument("--test", type=float, default=0.1, help="share of the samples (0.1)")
     sub.add_argument("--seed", type=int, default=0)

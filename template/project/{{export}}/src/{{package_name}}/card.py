@@ -4,7 +4,9 @@ Its sections are some of those of Mitchell et al. (2019), "Model Cards for Model
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from .config import dump, locate
 from .data.utils import check_folder
@@ -47,7 +49,9 @@ For its owner to fill in: where it is known to fail, and on what it was never tr
 
 def card(config: Config, run: Path, epoch: int, figures: Sequence[str]) -> str:
     """The text, in Markdown; `figures` are lines."""
-    table, problems = check_folder(locate(config.data.folder, inside=True))
+    takes = "options" in signature(check_folder).parameters
+    given: dict[str, Any] = {"options": config.data} if takes else {}
+    table, problems = check_folder(locate(config.data.folder, inside=True), **given)
     origin = "not recorded"
     if start := provenance.newest(run):
         code = f"{start['commit'] or 'no commit'}{', changed' if start['diff'] else ''}"

@@ -16,19 +16,21 @@ from torch.utils.data import DataLoader
 
 from .components import build_loss, build_model
 from .config import locate
-from .data.columns import MISSING, Columns, fit
+from .data.columns import Columns, fit
 from .data.dataloader import Batch, eval_loader, train_loader
 from .data.dataset import TableFolder
 from .data.splits import unpack_sample
 from .data.tables import Row, find_tables, read_folder, read_rows
 from .engine.device import to_device
 from .engine.metrics import Confusion
+from .engine.progress import log
 from .errors import UserError
 from .metrics import Errors, Ranking
 from .options import Config
 from .visualization import plots
 
 ROWS = 2000  # the importance of a column is measured on no more
+BEST = {"loss": "min", "mae": "min", "rmse": "min", "r2": "max", "acc": "max", "auroc": "max"}
 
 
 class Task:
@@ -37,6 +39,7 @@ class Task:
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
         self.folder = locate(config.data.folder, inside=True)
+        new = info is None
         if info is None:
             unpack_sample(self.folder)
             info = fit(read_folder(self.folder / "train", self.data.delimiter), self.data)
@@ -45,10 +48,30 @@ class Task:
         self.loss_function = build_loss(config.loss)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
-        self._try_loss()
+        self._check_task(new)
+        for line in self.columns.found() if new else ():
+            log(line)
 
-    def _try_loss(self) -> None:
-        """UserError if the loss is of the other task."""
+    def _check_task(self, new: bool) -> None:
+        """UserError, with all that has to be set, if options are those of the other task."""
+        task, loss, monitor = "regression", "HuberLoss", "rmse"
+        if self.classes:
+            task, loss, monitor = "classification", "CrossEntropyLoss", "auroc"
+        wrong, rule = dict[str, str](), self.config.checkpoint
+        if not self._loss_fits():
+            wrong[f"loss.name={self.config.loss.name}"] = f"loss.name={loss}"
+        if rule.monitor in BEST and rule.monitor not in {"loss", *self.metrics().compute()}:
+            wrong[f"checkpoint.monitor={rule.monitor}"] = f"checkpoint.monitor={monitor}"
+        else:
+            monitor = rule.monitor
+        if BEST.get(monitor, rule.mode) != rule.mode:
+            wrong[f"checkpoint.mode={rule.mode}"] = f"checkpoint.mode={BEST[monitor]}"
+        if wrong and (new or "loss" in next(iter(wrong))):
+            found, right = ", ".join(wrong), " ".join(wrong.values())
+            raise UserError(f"data.task={task} does not go with {found}; set {right}")
+
+    def _loss_fits(self) -> bool:
+        """Whether the loss takes outputs and targets of this task."""
         count = len(self.classes)
         outputs = torch.zeros((2, count) if count else 2, device=self.device)
         targets = torch.ones(2, dtype=torch.int64 if count else torch.float32, device=self.device)
@@ -57,12 +80,8 @@ class Task:
                 warnings.simplefilter("error")  # shapes that fit by chance
                 fits = not self.loss_function(outputs, targets).shape
         except (RuntimeError, ValueError, TypeError, IndexError, Warning):
-            fits = False
-        if not fits or (not count and isinstance(self.loss_function, nn.CrossEntropyLoss)):
-            kind, usual = "regression", "HuberLoss, MSELoss or PinballLoss"
-            if count:
-                kind, usual = "classification", "CrossEntropyLoss"
-            raise UserError(f"loss: {self.config.loss.name} is none of a {kind}; take {usual}")
+            return False
+        return fits and (count > 0 or not isinstance(self.loss_function, nn.CrossEntropyLoss))
 
     def _dataset(self, split: str) -> TableFolder:
         unpack_sample(self.folder)
@@ -178,7 +197,7 @@ class Task:
 
     def _prediction(self, row: Row, output: Tensor) -> dict[str, Any]:
         truth = row.cells.get(self.columns.target, "")
-        known = {"truth": truth} if truth not in MISSING else {}
+        known = {} if truth in self.columns.missing else {"truth": truth}
         if not self.classes:
             return {"row": row.where, "prediction": float(self.columns.decode(output)), **known}
         shares = dict(zip(self.classes, output.softmax(dim=0).tolist(), strict=True))

@@ -15,8 +15,10 @@ from .components import build_loss, build_model
 from .config import locate
 from .data import clock
 from .data.dataloader import Batch, eval_loader, train_loader
-from .data.dataset import Windows, check_step, find_tables, read_series
+from .data.dataset import Windows, check_step, read_series
 from .data.splits import unpack_sample
+from .data.tables import find_tables
+from .engine.progress import log
 from .errors import UserError
 from .forecast import ForecastErrors, seasonal_naive
 from .options import Config
@@ -24,7 +26,7 @@ from .visualization import plots
 
 
 class Task:
-    """How do these series go on?"""
+    """Forecasts of series."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -49,13 +51,17 @@ class Task:
         values = torch.cat(windows.values, dim=1).double()
         std = values.std(dim=1)
         std = torch.where(std > 0, std, 1.0)  # of a series that never changes
-        learnt = {"mean": values.mean(dim=1).tolist(), "std": std.tolist()}
-        return {"columns": windows.columns, "step": [*windows.series[0].step], **learnt}
+        learnt: dict[str, Any] = {"mean": values.mean(dim=1).tolist(), "std": std.tolist()}
+        learnt |= {"step": [*windows.series[0].step], "time": windows.time_column}
+        if not self.data.time_column and learnt["time"] != "time":
+            log(f"the times are column {learnt['time']!r}; data.time_column chooses another")
+        return {"columns": windows.columns, **learnt}
 
     def _dataset(self, split: str) -> Windows:
         unpack_sample(self.folder)
         if split not in self.windows:
-            self.windows[split] = Windows(self.folder, split, self.data, self.columns, self.step)
+            given = self.data, self.columns, self.step, self.info["time"]
+            self.windows[split] = Windows(self.folder, split, *given)
         return self.windows[split]
 
     def train_loader(self) -> DataLoader[Batch]:
@@ -117,17 +123,17 @@ class Task:
         for name in inputs:
             path = None if name == "-" else locate(name)
             for file in find_tables(path) if path and path.is_dir() else [path]:
-                series = read_series(file, self.columns, self.data.missing)
+                series = read_series(file, self.data, self.columns, self.info["time"])
                 check_step(series, self.step)
                 if len(series.times) < self.data.context:
                     short = f"{len(series.times)} rows; the model looks back {self.data.context}"
                     raise UserError(f"{series.name}: has {short}")
                 past = torch.from_numpy(series.values[None, :, -self.data.context :])
                 values = self.forward(model, (past.to(self.device),))[0].tolist()
-                times = series.later(range(1, self.data.horizon + 1))
+                times, form = series.later(range(1, self.data.horizon + 1)), self.data.time_format
                 yield {
                     "file": series.name,
-                    "time": [clock.write(time, like=series.last) for time in times],
+                    "time": [clock.write(time, series.last, form) for time in times],
                     "forecast": dict(zip(self.columns, values, strict=True)),
                 }
 

@@ -57,7 +57,7 @@ def read_file(
         text = sys.stdin.read() if path == Path("-") else path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
-        raise UserError(f"{path}: not read ({reason}); mend or remove it") from error
+        raise UserError(f"{path}: not read ({reason}); fix or remove it") from error
     header, *lines = text.splitlines() or [""]
     columns = header.replace(" ", "").split(",")
     if columns != ["x", "y", "class"] and not (new and columns == ["x", "y"]):
@@ -68,7 +68,7 @@ def read_file(
             try:
                 samples[number] = read_sample(line, columns)
             except ValueError as error:
-                bad.append(f"{path}, line {number}: {error}; mend or remove it")
+                bad.append(f"{path}, line {number}: {error}; fix or remove it")
     if not samples and not bad:
         raise UserError(f"{path}: holds no points; put some in or remove it")
     if bad and problems is None:

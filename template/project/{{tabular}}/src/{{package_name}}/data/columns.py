@@ -4,8 +4,12 @@ What was found is kept as `info`: plain values, so that a checkpoint needs no da
 """
 
 import math
+import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import chain, islice
 from statistics import NormalDist
 from typing import Any
 
@@ -19,7 +23,10 @@ from ..errors import UserError
 from .options import Data
 from .tables import Row
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null")
+FOR_CLASSES = (  # what else changes with the task
+    "data.task=classification loss.name=CrossEntropyLoss "
+    "checkpoint.monitor=auroc checkpoint.mode=max"
+)
 FARTHEST = 10.0  # standard deviations from the mean: what lies beyond counts as if it lay there
 QUANTILES = 200
 
@@ -27,13 +34,36 @@ Curve = list[list[float]]
 """Values and what the model sees for them; linear in between, constant beyond."""
 
 
-def number(text: str) -> float | None:
-    """A finite number, or None."""
+def number(text: str, decimal: str = ".") -> float | None:
+    """A finite number, or None; there are no separators of thousands."""
+    if decimal == ",":
+        text = "" if "." in text else text.replace(",", ".")
     try:
         value = float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in text else None
+
+
+def day(text: str) -> float | None:
+    """The days from 1970 to a date in ISO 8601, with or without a time, or None."""
+    try:
+        date = datetime.fromisoformat(text) if "-" in text else None
+    except ValueError:
+        return None
+    if date is None:
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() / 86400
+
+
+def decimal_of(texts: Iterable[str]) -> str:
+    """A comma if there are numbers with one, and none with a point; else a point.
+
+    Three digits after each comma could be thousands, and decide nothing.
+    """
+    found = [match for text in texts if (match := re.fullmatch(r"[-+]?\d+([.,])(\d+)", text))]
+    commas = {len(match[2]) != 3 for match in found if match[1] == ","}
+    return "," if True in commas and all(match[1] == "," for match in found) else "."
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -64,43 +94,63 @@ CURVES = {"standard": standard, "quantile": quantile}
 def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
     """What training rows say of their columns: kinds, categories, normalization, classes.
 
-    A column is numeric if all its values are numbers, and categorical if none is, but for
-    `options`. Raises UserError for anything in between, and where options name unknown columns.
+    A column is numeric if all its values are numbers or all are dates, and categorical if none is,
+    but for `options`. Raises UserError for anything in between, and where options name unknown
+    columns.
     """
     rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
+    head = list(islice(rows, 1000))
+    if not head:
         raise UserError(f"{options.folder}/train: holds no rows")
+    first = head[0]
+    problems = list[str]()
     for key in ("ignore", "numeric", "categorical", "target"):
         value = getattr(options, key)
         for name in [value] if key == "target" else value:
             if name not in first.cells:
                 hint = did_you_mean(name, first.cells)
-                raise UserError(f"data.{key}: {first.where}: no column {name!r}{hint}")
+                problems.append(f"data.{key}: {first.where}: no column {name!r}{hint}")
+    if problems:
+        raise UserError("\n".join(problems))
     names = [name for name in first.cells if name not in (options.target, *options.ignore)]
     if not names:
         raise UserError(f"{first.where}: no columns to predict {options.target!r} from")
+    seen = (row.cells.get(name, "") for row in head for name in (*names, options.target))
+    decimal, missing = options.decimal or decimal_of(seen), {"", *options.missing}
     numbers = {name: array("d") for name in names}
-    texts: dict[str, dict[str, str]] = {name: {} for name in names}  # and where each is first
+    texts: dict[str, Counter[str]] = {name: Counter() for name in names}
+    places: dict[str, str] = {}  # of the first text of each column
     targets, classes, count = array("d"), set[str](), 0
-    for row in (first, *rows):
+    for row in chain(head, rows):
         if row.cells.keys() != first.cells.keys():
             names_here = ", ".join(row.cells.keys() ^ first.cells.keys())
             raise UserError(f"{row.where}: not the columns of {first.where}: {names_here}")
         count += 1
         for name in names:
-            if (text := row.cells[name]) not in MISSING:
-                value = None if name in options.categorical else number(text)
+            if (text := row.cells[name]) not in missing:
+                value = None if name in options.categorical else number(text, decimal)
                 if value is None:
-                    texts[name].setdefault(text, row.where)
+                    places.setdefault(name, row.where)
+                    texts[name][text] += 1
                 else:
                     numbers[name].append(value)
+        target = target_text(row, options.target, missing)
         if options.task == "regression":
-            targets.append(target_number(row, options.target, options.target_log))
+            log = options.target_log
+            targets.append(target_number(row, target, options.target, log, decimal))
         else:
-            classes.add(target_text(row, options.target))
+            classes.add(target)
+    dates = []
     for name in names:
-        _check(name, numbers[name], texts[name], options, count)
+        days = [] if numbers[name] or name in options.categorical else [*map(day, texts[name])]
+        if days and None not in days:
+            numbers[name].extend(np.repeat(np.array(days, float), [*texts[name].values()]))
+            texts[name].clear()
+            dates.append(name)
+        wrong = _check(name, numbers[name], texts[name], places.get(name, ""), options, count)
+        problems += [wrong] if wrong else []
+    if problems:
+        raise UserError("\n".join(problems))
     if options.task == "classification" and len(classes) < 2:
         raise UserError(f"{options.folder}/train: column {options.target!r} has one class alone")
     curve, truths = CURVES[options.normalize], np.array(targets or [0.0])
@@ -108,7 +158,10 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
         "target": options.target,
         "task": options.task,
         "numbers": {n: curve(np.array(numbers[n])) for n in names if not texts[n]},
+        "dates": dates,  # among the numbers, as days
         "categories": {n: in_order(texts[n]) for n in names if texts[n]},
+        "decimal": decimal,
+        "missing": sorted(missing),
         "classes": in_order(classes),
         "log": options.task == "regression" and options.target_log,
         "mean": float(truths.mean()),
@@ -117,36 +170,53 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
 
 
 def _check(
-    name: str, numbers: Sequence[float], texts: dict[str, str], options: Data, count: int
-) -> None:
-    """UserError for a column that is neither numeric nor categorical."""
+    name: str,
+    numbers: Sequence[float],
+    texts: Counter[str],
+    where: str,
+    options: Data,
+    count: int,
+) -> str | None:
+    """What is wrong with a column that is neither numeric nor categorical."""
     if not numbers and not texts:
-        raise UserError(f"column {name!r} is empty in all training rows; list it in data.ignore")
-    text, where = next(iter(texts.items()), ("", ""))
+        return f"column {name!r} is empty in all training rows; list it in data.ignore"
+    text = next(iter(texts), "")
     if texts and (numbers or name in options.numeric):
-        advice = "mend it, or list the column in data.categorical"
-        raise UserError(f"{where}: column {name!r}: {text!r} is no number; {advice}")
+        advice = "fix it, or list the column in data.categorical, or the text in data.missing"
+        return f"{where}: column {name!r}: {not_a_number(text)}; {advice}"
+    form = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}( .*)?")
+    if texts and name not in options.categorical and all(map(form.fullmatch, texts)):
+        advice = "write dates as 2026-01-31, or list the column in data.categorical or data.ignore"
+        return f"{where}: column {name!r}: {text!r} looks like a date; {advice}"
     if len(texts) > max(100, count / 2) and name not in options.categorical:
         advice = "if it only names the row, list it in data.ignore, else in data.categorical"
-        raise UserError(f"{where}: column {name!r} has {len(texts):,} different texts; {advice}")
+        return f"{where}: column {name!r} has {len(texts):,} different texts; {advice}"
+    return None
 
 
-def target_text(row: Row, name: str) -> str:
+def not_a_number(text: str) -> str:
+    """What to say of a text in place of a number."""
+    commas = re.fullmatch(r"[-+]?[\d.]+,\d+", text)
+    hint = " (if the comma is a decimal one, set data.decimal=,)" if commas else ""
+    return f"{text!r} is not a finite number{hint}"
+
+
+def target_text(row: Row, name: str, missing: Container[str]) -> str:
     """The target of a row; UserError if it has none."""
-    if row.cells.get(name, "") in MISSING:
-        raise UserError(f"{row.where}: no value for the target {name!r}; add it, or remove the row")
-    return row.cells[name]
+    if (text := row.cells.get(name, "")) in missing:
+        said = f" ({text!r}: data.missing)" if text else ""
+        advice = "add it, or remove the row"
+        raise UserError(f"{row.where}: no value for the target {name!r}{said}; {advice}")
+    return text
 
 
-def target_number(row: Row, name: str, log: bool) -> float:
+def target_number(row: Row, text: str, target: str, log: bool, decimal: str) -> float:
     """The target of a row as a number, or its logarithm; UserError if that cannot be."""
-    text = target_text(row, name)
-    value = number(text)
+    value, where = number(text, decimal), f"{row.where}: target {target!r}"
     if value is None:
-        advice = "mend it, or set data.task to classification"
-        raise UserError(f"{row.where}: target {name!r}: {text!r} is no finite number; {advice}")
+        raise UserError(f"{where}: {not_a_number(text)}; fix it, or for classes set {FOR_CLASSES}")
     if log and value <= 0:
-        raise UserError(f"{row.where}: target {name!r}: {text} has no logarithm: data.target_log")
+        raise UserError(f"{where}: {text} has no logarithm; set data.target_log=false")
     return math.log(value) if log else value
 
 
@@ -160,6 +230,8 @@ class Columns:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.target, self.classes, self.log = info["target"], list(info["classes"]), info["log"]
+        self.decimal, self.missing = info["decimal"], frozenset(info["missing"])
+        self.dates = list(info["dates"])
         self.mean, self.deviation = info["mean"], info["deviation"]
         self.curves: dict[str, Curve] = info["numbers"]
         self.codes: dict[str, dict[str, int]] = {
@@ -168,6 +240,12 @@ class Columns:
         }
         self.numbers, self.categories = list(self.curves), list(self.codes)
         self.sizes = [1 + len(codes) for codes in self.codes.values()]
+
+    def found(self) -> list[str]:
+        """What was found out without being told, a line each."""
+        dates, comma = ", ".join(self.dates), self.decimal == ","
+        lines = [f"dates, as numbers of days: {dates} (else: data.categorical)"] if dates else []
+        return [*lines, "decimal sign: a comma (data.decimal)"] if comma else lines
 
     def tensors(self, rows: Iterable[Row], targets: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Numbers, categories and targets of N rows (no targets where they are not asked for).
@@ -201,22 +279,29 @@ class Columns:
         """The numbers of a row, NaN where one is missing; UserError for a text."""
         values = []
         for name in self.numbers:
-            text = self._cell(row, name)
-            value = math.nan if text in MISSING else number(text)
+            text, value = self._cell(row, name), None
+            if text in self.missing:
+                value = math.nan
+            elif name in self.dates:
+                value = day(text)
+            else:
+                value = number(text, self.decimal)
             if value is None:
-                seen = "which the training data have as numbers"
-                raise UserError(f"{row.where}: column {name!r}, {seen}: {text!r} is no number")
+                kind = "date such as 2026-01-31" if name in self.dates else "number"
+                seen = "as all values of this column in the training data"
+                raise UserError(f"{row.where}: column {name!r}: {text!r} is not a {kind}, {seen}")
             values.append(value)
         return values
 
     def _truth(self, row: Row) -> float | int:
         """The target of a row, its logarithm if asked for, or the index of its class."""
+        text = target_text(row, self.target, self.missing)
         if not self.classes:
-            return target_number(row, self.target, self.log)
-        text = target_text(row, self.target)
+            return target_number(row, text, self.target, self.log, self.decimal)
         if text not in self.classes:
             hint = did_you_mean(text, self.classes)
-            raise UserError(f"{row.where}: {text!r} is no class of the training data{hint}")
+            advice = f"add training rows of it, or remove the row{hint}"
+            raise UserError(f"{row.where}: no training row has the class {text!r}; {advice}")
         return self.classes.index(text)
 
     def _codes(self, row: Row) -> list[int]:

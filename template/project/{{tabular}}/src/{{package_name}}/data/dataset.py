@@ -16,10 +16,9 @@ class TableFolder(Dataset[tuple[Tensor, Tensor, Tensor]]):
     Raises UserError if there are no rows, or one can't be read.
     """
 
-    def __init__(self, folder: Path, columns: Columns, delimiter: str = ",") -> None:
-        self.numbers, self.categories, self.targets = columns.tensors(
-            read_folder(folder, delimiter)
-        )
+    def __init__(self, folder: Path, columns: Columns, delimiter: str | None = None) -> None:
+        rows = read_folder(folder, delimiter)
+        self.numbers, self.categories, self.targets = columns.tensors(rows)
         if not len(self.targets):
             raise UserError(f"{folder}: holds no rows")
 

@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue
 from ..config import Section
 
 Name = Annotated[str, Field(min_length=1)]
+MISSING = ("?", "NA", "N/A", "NaN", "nan", "null")
 
 
 class Data(Section):
@@ -19,8 +20,10 @@ class Data(Section):
     ignore: list[Name] = Field(default_factory=list)  # columns that the model must not see
     numeric: list[Name] = Field(default_factory=list)  # columns that must hold numbers
     categorical: list[Name] = Field(default_factory=list)  # columns of categories, be they numbers
+    missing: list[Name] = Field(default_factory=lambda: [*MISSING])  # as an empty cell: no value
     normalize: Literal["standard", "quantile"] = "standard"  # what numbers become
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","  # between two cells
+    delimiter: Annotated[str | None, Field(min_length=1, max_length=1)] = None  # null: found out
+    decimal: Literal[".", ","] | None = None  # of numbers; null: found out
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read rows
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

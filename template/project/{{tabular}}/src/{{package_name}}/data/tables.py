@@ -5,8 +5,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 
@@ -29,16 +30,27 @@ def find_tables(folder: Path) -> list[Path]:
     return files
 
 
-def read_rows(path: Path, delimiter: str) -> Iterator[Row]:
+def delimiter_of(header: str) -> str:
+    """The character that cuts the first line of a file into the most cells."""
+    counts = {sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in ",;\t|"}
+    return max(counts, key=counts.__getitem__)
+
+
+def read_rows(path: Path, delimiter: str | None = None) -> Iterator[Row]:
     """The rows of a CSV file with a header, or of standard input for the path `-`.
 
+    Without a delimiter, the header decides: see `delimiter_of`.
+
     Raises UserError for a file that is empty, a header with a name twice or none, a row with more
-    or fewer cells than the header, and what is no CSV or no UTF-8. Empty lines are passed over.
+    or fewer cells than the header, and what is no CSV or no UTF-8. Empty lines are skipped.
     """
     piped = str(path) == "-"
     with nullcontext(sys.stdin) if piped else open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        reader: Any = None
         try:
+            first = file.readline()
+            sign = delimiter or delimiter_of(first)
+            reader = csv.reader(chain([first], file), delimiter=sign, strict=True)
             header = [cell.strip() for cell in next(reader, [])]
             _check_header(header, path)
             for cells in reader:
@@ -47,12 +59,19 @@ def read_rows(path: Path, delimiter: str) -> Iterator[Row]:
                 where = f"{path}:{reader.line_num}"
                 if len(cells) != len(header):
                     count = f"{len(cells)} cells, but the header names {len(header)} columns"
-                    raise UserError(f"{where}: {count}; a text with commas needs quotes")
+                    raise UserError(f"{where}: {count}; put a cell that has {sign!r} in quotes")
                 yield Row(where, dict(zip(header, map(str.strip, cells), strict=True)))
         except csv.Error as error:
-            raise UserError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+            line = reader.line_num if reader else 1
+            raise UserError(f"{path}:{line}: not CSV: {error}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 ({error.reason}); save it as such") from error
+
+
+def first_delimiter(path: Path) -> str:
+    """The delimiter of a file."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return delimiter_of(file.readline())
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -66,7 +85,7 @@ def _check_header(header: list[str], path: Path) -> None:
             raise UserError(f"{path}:1: {count} columns are called {name!r}; rename or remove one")
 
 
-def read_folder(folder: Path, delimiter: str) -> Iterator[Row]:
+def read_folder(folder: Path, delimiter: str | None = None) -> Iterator[Row]:
     """The rows of all CSV files below `folder`, one after the other; UserError as above."""
     for path in find_tables(folder):
         yield from read_rows(path, delimiter)

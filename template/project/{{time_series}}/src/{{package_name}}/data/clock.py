@@ -2,9 +2,10 @@
 
 import re
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from math import isclose, isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,23 @@ Step = tuple[float, str]
 """How many of which unit: `steps` of plain numbers, `seconds` or `months`."""
 
 
-def parse(text: str) -> Time:
-    """A date (2026-01, 2026-01-31, 20260131, 2026-01-31 12:00, ...) or number; or ValueError."""
+QUARTER = re.compile(r"(\d{4})([- ]?)[Qq]([1-4])")
+DATES = ["%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y"]
+DATES += ["%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%b %Y", "%b-%y", "%YM%m"]
+HOURS = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H.%M.%S"]
+
+
+def parse(text: str, form: str | None = None) -> Time:
+    """A time of `strptime`'s format `form`; without one, a date or a number; or ValueError.
+
+    A date is 2026-01, 2026-01-31, 20260131, 2026-01-31 12:00 (ISO 8601), or 2026Q1.
+    """
+    if form:
+        return datetime.strptime(text, form)
     if re.fullmatch(r"\d{4}-\d{2}", text):
         text += "-01"
+    elif quarter := QUARTER.fullmatch(text):
+        return datetime(int(quarter[1]), 3 * int(quarter[3]) - 2, 1)
     try:
         if not text.isdigit() or len(text) == 8:
             return datetime.fromisoformat(text)
@@ -28,8 +42,37 @@ def parse(text: str) -> Time:
     return number
 
 
-def write(time: Time, like: str) -> str:
-    """`time` in the form of another one."""
+def parse_all(texts: Sequence[str], form: str | None = None) -> list[Time]:
+    """All of `texts`, as `parse` does it."""
+    if not form and not any(map(str.isdigit, texts)):
+        try:
+            return list(map(datetime.fromisoformat, texts))  # the quickest
+        except ValueError:
+            pass
+    return [parse(text, form) for text in texts]
+
+
+def formats(texts: Iterable[str]) -> list[str]:
+    """Formats of `strptime` that all of `texts` could have: two where day and month may change."""
+    found = [date + hour for date in DATES for hour in HOURS]
+    for text in texts:
+        found = [form for form in found if _fits(text, form)]
+    return found
+
+
+def _fits(text: str, form: str) -> bool:
+    try:
+        return bool(datetime.strptime(text, form))
+    except ValueError:
+        return False
+
+
+def write(time: Time, like: str, form: str | None = None) -> str:
+    """`time` in the form of another one, or in a format of `strptime`."""
+    if form and isinstance(time, datetime):
+        return time.strftime(form)
+    if isinstance(time, datetime) and (quarter := QUARTER.fullmatch(like)):
+        return f"{time.year}{quarter[2]}Q{(time.month + 2) // 3}"
     if isinstance(time, float):
         return f"{time:.15g}"
     if len(like) == 7:
@@ -42,17 +85,21 @@ def write(time: Time, like: str) -> str:
 def positions(times: Sequence[Time]) -> tuple[NDArray[np.float64], str]:
     """How far each time lies from the first, and the unit.
 
-    The unit is months where all times are the same day of different ones, or the last day.
+    The unit is months where all times are the same day of different ones, or the last day. Raises
+    TypeError for times that can't be compared.
     """
-    first = times[0]
+    first: Any = times[0]
     if isinstance(first, float):
-        return np.array([float(t) - first for t in times if isinstance(t, float)]), "steps"
+        return np.array([t - first for t in times]), "steps"  # type: ignore[operator]
+    seconds = np.array([(t - first).total_seconds() for t in times])
+    if len(times) > 1 and abs(seconds[1]) < 28 * 86400:
+        return seconds, "seconds"
     dates = [t for t in times if isinstance(t, datetime)]
     day, months = max(t.day for t in dates), [12 * t.year + t.month for t in dates]
     same = all((t.day, t.time()) == (_clip(day, t.year, t.month), first.time()) for t in dates)
     if same and len({*months}) == len(dates):
         return np.array(months, dtype=np.float64) - months[0], "months"
-    return np.array([(t - first).total_seconds() for t in dates]), "seconds"
+    return seconds, "seconds"
 
 
 def after(times: Sequence[Time], step: Step, count: int) -> Time:

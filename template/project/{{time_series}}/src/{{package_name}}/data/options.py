@@ -13,6 +13,8 @@ class Data(Section):
     """Windows of series in CSV files."""
 
     folder: str = "data"  # holds train/, valid/ and test/
+    time_column: Annotated[str | None, Field(min_length=1)] = None  # null: found out
+    time_format: Annotated[str | None, Field(min_length=1)] = None  # as %d/%m/%Y; null: ISO 8601
     columns: list[Name] = Field(default_factory=list)  # the series to forecast; none: all
     context: Annotated[int, Field(ge=2)] = 96  # steps of the past that a forecast sees
     horizon: Annotated[int, Field(ge=1)] = 24  # steps that it looks ahead
@@ -29,5 +31,6 @@ class Data(Section):
     def _has_been_seen(cls, season: int, info: ValidationInfo) -> int:
         if season > info.data.get("context", season):
             context = info.data["context"]
-            raise ValueError(f"should be at most data.context, which is {context}, got {season}")
+            advice = f"set data.context={season} or more, or data.season=1"
+            raise ValueError(f"should be at most data.context, which is {context}; {advice}")
         return season

@@ -2,16 +2,25 @@
 
 import csv
 from collections import Counter
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .dataset import Series, check_step, find_tables, read_rows, read_series, read_text
+from . import clock
+from .dataset import Series, check_step, read_series
+from .options import Data
 from .splits import SPLITS, check_new, sizes, table
+from .tables import find_tables, read_chunks
 
 
 def split_folder(
-    source: Path, folder: Path, valid: float = 0.1, test: float = 0.1, seed: int = 0
+    source: Path,
+    folder: Path,
+    valid: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+    options: Data | None = None,
 ) -> dict[str, int]:
     """Cut a CSV file, or each one below a folder, into `folder`/train, then valid, then test.
 
@@ -20,32 +29,34 @@ def split_folder(
     before it writes any, if that cannot be done.
     """
     check_new(folder, valid, test)
+    options = (options or Data()).model_copy(update={"missing": "interpolate"})
     files = find_tables(source) if source.is_dir() else [source]
-    parts: dict[Path, list[list[str]]] = {}
-    counts = dict.fromkeys(SPLITS, 0)
+    parts: dict[Path, dict[str, int]] = {}
     for file in files:
-        read_series(file, missing="interpolate")  # refuses what is no series
-        header, _, rows = read_rows(*read_text(file))
-        start, name = 0, file.relative_to(source) if source.is_dir() else Path(file.name)
-        for split, count in sizes(len(rows), valid, test, f"{file}: rows").items():
-            parts[Path(split) / name] = [header, *rows[start : start + count]]
-            counts[split] += count
-            start += count
-    for path, rows in parts.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        with open(folder / path, "w", encoding="utf-8", newline="") as target:
-            csv.writer(target, lineterminator="\n").writerows(rows)
-    return counts
+        read_series(file, options)  # refuses what is no series
+        count = sum(len(rows) for _, rows in read_chunks(file)) - 1
+        parts[file] = sizes(count, valid, test, f"{file}: rows")
+    for file, counts in parts.items():
+        rows = chain.from_iterable(rows for _, rows in read_chunks(file))
+        header, name = next(rows), file.relative_to(source) if source.is_dir() else file.name
+        for split, count in counts.items():
+            path = folder / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "w", encoding="utf-8", newline="") as target:
+                writer = csv.writer(target, lineterminator="\n")
+                writer.writerows(chain([header], islice(rows, count)))
+    return {split: sum(counts[split] for counts in parts.values()) for split in SPLITS}
 
 
-def check_folder(folder: Path) -> tuple[str, list[str]]:
+def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[str]]:
     """Read every file: a table of rows per split and file, and a list of problems.
 
     Problems are what `read_series` refuses, files with other columns than the first one to train
     on, and files whose time begins before the same file of the split before has ended.
     """
     counts = {split: Counter[str]() for split in SPLITS}
-    problems, first, before = list[str](), None, dict[Path, Series]()
+    problems, before = list[str](), dict[Path, Series]()
+    first: Series | None = None
     for split in SPLITS:
         try:
             files = find_tables(folder / split)
@@ -55,7 +66,7 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
         for path in files:
             name = path.relative_to(folder / split)
             try:
-                series = read_series(path)
+                series = read_series(path, options, (), first.time_column if first else None)
                 first = first or series
                 check_step(series, first.step)
                 if {*series.columns} != {*first.columns}:
@@ -69,7 +80,8 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
                 counts[split][name.as_posix()] = len(series.times)
     if not first:
         raise UserError("\n".join(problems))
-    return table(counts), problems
+    times = f"times: column {first.time_column!r}, {clock.describe(first.step)} apart"
+    return f"{table(counts)}\n{times}", problems
 
 
 def _begins_within(series: Series, before: Series) -> bool:

@@ -1,0 +1,165 @@
+"""CSV files of series: their rows in parts, and which column has the times."""
+
+import csv
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from . import clock
+
+CHUNK = 1000  # rows that are text in memory at once
+EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # what a missing value may be written as
+
+Chunk = tuple[list[int], list[list[str]]]
+"""Line numbers, and the cells of each line."""
+
+
+def find_tables(folder: Path) -> list[Path]:
+    """All CSV files below `folder`, sorted; UserError if there are none."""
+    files = [path for path in folder.rglob("*.csv") if path.is_file() and path.name[0] != "."]
+    if not files:
+        raise UserError(f"{folder}: holds no .csv files; see data/README.md")
+    return sorted(files)
+
+
+def name_of(path: Path | None) -> str:
+    """A file, or standard input, in messages."""
+    return "standard input" if path is None else str(path)
+
+
+def read_chunks(path: Path | None) -> Iterator[Chunk]:
+    """The header by itself, then the rows, of a file, or of standard input for None.
+
+    Raises UserError if it can't be read, is no text, or no table.
+    """
+    name, given = name_of(path), nullcontext(sys.stdin)
+    try:
+        with given if path is None else open(path, encoding="utf-8-sig", newline="") as file:
+            yield from _chunks(name, file)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: not UTF-8 text: save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror}; give the path of a CSV file") from error
+
+
+def _chunks(name: str, file: Iterable[str]) -> Iterator[Chunk]:
+    reader = csv.reader(file, strict=True)
+    lines, rows = list[int](), list[list[str]]()
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        if not header:
+            raise UserError(f"{name}: is empty, or begins with an empty line; see data/README.md")
+        for column in header:
+            if not column or header.count(column) > 1:
+                what = "two columns are called" if column else "a column is called"
+                raise UserError(f"{name}, line 1: {what} {column!r}; rename it")
+        yield [1], [header]
+        for row in reader:
+            if any(row):
+                if len(row) != len(header):
+                    what = f"{len(row)} cells under a header of {len(header)}; fix the line"
+                    raise UserError(f"{name}, line {reader.line_num}: {what}")
+                lines.append(reader.line_num)
+                rows.append(row)
+            if len(rows) == CHUNK:
+                yield lines, rows
+                lines, rows = [], []
+    except csv.Error as error:
+        raise UserError(f"{name}, line {reader.line_num}: {error}; fix the line") from error
+    if rows:
+        yield lines, rows
+
+
+def find_time(
+    name: str, header: Sequence[str], rows: Sequence[Sequence[str]], form: str | None
+) -> str:
+    """The column of the times: the one called time, or the only one that holds times.
+
+    Those are dates, or else numbers at an even step. UserError if there are none or several.
+    """
+    if named := sorted(column for column in header if column.lower() == "time"):
+        return named[-1]
+    dates, even = list[str](), list[str]()
+    for column, cells in zip(header, zip(*rows, strict=True), strict=False):
+        texts = [cell.strip() for cell in cells]
+        try:
+            times = clock.parse_all(texts, form)
+        except ValueError:
+            dates += [column] if clock.formats(texts) else []  # to ask for the format then
+            continue
+        if any(isinstance(time, datetime) for time in times):
+            dates.append(column)
+        elif len(times) > 1:
+            with np.errstate(all="ignore"):
+                steps = np.diff(np.array(times, np.float64))
+            if 0 < steps[0] < math.inf and np.allclose(steps, steps[0], rtol=0.01, atol=0):
+                even.append(column)
+    if len(found := dates or even) == 1:
+        if _is_time(found[0]):
+            raise UserError(f"{name}, line 1: {found[0]!r} is no name; add a line with the names")
+        return found[0]
+    advice = "set data.time_column, and data.time_format if the times are not ISO 8601"
+    if found:
+        names = " and ".join(map(repr, found))
+        raise UserError(f"{name}, line 1: no column 'time', and {names} both hold times; {advice}")
+    advice += "; year and quarter become one column, as 1959Q1"
+    raise UserError(f"{name}, line 1: no column 'time', and no other one holds times; {advice}")
+
+
+def refuse_long(name: str, line: int, cells: Mapping[str, Sequence[str]], time: str) -> None:
+    """UserError for a table in long format: each time again for each name in a column."""
+    if len({*cells[time]}) == len(cells[time]):
+        return
+    for column, texts in cells.items():
+        names = {*texts}
+        if column != time and len(names) < len(texts) and not any(map(_is_number, names)):
+            raise UserError(
+                f"{name}, line {line}: long format: the times repeat for each text in {column!r}; "
+                f"make a row of each time and a column of each series, in pandas: "
+                f"table.pivot(index={time!r}, columns={column!r}, values=...)"
+            )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(clock.parse(text))
+    except ValueError:
+        return False
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return text.strip().lower() in EMPTY or math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def read_times(
+    name: str, lines: Sequence[int], texts: Sequence[str], column: str, form: str | None
+) -> list[clock.Time]:
+    """The times of rows; UserError that names the first one that is none."""
+    try:
+        return clock.parse_all(texts, form)
+    except ValueError:
+        pass
+    times = list[clock.Time]()
+    for line, text in zip(lines, texts, strict=True):
+        try:
+            times.append(clock.parse(text, form))
+        except ValueError as error:
+            wrong = f"{name}, line {line}, column {column!r}: {text!r} is not a time"
+            could = [f'data.time_format="{known}"' for known in clock.formats(texts)]
+            if form:
+                wrong += f" of data.time_format={form!r}; fix one of them"
+            elif could:
+                wrong += f" in ISO 8601; set {' or '.join(could)}"
+            else:
+                wrong += "; write 2026-01-31, 2026-01-31T12:00, 2026Q1 or a number"
+            raise UserError(wrong) from error
+    return times
