@@ -198,6 +198,214 @@ def test_images_of_16_bits_keep_their_brightness(render: Render, tmp_path: Path)
     assert in_project(render(), "-c", code, tmp_path).stdout == "0.1\n"
 
 
+def test_float_images_up_to_255_are_not_white(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from PIL import Image
+        from my_project.data.dataset import read_image
+        for value, kind in ((255.0, np.float32), (0.5, np.float32)):
+            path = Path(sys.argv[1], "a.tif")
+            Image.fromarray(np.full((8, 8), value, dtype=kind)).save(path)
+            print(round(read_image(path, 8, 1).max().item(), 1))
+    """
+    assert in_project(render(), "-c", code, tmp_path).stdout.split() == ["1.0", "0.5"]
+
+
+def test_a_turned_image_keeps_the_colour_of_its_paper(render: Render) -> None:
+    code = """if True:
+        import numpy as np, torch
+        from my_project.transforms import random_affine
+        for paper in (0.0, 0.9):
+            image = torch.full((3, 20, 20), paper)
+            image[:, 8:12, 8:12] = 0.5
+            turned = random_affine(image, 0, np.random.default_rng(0), degrees=45)[0]
+            print((turned[:, ::19, ::19] - paper).abs().max().item() < 1e-6)
+    """
+    assert in_project(render(), "-c", code).stdout.split() == ["True", "True"]
+
+
+# Files as cameras, scanners and labelling tools write them; those that no reader takes are empty.
+COLOUR = """if True:
+    import json, sys
+    from pathlib import Path
+    from PIL import Image
+    from my_project.data.utils import check_folder
+    folder, kind = Path(sys.argv[1]), sys.argv[2]
+    sub = "cat" if kind == "image_classification" else "images"
+    for number, split in enumerate(("train", "valid", "test")):
+        place = folder / split / sub
+        place.mkdir(parents=True)
+        for index in range(4):
+            Image.new("RGB", (300, 140), (9 * number, 9 * index, 0)).save(place / f"{index}.jpg")
+        pages = [Image.new("RGB", (300, 140), (200, 50 * page, number)) for page in range(2)]
+        pages[0].save(place / "4.tif", save_all=True, append_images=pages[1:])
+        for name in ("a.heic", "b.HEIC", "c.svg", ".DS_Store"):
+            (place / name).touch()
+        if kind == "image_segmentation":
+            (folder / split / "masks").mkdir()
+            for index in range(5):
+                mask = Image.new("L", (300, 140))
+                mask.paste(255, (0, 0, 100, 100))
+                mask.save(folder / split / "masks" / f"{index}.png")
+            (folder / split / "masks" / "0.jpg").touch()
+            (folder / "classes.txt").write_text("background\\nroad\\n")
+        if kind == "object_detection":
+            names = [*(f"{index}.jpg" for index in range(4)), "4.tif"]
+            images = [{"id": i, "file_name": n, "width": 300, "height": 140} for i, n in enumerate(names)]
+            boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 9, 9]} for i in range(5)]
+            classes = [{"id": 0, "name": "roboflow"}, {"id": 1, "name": "cat"}]
+            content = {"images": images, "annotations": boxes, "categories": classes}
+            (folder / split / "annotations.json").write_text(json.dumps(content))
+    table, problems = check_folder(folder)
+    print(table, *problems, sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_checking_data_says_what_is_not_read_of_it(render: Render, tmp_path: Path, kind: str) -> None:
+    said = in_project(render(data_kind=kind), "-c", COLOUR, tmp_path, kind).stdout
+    assert "not read: 6 .heic, 3 .svg; the formats are .png, .jpg" in said
+    assert "in colour; median size 300 x 140" in said
+    assert "data.channels=1 reads them as grey; for colour, set data.channels=3" in said
+    assert "have several pages or frames; only the first is read" in said
+    if kind == "image_classification":
+        assert "data.image_size=20 loses detail; for more, set data.image_size=140" in said
+        assert "are more than twice as long as wide; only the middle square is read" in said
+    if kind == "image_segmentation":
+        assert "masks not read: 3 .jpg; the formats are .png" in said
+        assert "no pixel is road; the value 255 means no class: write its number instead" in said
+    if kind == "object_detection":
+        assert "data.image_size=112 loses detail; for more, set data.image_size=300" in said
+        assert "category 'roboflow': has no boxes; add some or remove it from all splits" in said
+
+
+def test_coco_of_common_tools_is_read_and_all_else_is_listed(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import json, sys
+        from pathlib import Path
+        from PIL import Image
+        from my_project.data import coco
+        from my_project.data.dataset import CocoFolder
+        from my_project.data.utils import split_folder
+        from my_project.errors import UserError
+        folder = Path(sys.argv[1])
+        (folder / "images").mkdir()
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        names = ["images/a.jpg", "images\\\\b.jpg", "c.jpg", "flat.jpg"]
+        for name in ("images/a.jpg", "images/b.jpg", "images/c.jpg", "flat.jpg"):
+            Image.new("RGB", (64, 48)).save(folder / name, exif=turned)
+        images = [{"id": i, "file_name": n, "width": 64, "height": 48} for i, n in enumerate(names)]
+        polygon = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[10, 20, 30, 20, 30, 40]]}
+        content = {"images": images, "annotations": [polygon], "categories": [{"id": 1, "name": "cat"}]}
+        (folder / "annotations.json").write_text(json.dumps(content))
+        image, target = CocoFolder(folder, ["cat"], 64, 1)[0]
+        print(target["boxes"].tolist(), target["size"].tolist())
+        split_folder(folder, folder / "split", 0.25, 0.25)
+        print(sum(len(coco.read(folder / "split" / part)) for part in ("train", "valid", "test")))
+        content["annotations"] += [polygon | {"id": 2, "segmentation": {"counts": "RLE"}}]
+        content["annotations"] += [polygon | {"id": 3, "bbox": [9, 9, 0, 9]}]
+        (folder / "annotations.json").write_text(json.dumps(content))
+        try:
+            coco.read(folder)
+        except UserError as error:
+            print(str(error).replace(str(folder), ""))
+        (folder / "annotations.json").rename(folder / "_annotations.coco.json")
+        try:
+            coco.read(folder)
+        except UserError as error:
+            print(str(error).replace(str(folder), ""))
+    """
+    wanted = "bbox should be [left, top, width, height], or segmentation polygons"
+    assert in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout.splitlines() == [
+        "[[10.0, 20.0, 30.0, 40.0]] [64.0, 48.0]",
+        "4",
+        f"/annotations.json: annotation 2: {wanted}, found None; fix or remove it",
+        "/annotations.json: annotation 3: the box [9, 9, 0, 9] has no size; fix or remove it",
+        "/annotations.json: no such file; rename _annotations.coco.json",
+    ]
+
+
+def test_an_image_without_detections_gives_the_best_score(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import torch
+        from PIL import Image
+        from my_project import task
+        from my_project.boxes import Detections
+        from my_project.config import load
+        from my_project.options import Config
+        settings = [f"run.images={sys.argv[1]}"]
+        one = task.Task(load(Config, ["configs/train.yaml"], settings), torch.device("cpu"), {"classes": ["a"]})
+        boxes = torch.tensor([[[8.0, 8, 16, 24]]])
+        found = Detections(boxes, torch.full((1, 1), 0.39), torch.zeros(1, 1, dtype=torch.int64))
+        task.detect = lambda *_: found
+        path = Path(sys.argv[1], "one.png")
+        Image.new("L", (64, 64)).save(path)
+        print(*map(one.sentence, one.predict(lambda _: None, [str(path)])))
+    """
+    said = in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout
+    assert "one.png: nothing (best score 39.0%; data.score is 40.0%), drawn in" in said
+
+
+def test_pictures_of_masks_name_the_colours_and_have_no_padding(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import torch
+        from my_project import task
+        from my_project.config import load
+        from my_project.data.dataset import collate
+        from my_project.options import Config
+        one = task.Task(load(Config, ["configs/train.yaml"]), torch.device("cpu"), {"classes": ["a", "b"]})
+        task.plots.batch_grid = lambda tiles, titles, path: print(len(tiles), titles[-1])
+        overlay = task.plots.overlay
+        task.plots.overlay = lambda image, mask: print(tuple(image.shape)) or overlay(image, mask)
+        sizes = ((20, 30), (40, 10))
+        batch = collate([(torch.ones(1, *size), torch.ones(size, dtype=torch.int64)) for size in sizes])
+        one.draw_batch(batch, Path(sys.argv[1]))
+    """
+    said = in_project(render(data_kind="image_segmentation"), "-c", code, tmp_path).stdout.splitlines()
+    assert said == [*["(1, 20, 30)"] * 2, *["(1, 40, 10)"] * 2, "5 classes"]
+
+
+def test_curves_mark_the_best_epoch_of_the_run(render: Render, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,valid_acc,learning_rate\n1,0.5,1\n2,0.9,1\n3,0.9,1\n4,0.7,1\n")
+    (tmp_path / "config.yaml").write_text("checkpoint: {monitor: acc, mode: max}\n")
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from my_project.visualization import charts
+        charts.write = lambda path, save: print(save.__self__.get_suptitle())
+        charts.curves(Path(sys.argv[1], "metrics.csv"), Path("x.png"))
+    """
+    assert in_project(render(), "-c", code, tmp_path).stdout == "dotted: the best epoch, 2, by acc\n"
+
+
+def test_letters_are_drawn_by_a_font_that_has_them(render: Render, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from matplotlib.figure import Figure
+        from matplotlib.font_manager import findfont, fontManager, get_font
+        from my_project.visualization import charts, grid
+        fontManager.ttflist = [e for e in fontManager.ttflist if e.name in ("DejaVu Sans", "STIXGeneral")]
+        dejavu, stix = ({*get_font(findfont(name)).get_charmap()} for name in ("DejaVu Sans", "STIXGeneral"))
+        letter = min(chr(code) for code in stix - dejavu if code > 0x900 and chr(code).isalpha())
+        figure = Figure()
+        title = figure.suptitle(letter)
+        charts.write(Path(sys.argv[1], "a.png"), figure.savefig)
+        print(title.get_fontfamily(), grid.font(letter).getname()[0], grid.font("cat").getname()[0])
+        grid.batch_grid([[[[0.5]]]], ["\u732b"], Path(sys.argv[1], "b.png"))
+    """
+    done = in_project(render(), "-c", code, tmp_path)
+    assert done.stdout == "['DejaVu Sans', 'STIXGeneral'] STIXGeneral DejaVu Sans\n"
+    assert "no font has all letters of a picture; install a Noto font" in done.stderr
+
+
 def test_the_mistakes_that_the_model_was_surest_of_come_first(render: Render, tmp_path: Path) -> None:
     code = """if True:
         import sys

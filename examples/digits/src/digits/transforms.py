@@ -45,7 +45,10 @@ def _affine(
         matrices.append([[cos, -sin, 2 * dx * translate], [sin, cos, 2 * dy * translate]])
     stacked = torch.stack(images)
     grid = F.affine_grid(torch.tensor(matrices), list(stacked.shape), align_corners=False)
-    moved = F.grid_sample(stacked, grid, align_corners=False)
+    border = [stacked[..., 0, :], stacked[..., -1, :], stacked[..., 0], stacked[..., -1]]
+    # What comes in from outside has the median colour of the image's border.
+    paper = torch.cat(border, dim=-1).median(dim=-1).values[..., None, None]
+    moved = F.grid_sample(stacked - paper, grid, align_corners=False) + paper
     return list(zip(moved, targets, strict=True))
 
 

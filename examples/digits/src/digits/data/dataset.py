@@ -32,7 +32,8 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
                 values = np.asarray(image, dtype=np.float32)
-                full = 1 if image.mode == "F" and values.max() <= 1 else max(values.max(), 65535)
+                tops = (1, 255) if image.mode == "F" else ()
+                full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))
                 image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
             if image.has_transparency_data:
                 image = image.convert("RGBA")

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
-from .charts import INK, PAPER, write
+from .charts import INK, PAPER, font_for, write
 
-COLUMNS, TILE, LARGEST_TITLE, GAP, LINE = 8, 96, 160, 8, 16  # all but the first in pixels
+COLUMNS, TILE, LARGEST_TITLE, GAP, LINE = 8, 128, 180, 8, 19  # all but the first in pixels
 
 
 def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
@@ -23,8 +23,8 @@ def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
     # A whole factor enlarges small images, so that each pixel shows.
     scale = max(1, TILE // side) if side <= 2 * TILE else 2 * TILE / side
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    font, texts = _font(), [title.split("\n") for title in titles]
-    longest = math.ceil(max(font.getlength(line) for text in texts for line in text))
+    letters, texts = font("".join(titles)), [title.split("\n") for title in titles]
+    longest = math.ceil(max(letters.getlength(line) for text in texts for line in text))
     step_x = GAP + max(size[0], min(longest, LARGEST_TITLE))
     step_y = GAP + size[1] + LINE * max(map(len, texts)) + 2
     rows = math.ceil(count / COLUMNS)
@@ -36,14 +36,15 @@ def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
         picture = Image.fromarray(tile).resize(size, Image.Resampling.BOX)
         sheet.paste(picture, (middle - size[0] // 2, top))
         for number, line in enumerate(text):
-            while font.getlength(line) > step_x - GAP:
+            while letters.getlength(line) > step_x - GAP:
                 line = line.removesuffix("…")[:-1] + "…"
-            draw.text((middle, top + size[1] + 2 + LINE * number), line, INK, font, anchor="ma")
+            draw.text((middle, top + size[1] + 2 + LINE * number), line, INK, letters, anchor="ma")
     write(path, sheet.save)
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     # Matplotlib's has more letters than Pillow's; to look where it lies imports nothing.
     matplotlib = Path(getattr(find_spec("matplotlib"), "origin", None) or "")
     file = matplotlib.with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return ImageFont.truetype(file, 13) if file.is_file() else ImageFont.load_default(13)
+    file = Path(font_for(text)[1] or file)
+    return ImageFont.truetype(file, 15) if file.is_file() else ImageFont.load_default(15)

@@ -4,7 +4,7 @@ import sys
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,16 @@ def draw(count: int, valid: float, test: float, seed: int, what: str) -> dict[st
     ends = np.cumsum([counts["valid"], counts["test"]])
     parts = dict(zip(("valid", "test", "train"), np.split(order, ends), strict=True))
     return {split: sorted(parts[split].tolist()) for split in SPLITS}
+
+
+def left_out(folder: Path, suffixes: Sequence[str], part: str = "") -> str:
+    """A line on the files below `<split>/part` with other extensions; empty if there are none."""
+    files = (path for split in SPLITS for path in (folder / split / part).rglob("[!.]*"))
+    others = (path for path in files if path.suffix.lower() not in suffixes and path.is_file())
+    counts = Counter(path.suffix.lower() or "without an extension" for path in others)
+    found = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+    known = f"the formats are {', '.join(suffixes)}"
+    return f"\n{part or 'files'} not read: {found}; {known}" if found else ""
 
 
 def table(counts: Mapping[str, Counter[str]]) -> str:

@@ -5,8 +5,10 @@ It is slow to import, so only what draws does; it needs no display.
 
 import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +18,7 @@ PAPER, INK, BLUE, ORANGE, GREY = "#f2f2f2", "#222222", "#1f5fa8", "#d9731a", "#8
 
 def curves(metrics_csv: Path, path: Path) -> None:
     """Save an axis for each metric: a run's `train_<metric>`, if any, and `valid_<metric>`."""
+    import yaml
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -35,6 +38,13 @@ def curves(metrics_csv: Path, path: Path) -> None:
         axes.legend(frameon=False)
     last.plot(table["epoch"], table["learning_rate"], line, color=ORANGE)
     last.set(title="learning rate", xlabel="epoch", ylim=(0, None))
+    if (config := metrics_csv.with_name("config.yaml")).is_file():
+        rule = yaml.safe_load(config.read_text(encoding="utf-8"))["checkpoint"]
+        values = table[f"valid_{rule['monitor']}"] * (1 if rule["mode"] == "max" else -1)
+        best = table["epoch"][np.argmax(np.nan_to_num(values, nan=-np.inf))]
+        figure.suptitle(f"dotted: the best epoch, {best:.0f}, by {rule['monitor']}", fontsize=10)
+        for axes in figure.axes:
+            axes.axvline(best, color=ORANGE, linestyle=":", zorder=0)
     for axes in figure.axes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -66,8 +76,29 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str], path: Path) -> N
     write(path, figure.savefig)
 
 
+def font_for(text: str) -> tuple[str, str]:
+    """The installed font, and its file, that has most letters of a text; none for plain Latin."""
+    letters = {ord(letter) for letter in text if letter >= "\u0900" and letter.isalpha()}
+    if not letters:
+        return "DejaVu Sans", ""
+    from matplotlib.font_manager import fontManager, get_font
+
+    fonts = {e.fname: e.name for e in fontManager.ttflist if "Last Resort" not in e.name}
+    missing = {file: len(letters - get_font(file).get_charmap().keys()) for file in fonts}
+    best = min(fonts, key=lambda file: (missing[file], fonts[file] != "DejaVu Sans"))
+    if missing[best]:
+        print("warning: no font has all letters of a picture; install a Noto font", file=sys.stderr)
+    return fonts[best], best
+
+
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """Let `save` write beside `path`, then rename: a reader never sees half a picture."""
+    figure: Any = getattr(save, "__self__", None)
+    if hasattr(figure, "findobj"):  # of matplotlib
+        texts = figure.findobj(lambda artist: hasattr(artist, "set_fontfamily"))
+        family = ["DejaVu Sans", font_for("".join(text.get_text() for text in texts))[0]]
+        for text in texts:
+            text.set_fontfamily(family)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}-{path.name}")
     try:

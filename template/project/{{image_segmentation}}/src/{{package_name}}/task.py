@@ -20,6 +20,7 @@ from .data.dataset import (
     SUFFIXES,
     MaskFolder,
     collate,
+    filled,
     find_files,
     read_classes,
     read_image,
@@ -30,6 +31,8 @@ from .metrics import Overlap
 from .options import Config
 from .visualization import plots
 from .visualization.charts import write
+
+SHOWN = 15  # images of a picture, each twice: with the legend, four rows
 
 
 class Task:
@@ -72,10 +75,13 @@ class Task:
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
         """Each image beside itself with its mask."""
-        pairs = zip(batch[0][:16], batch[1][:16], strict=True)
-        shown = [(image, mask) for image, target in pairs for mask in (None, target)]
+        shown = list[tuple[Tensor, Tensor | None]]()
+        for image, mask in zip(batch[0][:SHOWN], batch[1][:SHOWN], strict=True):
+            rows, columns = filled(image, mask)
+            part = image[:, rows, columns]
+            shown += [(part, None), (part, mask[rows, columns])]
         titles = ["image", "with its mask"] * (len(shown) // 2)
-        plots.masks(shown, titles, folder / "train.png")
+        plots.masks(shown, titles, folder / "train.png", self.classes)
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
@@ -88,15 +94,17 @@ class Task:
             for image, target, prediction in zip(images, targets, predictions, strict=True):
                 one, place = Overlap(len(self.classes), "cpu"), place + 1
                 one.add(prediction, target)
-                worst.append((one.compute()["miou"], place, image, target, prediction))
-            worst = sorted(worst, key=lambda item: item[0])[:16]
+                rows, columns = filled(image, target)
+                parts = image[:, rows, columns], target[rows, columns], prediction[rows, columns]
+                worst.append((one.compute()["miou"], place, *parts))
+            worst = sorted(worst, key=lambda item: item[0])[:SHOWN]
         names = ("worst.png", "confusion.png", "classes.png")
         paths = [folder / name for name in names]
         shown, titles = list[tuple[Tensor, Tensor]](), list[str]()
         for miou, number, image, target, prediction in worst:
             shown += [(image, target), (image, prediction)]
             titles += [f"no. {number}: truth", f"predicted, mIoU {miou:.2f}"]
-        plots.masks(shown, titles, paths[0])
+        plots.masks(shown, titles, paths[0], self.classes)
         plots.confusion_matrix(whole.matrix.numpy(), self.classes, paths[1])
         plots.class_scores(self.classes, whole.per_class(), paths[2])
         return paths

@@ -69,7 +69,9 @@ class Task:
         images, targets = batch
         titles = [self._count(target["labels"].tolist()) for target in targets[:32]]
         boxes = [target["boxes"].tolist() for target in targets[:32]]
-        plots.batch_boxes(images[:32], boxes, titles, folder / "train.png")
+        several = len(self.classes) > 1  # of one class, the title has the name
+        names = [[self.classes[i] * several for i in target["labels"]] for target in targets[:32]]
+        plots.batch_boxes(images[:32], boxes, titles, folder / "train.png", names)
         return folder / "train.png"
 
     def draw_results(
@@ -83,7 +85,8 @@ class Task:
             found = detect(predictions, sizes_of(batch[1]), self.data.overlap)
             for image, target, *kept in zip(*batch, *found, strict=True):
                 mistakes, marks = self._marks(target, *kept)
-                shown.append((mistakes, image, marks))
+                width, height = target["size"].int().tolist()
+                shown.append((mistakes, image[:, :height, :width], marks))  # without the margin
             shown = sorted(shown, key=lambda item: -item[0])[:SHOWN]
         paths = [folder / "detections.png", folder / "precision_recall.png"]
         plots.results([image for _, image, _ in shown], [marks for *_, marks in shown], paths[0])
@@ -102,9 +105,7 @@ class Task:
             for box, was_seen in zip(target["boxes"].tolist(), seen.tolist(), strict=True)
         ]
         for index in range(len(boxes)):
-            text = f"{scores[index]:.2f}"
-            if len(self.classes) > 1:
-                text = f"{self.classes[labels[index]]} {text}"
+            text = f"{self.classes[labels[index]]} {scores[index]:.2f}"
             colour = plots.RIGHT if right[index] else plots.WRONG
             marks.append(Mark(boxes[index].tolist(), colour, text))
         return int((~seen).sum() + (~right).sum()), marks
@@ -138,11 +139,15 @@ class Task:
                 objects.append({"class": what, "score": float(score), "bbox": place})
                 marks.append(Mark(corners, plots.RIGHT, f"{what} {score:.0%}"))
         plots.draw_boxes(image, marks, picture)
-        return {"file": str(file), "objects": objects, "picture": str(picture)}
+        best = float(found.scores.max())
+        return {"file": str(file), "objects": objects, "best": best, "picture": str(picture)}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
         labels = [self.classes.index(item["class"]) for item in prediction["objects"]]
-        lines = [f"{prediction['file']}: {self._count(labels)}, drawn in {prediction['picture']}"]
+        what = self._count(labels)
+        if not labels:
+            what += f" (best score {prediction['best']:.1%}; data.score is {self.data.score:.1%})"
+        lines = [f"{prediction['file']}: {what}, drawn in {prediction['picture']}"]
         for item in prediction["objects"]:
             left, top, width, height = (f"{value:.0f}" for value in item["bbox"])
             place = f"{width} x {height} at {left}, {top}"

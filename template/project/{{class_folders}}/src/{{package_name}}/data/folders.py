@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from .splits import SPLITS, check_new, draw, table
+from .splits import SPLITS, check_new, draw, left_out, table
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -84,4 +84,4 @@ def check(
                 other, twin = seen.setdefault(digest, (part, path))
                 if other != part:
                     problems.append(f"{path}: the same as in {other}: {twin}")
-    return table(counts), problems
+    return table(counts) + left_out(folder, suffixes), problems

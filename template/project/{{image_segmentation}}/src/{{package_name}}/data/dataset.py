@@ -75,7 +75,8 @@ def read_image(path: Path, channels: int, max_size: int | None) -> tuple[Tensor,
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
                 values = np.asarray(image, dtype=np.float32)
-                full = 1 if image.mode == "F" and values.max() <= 1 else max(values.max(), 65535)
+                tops = (1, 255) if image.mode == "F" else ()
+                full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))
                 image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
             if image.has_transparency_data:
                 image = image.convert("RGBA")
@@ -139,6 +140,15 @@ def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         images.append(F.pad(image, edges))
         masks.append(F.pad(mask, edges, value=IGNORE))
     return torch.stack(images), torch.stack(masks)
+
+
+def filled(image: Tensor, mask: Tensor) -> tuple[slice, slice]:
+    """The rows and columns of an image of a batch that `collate` did not fill up."""
+    inside = (mask != IGNORE) | (image != 0).any(dim=0)
+    if not inside.any():
+        return slice(None), slice(None)
+    height, width = (int(inside.any(dim=side).nonzero().max()) + 1 for side in (1, 0))
+    return slice(height), slice(width)
 
 
 class MaskFolder(Dataset[tuple[Tensor, Tensor]]):

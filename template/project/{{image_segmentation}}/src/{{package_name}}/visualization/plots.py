@@ -3,13 +3,14 @@
 import colorsys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from .charts import BLUE, ORANGE, PAPER, confusion_matrix, curves, write
-from .grid import batch_grid
+from .charts import BLUE, INK, ORANGE, PAPER, confusion_matrix, curves, write
+from .grid import batch_grid, font
 
 __all__ = ["batch_grid", "class_scores", "confusion_matrix", "curves", "masks", "overlay"]
 
@@ -58,16 +59,40 @@ def overlay(image: ArrayLike, mask: ArrayLike | None, side: int = SIDE) -> Image
 
 
 def masks(
-    pairs: Sequence[tuple[ArrayLike, ArrayLike | None]], titles: Sequence[str], path: Path
+    pairs: Sequence[tuple[ArrayLike, ArrayLike | None]],
+    titles: Sequence[str],
+    path: Path,
+    classes: Sequence[str] = (),
 ) -> None:
-    """Save a grid of images (C, H, W) of any sizes, each with its mask (H, W) over it, or none."""
+    """Save a grid of images (C, H, W) of any sizes, each with its mask (H, W) over it, or none.
+
+    With `classes`, a last tile says which colour each has.
+    """
     tiles = []
     for image, mask in pairs:
         picture = overlay(image, mask)
         tile = Image.new("RGB", (SIDE, SIDE), PAPER)
         tile.paste(picture, ((SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
         tiles.append(np.asarray(tile).transpose(2, 0, 1) / 255)
+    if classes:
+        tiles.append(np.asarray(legend(classes)).transpose(2, 0, 1) / 255)
+        titles = [*titles, "classes"]
     batch_grid(np.array(tiles), titles, path)
+
+
+def legend(classes: Sequence[str], line: int = 24) -> Image.Image:
+    """A tile with the colour and the name of each class, as far as there is room."""
+    tile, most = Image.new("RGB", (SIDE, SIDE), PAPER), SIDE // line - 1
+    draw, letters = ImageDraw.Draw(tile), font("".join(classes))
+    colours = [tuple(colour) for colour in palette(len(classes)).tolist()]
+    rows: list[tuple[str, Any]] = [*zip(classes, colours, strict=True)][:most]
+    left = len(classes) - len(rows)
+    rows.append((f"and {left} more", PAPER) if left else ("no class", NO_CLASS))
+    for number, (name, colour) in enumerate(rows):
+        draw.rectangle((4, number * line + 4, 22, number * line + 18), colour)
+        text = name if number else f"{name}: no tint"
+        draw.text((30, number * line + 3), text, INK, letters)
+    return tile
 
 
 def class_scores(classes: Sequence[str], scores: dict[str, list[float]], path: Path) -> None:

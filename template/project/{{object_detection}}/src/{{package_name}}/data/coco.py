@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import UserError
 
 ANNOTATIONS = "annotations.json"
+MOST = 20  # problems that are listed one by one
 
 
 class Picture(NamedTuple):
@@ -24,7 +25,9 @@ def load(folder: Path) -> dict[str, Any]:
     """`folder`/annotations.json; UserError if it is missing, no JSON, or lacks a list."""
     path = folder / ANNOTATIONS
     if not path.is_file():
-        raise UserError(f"{path}: no such file; data/README.md shows what belongs there")
+        others = ", ".join(sorted(other.name for other in folder.glob("*.json")))
+        advice = f"rename {others}" if others else "data/README.md shows what belongs there"
+        raise UserError(f"{path}: no such file; {advice}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -52,13 +55,19 @@ def class_names(folder: Path) -> list[str]:
 def read(folder: Path) -> list[Picture]:
     """Every image of a split with its objects, in the order of the file; crowds are left out.
 
-    Raises UserError, which names the file and the id, at the first thing that is wrong.
+    Raises UserError with all that is wrong, a line for each, up to `MOST`.
     """
-    pictures = list[Picture]()
+    pictures, problems = list[Picture](), list[str]()
     for item in scan(folder):
         if isinstance(item, UserError):
-            raise item
-        pictures.append(item)
+            problems.append(str(item))
+        else:
+            pictures.append(item)
+    if len(problems) > MOST:
+        more = f"{len(problems) - MOST:,} more problems; check-data lists all"
+        problems = [*problems[:MOST], f"{folder / ANNOTATIONS}: {more}"]
+    if problems:
+        raise UserError("\n".join(problems))
     return pictures
 
 
@@ -76,8 +85,9 @@ def scan(folder: Path) -> Iterator[Picture | UserError]:
             for key, known in (("image_id", images), ("category_id", categories)):
                 if not isinstance(row.get(key), int | str) or row[key] not in known:
                     found = repr(row.get(key))
-                    raise UserError(f"{where}: there is no {key} {found}; mend or remove it")
-            box = _box(where, row.get("bbox"), *_size(folder, images[row["image_id"]]))
+                    raise UserError(f"{where}: there is no {key} {found}; fix or remove it")
+            bbox = row.get("bbox") or _around(row.get("segmentation"))  # labelme may have none
+            box = _box(where, bbox, *_size(folder, images[row["image_id"]]))
             if not row.get("iscrowd"):
                 name = _field(folder, categories[row["category_id"]], "category", "name", str)
                 objects[row["image_id"]].append((box, name))
@@ -85,7 +95,10 @@ def scan(folder: Path) -> Iterator[Picture | UserError]:
             yield error
     for key, image in images.items():
         try:
-            file = folder / "images" / _field(folder, image, "image", "file_name", str)
+            name = _field(folder, image, "image", "file_name", str).replace("\\", "/")
+            file = folder / "images" / name
+            if not file.is_file() and (folder / name).is_file():  # images/1.jpg, or no images/
+                file = folder / name
             if not file.is_file():
                 claim = f"no such file, but {path} has it as image {key}"
                 raise UserError(f"{file}: {claim}; add or remove it")
@@ -111,7 +124,7 @@ def _field(folder: Path, row: dict[str, Any], what: str, key: str, kind: type) -
     value = row.get(key)
     if not isinstance(value, kind) or not value:
         where = f"{folder / ANNOTATIONS}: {what} {row['id']}"
-        raise UserError(f"{where}: {key} should be a {kind.__name__}, found {value!r}; mend it")
+        raise UserError(f"{where}: {key} should be a {kind.__name__}, found {value!r}; fix it")
     return value
 
 
@@ -120,19 +133,31 @@ def _size(folder: Path, image: dict[str, Any]) -> tuple[int, int]:
     return width, height
 
 
+def _around(polygons: Any) -> Any:
+    """The box around polygons [[x, y, x, y, ...], ...], as COCO's bbox; None if there are none."""
+    if not (isinstance(polygons, list) and all(isinstance(part, list) for part in polygons)):
+        return None
+    numbers = [number for part in polygons for number in part]
+    odd = any(len(part) < 6 or len(part) % 2 for part in polygons)
+    if odd or not all(map(_is_number, numbers)):
+        return None
+    x, y = ([n for part in polygons for n in part[first::2]] for first in (0, 1))
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)] if numbers else None
+
+
 def _box(where: str, bbox: Any, width: int, height: int) -> list[float]:
     """Left, top, right, bottom of COCO's left, top, width, height; cut off at the image's edge."""
     if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
-        wanted = "bbox should be [left, top, width, height]"
-        raise UserError(f"{where}: {wanted}, found {bbox!r}; mend or remove it")
+        wanted = "bbox should be [left, top, width, height], or segmentation polygons"
+        raise UserError(f"{where}: {wanted}, found {bbox!r}; fix or remove it")
     left, top, right, bottom = bbox[0], bbox[1], bbox[0] + bbox[2], bbox[1] + bbox[3]
     if bbox[2] <= 0 or bbox[3] <= 0:
-        raise UserError(f"{where}: the box {bbox} has no size; mend or remove it")
+        raise UserError(f"{where}: the box {bbox} has no size; fix or remove it")
     cut = [max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)]
     beyond = max(abs(a - b) for a, b in zip(cut, (left, top, right, bottom), strict=True))
     if beyond > 2 or cut[0] >= cut[2] or cut[1] >= cut[3]:  # tools round, so a little may be
         size = f"{width} x {height}"
-        raise UserError(f"{where}: the box {bbox} leaves the image of {size}; mend or remove it")
+        raise UserError(f"{where}: the box {bbox} leaves the image of {size}; fix or remove it")
     return cut
 
 

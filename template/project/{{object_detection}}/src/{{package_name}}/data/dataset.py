@@ -27,17 +27,21 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
 
 
-def read_image(path: Path, channels: int) -> Image.Image:
+def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> Image.Image:
     """Read an image of any mode as 8 bits; `channels` is 1 for grey, 3 for colour.
 
-    Raises UserError if the file is missing, empty, damaged or no image.
+    It is turned upright as its EXIF tag says, unless `size`, of the annotations, says that the
+    boxes were drawn on the stored pixels. Raises UserError if the file is missing, empty, damaged
+    or no image.
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
-            image = ImageOps.exif_transpose(file)
+            upright = ImageOps.exif_transpose(file)
+            image: Image.Image = file if file.size == size != upright.size else upright
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
                 values = np.asarray(image, dtype=np.float32)
-                full = 1 if image.mode == "F" and values.max() <= 1 else max(values.max(), 65535)
+                tops = (1, 255) if image.mode == "F" else ()
+                full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))
                 image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
             if image.has_transparency_data:
                 image = image.convert("RGBA")
@@ -85,7 +89,7 @@ class CocoFolder(Dataset[tuple[Tensor, Target]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         picture = self.pictures[index]
-        image = read_image(picture.path, self.channels)
+        image = read_image(picture.path, self.channels, picture.size)
         check_size(self.folder, picture, image)
         pixels, size, scale = fit(image, self.size)
         boxes = torch.tensor(picture.boxes, dtype=torch.float32).reshape(-1, 4) * scale
@@ -98,7 +102,7 @@ def check_size(folder: Path, picture: coco.Picture, image: Image.Image) -> None:
     if image.size != picture.size:
         (width, height), (said, so) = image.size, picture.size
         claim = f"is {width} x {height}, but {folder / coco.ANNOTATIONS} says {said} x {so}"
-        raise UserError(f"{picture.path}: {claim}; its boxes may not fit, mend one of them")
+        raise UserError(f"{picture.path}: {claim}; its boxes may not fit; fix one of them")
 
 
 def collate(samples: list[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
