@@ -15,7 +15,15 @@ from torch.utils.data import DataLoader
 from .components import build_loss, build_model
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
-from .data.dataset import ClassFolder, find_sounds, fit, read_sound, stack
+from .data.dataset import (
+    SUFFIXES,
+    ClassFolder,
+    find_sounds,
+    read_sound,
+    stack,
+    stack_windows,
+    windows,
+)
 from .data.folders import find_classes
 from .data.splits import unpack_sample
 from .engine.metrics import Confusion
@@ -61,14 +69,21 @@ class Task:
         return train_loader(self._dataset("train"), self.config, partial(stack, length=self.length))
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
-        return eval_loader(self._dataset(split), self.config, partial(stack, length=self.length))
+        collate = partial(stack_windows, length=self.length)
+        return eval_loader(self._dataset(split), self.config, collate)
 
     def build_model(self) -> nn.Module:
         given = {"num_classes": len(self.classes), "sample_rate": self.data.sample_rate}
         return build_model(self.config.model, **given)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        return model(batch[0])
+        """Logits; of sounds with several windows, those of the mean of their probabilities."""
+        if batch[0].dim() == 2:
+            return model(batch[0])
+        sounds, _, present = batch
+        logs = model(sounds.flatten(0, 1)).float().log_softmax(dim=1)
+        logs = logs.view(*present.shape, -1).masked_fill(~present[..., None], -torch.inf)
+        return logs.logsumexp(dim=1) - present.sum(dim=1, keepdim=True).log()
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return self.loss_function(outputs, batch[1])
@@ -86,12 +101,13 @@ class Task:
         """The confusion matrix, and the mistakes that the model was surest of."""
         confusion = Confusion(len(self.classes), "cpu")
         mistakes: list[tuple[Tensor, str, str, float]] = []
-        for logits, (sounds, targets) in outputs:
+        for logits, (sounds, targets, *_) in outputs:
             confusion.update(logits, (sounds, targets))
             confidences, predictions = logits.softmax(dim=1).max(dim=1)
             for i in (predictions != targets).nonzero().flatten().tolist():
                 names = self.classes[targets[i]], self.classes[predictions[i]]
-                mistakes.append((sounds[i], *names, float(confidences[i])))
+                first = sounds[i].view(-1, self.length)[0]  # of the windows
+                mistakes.append((first, *names, float(confidences[i])))
             mistakes = sorted(mistakes, key=lambda mistake: -mistake[3])[:16]
         paths = [folder / "confusion.png", folder / "mistakes.png"]
         plots.confusion_matrix(confusion.matrix.numpy(), self.classes, paths[0])
@@ -99,16 +115,16 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all sounds below folders; the middle of those that are too long."""
+        """For files, and for all sounds below folders; long ones by the mean of their windows."""
         for name in inputs:
             path = locate(name)
             files = find_sounds(path) if path.is_dir() else [path]
             if not files:
-                raise UserError(f"{path}: holds no WAV files")
+                raise UserError(f"{path}: holds no sound files ({', '.join(SUFFIXES)})")
             for file in files:
                 sound = read_sound(file, self.data.sample_rate, self.data.resample)
-                sound = fit(sound, self.length).to(self.device)
-                shares = model(sound[None])[0].softmax(dim=0).tolist()
+                parts = windows(sound, self.length).to(self.device)
+                shares = model(parts).float().softmax(dim=1).mean(dim=0).tolist()
                 probabilities = dict(zip(self.classes, shares, strict=True))
                 best = max(probabilities, key=probabilities.__getitem__)
                 yield {"file": str(file), "prediction": best, "probabilities": probabilities}

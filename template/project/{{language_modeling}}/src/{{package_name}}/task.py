@@ -20,7 +20,17 @@ from torch.utils.data import DataLoader
 from .components import build_loss, build_model
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
-from .data.dataset import END, UNKNOWN, Vocabulary, Windows, decode, find_texts, read_text, stack
+from .data.dataset import (
+    END,
+    UNKNOWN,
+    Vocabulary,
+    Windows,
+    decode,
+    find_texts,
+    read_folder,
+    read_text,
+    stack,
+)
 from .data.options import Data
 from .data.splits import unpack_sample
 from .options import Config
@@ -80,8 +90,10 @@ class Task:
         self.folder = locate(config.data.folder, inside=True)
         if info is None:
             unpack_sample(self.folder)
-            texts = map(read_text, find_texts(self.folder / "train"))
-            characters = "".join(sorted(set[str]().union(*texts)))
+            found = set[str]()
+            for _, text in read_folder(self.folder / "train"):
+                found.update(text)
+            characters = "".join(sorted(found))
             info = {"characters": characters if self.data.tokens == "characters" else None}
         self.info, self.vocabulary = info, Vocabulary(info["characters"])
         self.loss_function = build_loss(config.loss)

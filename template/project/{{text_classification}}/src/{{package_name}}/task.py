@@ -43,11 +43,13 @@ class Task:
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
         self.folder = locate(config.data.folder, inside=True)
+        self.whole = self.data.text == "file"
         cut = self.data.tokens, self.data.lowercase
         if info is None:
             unpack_sample(self.folder)
             classes = find_classes(self.folder / "train")
-            texts = (text for text, _ in read_folder(self.folder / "train", classes))
+            samples = read_folder(self.folder / "train", classes, self.whole)
+            texts = (text for text, _ in samples)
             vocabulary = Vocabulary.fit(texts, *cut, self.data.min_count)
             info = {"classes": classes, "vocabulary": vocabulary.state()}
         self.info, self.classes = info, info["classes"]
@@ -61,7 +63,7 @@ class Task:
     def _dataset(self, split: str) -> TextFolder:
         unpack_sample(self.folder)
         folder, longest = self.folder / split, self.data.max_length
-        return TextFolder(folder, self.classes, self.vocabulary, longest)
+        return TextFolder(folder, self.classes, self.vocabulary, longest, self.whole)
 
     def train_loader(self) -> DataLoader[Batch]:
         return train_loader(self._dataset("train"), self.config, collate)
@@ -107,9 +109,9 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For each line of files, of all files below folders, and of standard input, `-`."""
+        """For each text of files, of all files below folders, and of standard input, `-`."""
         for name in inputs:
-            for file, line, text in read_inputs(name):
+            for file, line, text in read_inputs(name, self.whole):
                 ids = self.vocabulary.encode(text, self.data.max_length).to(self.device)
                 shares = model(ids[None])[0].softmax(dim=0).tolist()
                 probabilities = dict(zip(self.classes, shares, strict=True))

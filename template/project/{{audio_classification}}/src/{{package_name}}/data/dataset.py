@@ -1,4 +1,4 @@
-"""Sounds in a folder per class: `<folder>/<class>/*.wav`."""
+"""Sounds in a folder per class: `<folder>/<class>/*.wav`, or of another format."""
 
 import math
 from collections.abc import Sequence
@@ -11,23 +11,24 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from .folders import find_classes, find_files, find_samples
-from .wav import read_wav, resample
+from .wav import OTHER, WAV, need_soundfile, read, resample
 
-SUFFIXES = (".wav", ".wave")
+SUFFIXES = WAV + OTHER
+MOST = 10  # windows of a sound: bounds the memory that a long one takes
 LARGEST = 10_000_000  # 44,100 to 16,000 takes 70,560
 
 
 def find_sounds(folder: Path) -> list[Path]:
-    """All WAV files below `folder`, sorted; hidden ones are passed over."""
+    """All sound files below `folder`, sorted; hidden ones are passed over."""
     return find_files(folder, SUFFIXES)
 
 
 def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
-    """Read a WAV file as float32 (T,) from -1 to 1, all channels together, in its own length.
+    """Read a file as float32 (T,) from -1 to 1, all channels together, in its own length.
 
     Raises UserError if it can't be read, or has another rate and `convert` is false.
     """
-    samples, rate = read_wav(path)
+    samples, rate = read(path)
     if rate == sample_rate:
         return samples
     if not convert:
@@ -47,11 +48,24 @@ def fit(samples: Tensor, length: int) -> Tensor:
     return F.pad(samples, (left, spare - left))
 
 
+def windows(samples: Tensor, length: int) -> Tensor:
+    """Windows (W, length) from the start to the end of samples (T,), evenly spread, at most MOST.
+
+    Up to MOST * `length` samples, they cover all of it; one window is the same as `fit`.
+    """
+    count = min(MOST, max(1, math.ceil(len(samples) / length)))
+    if count == 1:
+        return fit(samples, length)[None]
+    spare = len(samples) - length
+    return torch.stack([samples[n * spare // (count - 1) :][:length] for n in range(count)])
+
+
 class ClassFolder(Dataset[tuple[Tensor, int]]):
     """One split: sounds as `read_sound` gives them, and the index of their class in `classes`.
 
     They have their own lengths: transforms see all of a sound. `stack` makes them equally long.
-    Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder).
+    Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder),
+    or if files need the package soundfile and it is not installed.
     """
 
     def __init__(
@@ -64,6 +78,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         self.classes = list(classes or find_classes(folder))
         self.sample_rate, self.convert = sample_rate, convert
         self.samples = find_samples(folder, self.classes, SUFFIXES)
+        need_soundfile([path for path, _ in self.samples])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,3 +92,17 @@ def stack(samples: Sequence[tuple[Tensor, int]], length: int) -> tuple[Tensor, T
     """A batch: sounds float32 (N, length), classes int64 (N,)."""
     sounds = torch.stack([fit(sound, length) for sound, _ in samples])
     return sounds, torch.tensor([target for _, target in samples])
+
+
+def stack_windows(samples: Sequence[tuple[Tensor, int]], length: int) -> tuple[Tensor, ...]:
+    """As `stack`, but where a sound is longer than `length`, the `windows` of each sound.
+
+    Then it is sounds (N, W, length), classes (N,), and which windows are there, bool (N, W).
+    """
+    cut = [windows(sound, length) for sound, _ in samples]
+    most = max(map(len, cut))
+    if most == 1:
+        return stack(samples, length)
+    sounds = torch.stack([F.pad(each, (0, 0, 0, most - len(each))) for each in cut])
+    present = torch.tensor([[n < len(each) for n in range(most)] for each in cut])
+    return sounds, torch.tensor([target for _, target in samples]), present

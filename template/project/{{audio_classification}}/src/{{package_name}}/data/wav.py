@@ -1,8 +1,13 @@
-"""WAV files, with the standard library: read as one channel, and brought to another rate."""
+"""Sound files, read as one channel, and brought to another rate."""
 
+import importlib
+import importlib.util
+import io
 import math
-import wave
+import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,43 +17,104 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 
+WAV = (".wav", ".wave")
+OTHER = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus")  # need the package soundfile
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of WAV files
+STREAMED = 0x7FFFF000  # sizes from here on: a program that wrote to a pipe did not know the size
+LOUDEST = 100.0  # floats beyond this are not samples from -1 to 1
 ADVICE = "convert it to PCM (ffmpeg -i FILE OUT.wav) or remove it"
 
 
-def read_wav(path: Path) -> tuple[Tensor, int]:
+def need_soundfile(files: Sequence[Path]) -> None:
+    """UserError if some of `files` need the package soundfile, and it is not installed."""
+    others = [path for path in files if path.suffix.lower() in OTHER]
+    if others and not importlib.util.find_spec("soundfile"):
+        kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        ways = "`pip install soundfile`, or convert to WAV"
+        raise UserError(f"{others[0]}{more}: {kinds} needs the package soundfile; {ways}")
+
+
+def read(path: Path) -> tuple[Tensor, int]:
     """Samples, float32 (T,) from -1 to 1, the mean of all channels; and how many make a second.
 
-    It reads PCM of 8, 16, 24 and 32 bits. Raises UserError if the file is missing, empty, cut
-    short, compressed, of floats or no WAV file.
+    Raises UserError if the file is missing, empty, damaged, or of a format that is not known.
     """
     try:
-        with wave.open(str(path)) as file:
-            channels, width, rate, count = file.getparams()[:4]
-            data = file.readframes(count)
-    except Exception as error:  # wave raises half a dozen kinds
-        if not path.exists():
-            raise UserError(f"{path}: No such file") from error
-        if path.is_file() and not path.stat().st_size:
-            raise UserError(f"{path}: the file is empty; remove it") from error
-        reason = str(error) or "it ends too early"
-        if isinstance(error, OSError):
-            reason = error.strerror or reason
-        elif reason.startswith("unknown"):  # names the format's number
-            reason = f"floats or compressed: {reason}"
-        raise UserError(f"{path}: not a WAV file that can be read ({reason}); {ADVICE}") from error
-    if width > 4:
-        raise UserError(f"{path}: {8 * width} bits a sample are too many; {ADVICE}")
-    there = len(data) // (channels * width)
-    if there < count:
-        raise UserError(f"{path}: cut short: {there} of {count} samples are there; remove it")
-    if not count or rate < 1:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a sound file") from error
+    if not content:
+        raise UserError(f"{path}: the file is empty; remove it")
+    decode = _read_other if path.suffix.lower() in OTHER else _read_wav
+    samples, rate = decode(path, content)
+    if not len(samples):
         raise UserError(f"{path}: holds no sound; remove it")
-    samples = _decode(data, width).reshape(-1, channels).mean(axis=1)
-    return torch.from_numpy(samples.astype(np.float32)), rate
+    with np.errstate(all="ignore"):
+        mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
+    if not np.abs(mono).max() < LOUDEST:  # nor NaN
+        raise UserError(f"{path}: has samples that are not from -1 to 1; {ADVICE}")
+    return torch.from_numpy(mono), rate
+
+
+def _read_other(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
+    """Samples (T, channels) and rate, by libsndfile."""
+    need_soundfile([path])
+    parts = list[NDArray[np.float32]]()
+    try:
+        soundfile: Any = importlib.import_module("soundfile")
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            # In parts: how long a damaged header says it is may be more than the memory.
+            while len(part := file.read(1 << 20, dtype="float32", always_2d=True)):
+                parts.append(part)
+            rate = file.samplerate
+    except Exception as error:  # of soundfile, or of a library that it does not find
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise UserError(f"{path}: cannot be read ({reason}); {ADVICE}") from error
+    return np.concatenate(parts or [np.zeros((0, 1), np.float32)]), rate
+
+
+def _read_wav(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
+    """Samples (T, channels) and rate of a WAV file: PCM of 8 to 32 bits, floats of 32 or 64."""
+    header, data = _chunks(path, content)
+    code, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", header)
+    if code == EXTENSIBLE and len(header) >= 26:
+        code = struct.unpack_from("<H", header, 24)[0]
+    width = (bits + 7) // 8
+    if code not in (PCM, FLOAT) or width not in ((1, 2, 3, 4) if code == PCM else (4, 8)):
+        kind = {PCM: "PCM", FLOAT: "floats"}.get(code, f"compressed, format {code}")
+        raise UserError(f"{path}: a WAV file of {bits} bits ({kind}); {ADVICE}")
+    if not channels or not rate or block != channels * width:
+        sizes = f"{channels} channels of {bits} bits in {block} bytes, {rate} a second"
+        raise UserError(f"{path}: a damaged header ({sizes}); {ADVICE}")
+    data = data[: len(data) // block * block]
+    samples = np.frombuffer(data, f"<f{width}") if code == FLOAT else _decode(data, width)
+    return samples.reshape(-1, channels), rate
+
+
+def _chunks(path: Path, content: bytes) -> tuple[bytes, bytes]:
+    """The chunks `fmt ` and `data` of a WAV file."""
+    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
+        raise UserError(f"{path}: not a WAV file; {ADVICE}")
+    header, at = b"", 12
+    while at + 8 <= len(content):
+        name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
+        chunk = content[at + 8 : at + 8 + size]
+        if name == b"fmt ":
+            header = chunk
+        elif name == b"data":
+            if len(header) < 16:
+                break
+            if len(chunk) < size < STREAMED:
+                sizes = f"{len(chunk)} of {size} bytes are there"
+                raise UserError(f"{path}: cut short: {sizes}; remove it")
+            return header, chunk
+        at += 8 + size + size % 2
+    raise UserError(f"{path}: not a WAV file: it has no format or no data; {ADVICE}")
 
 
 def _decode(data: bytes, width: int) -> NDArray[np.float64]:
-    """Samples of `width` bytes as floats from -1 to 1."""
+    """PCM samples of `width` bytes as floats from -1 to 1."""
     if width == 1:  # the only one without a sign
         return np.frombuffer(data, np.uint8) / 128.0 - 1
     padded = np.zeros((len(data) // width, 4), np.uint8)  # the upper bytes of an int32

@@ -1,10 +1,11 @@
 """Text files as numbers, and windows of these."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -12,6 +13,12 @@ from ..errors import UserError
 
 UNKNOWN, END = 0, 1
 """The first two tokens: a character that training never met; where documents begin and end."""
+
+PART = 1 << 20
+"""Characters that are encoded at once, since they take several times their memory."""
+
+MOST = 100
+"""Problems that an error lists."""
 
 Sample = tuple[Tensor, Tensor]
 """Tokens, and the token that follows each of them; both int64 (length,)."""
@@ -39,6 +46,19 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: not read ({error.strerror})") from error
 
 
+def read_folder(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The documents below `folder`; after the last, UserError with all that can't be read."""
+    problems = list[str]()
+    for path in find_texts(folder):
+        try:
+            yield path, read_text(path)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
+        raise UserError("\n".join([*problems[:MOST], *more]))
+
+
 def decode(content: bytes, name: str) -> str:
     """UTF-8 as text, with \\n for any line end; UserError as `read_text`, which calls it `name`."""
     try:
@@ -49,7 +69,7 @@ def decode(content: bytes, name: str) -> str:
         raise UserError(f"{name}, line {line}: not UTF-8 ({byte}); save it as UTF-8") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{name}, line {line}: a NUL character; is this a text? Mend or remove it")
+        raise UserError(f"{name}, line {line}: a NUL character; is this a text? Fix or remove it")
     if not text.strip():
         raise UserError(f"{name}: the text is empty; remove it")
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -62,7 +82,10 @@ class Vocabulary:
         self.bytes = characters is None
         signs = characters or "".join(map(chr, range(256)))  # bytes, as Latin-1 has them
         self.signs = ["\ufffd", "", *signs]
-        self.numbers = {sign: number for number, sign in enumerate(signs, 2)}
+        self.dtype = np.min_scalar_type(len(self) - 1)  # tokens take one or two bytes
+        codes = np.frombuffer(signs.encode("utf-32-le"), np.uint32)
+        self.numbers = np.full(int(codes.max()) + 2, UNKNOWN, self.dtype)  # by code of a character
+        self.numbers[codes] = np.arange(2, len(self))
         self.begins = torch.ones(len(self), dtype=torch.int64)  # how many characters each begins
         if self.bytes:
             self.begins[2 + 0x80 : 2 + 0xC0] = 0  # within one, UTF-8 has only these
@@ -70,11 +93,15 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.signs)
 
-    def encode(self, text: str) -> Tensor:
-        """The tokens of a text, int64 (length,)."""
-        signs = text.encode().decode("latin-1") if self.bytes else text
-        numbers = (self.numbers.get(sign, UNKNOWN) for sign in signs)
-        return torch.from_numpy(np.fromiter(numbers, dtype=np.int64, count=len(signs)))
+    def encode(self, text: str) -> NDArray[np.unsignedinteger]:
+        """The tokens of a text, (length,)."""
+        parts = [np.empty(0, self.dtype)]
+        for start in range(0, len(text), PART):
+            part = text[start : start + PART]
+            part = part.encode().decode("latin-1") if self.bytes else part
+            codes = np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
+            parts.append(self.numbers[np.minimum(codes, len(self.numbers) - 1)])
+        return np.concatenate(parts)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens, with a replacement character for what is unknown or no UTF-8."""
@@ -91,10 +118,11 @@ class Windows(Dataset[Sample]):
     """
 
     def __init__(self, folder: Path, vocabulary: Vocabulary, context: int, room: int = 0) -> None:
-        parts = [torch.tensor([END])]
-        for path in find_texts(folder):
-            parts += [vocabulary.encode(read_text(path)), torch.tensor([END])]
-        self.tokens = torch.cat(parts)
+        end = np.array([END], vocabulary.dtype)
+        parts = [end]
+        for _, text in read_folder(folder):
+            parts += [vocabulary.encode(text), end]
+        self.tokens = np.concatenate(parts)
         self.context, self.room = context, room
         if self.count < context:
             less = f"{self.count} tokens are less than a window of data.context={context}"
@@ -110,8 +138,9 @@ class Windows(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         start = index * self.context
-        places = torch.arange(start, start + self.context + self.room) % self.count
-        return self.tokens[places], self.tokens[places + 1]
+        places = np.arange(start, start + self.context + self.room) % self.count
+        inputs, targets = (self.tokens[each].astype(np.int64) for each in (places, places + 1))
+        return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
 def stack(samples: Sequence[Sample], context: int) -> Sample:

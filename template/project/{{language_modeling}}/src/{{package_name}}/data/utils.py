@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import UserError
-from .dataset import find_texts, read_text
+from .dataset import find_texts, read_folder, read_text
 from .splits import SPLITS, check_new, draw, table
 
 
@@ -15,18 +15,29 @@ def split_folder(
 ) -> dict[str, int]:
     """Copy the documents of a folder into `folder`/train, valid and test, each whole.
 
-    `valid` and `test` are shares of the documents, at least one. Returns the number of documents
-    in each split. Raises UserError, before it copies any, if that cannot be done.
+    `valid` and `test` are shares of the documents, at least one; equal documents stay together.
+    Returns the number of documents in each split. Raises UserError, before it copies any, if that
+    cannot be done.
     """
     check_new(folder, valid, test)
-    files = find_texts(source)
-    parts = draw(len(files), valid, test, seed, f"{source}: documents")
+    twins = dict[bytes, list[Path]]()
+    for path, text in read_folder(source):
+        twins.setdefault(digest(text), []).append(path)
+    groups = list(twins.values())
+    parts = draw(len(groups), valid, test, seed, f"{source}: documents")
+    counts = dict.fromkeys(SPLITS, 0)
     for part, indices in parts.items():
-        for index in indices:
-            target = folder / part / files[index].relative_to(source)
+        for path in (path for index in indices for path in groups[index]):
+            target = folder / part / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(files[index], target)
-    return {part: len(indices) for part, indices in parts.items()}
+            shutil.copy2(path, target)
+            counts[part] += 1
+    return counts
+
+
+def digest(text: str) -> bytes:
+    """The same for documents that differ in white space alone."""
+    return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
 def check_folder(folder: Path) -> tuple[str, list[str]]:
@@ -48,8 +59,7 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
             new = sum(count for sign, count in Counter(text).items() if sign not in known)
             counts[part].update(documents=1, lines=len(text.splitlines()), characters=len(text))
             counts[part].update({"not in train": new})
-            digest = hashlib.sha256(" ".join(text.split()).encode()).digest()
-            twin = seen.setdefault(digest, path)
+            twin = seen.setdefault(digest(text), path)
             if twin != path:
                 problems.append(f"{path}: the same document as {twin}; remove one")
     return table(counts).rpartition("\n")[0], problems  # without the sum of all rows

@@ -1,10 +1,13 @@
-"""Texts in a folder per class: `<folder>/<class>/*.txt`, one text a line, in UTF-8."""
+"""Texts in a folder per class: `<folder>/<class>/*.txt`, in UTF-8, a text a line or a file."""
 
+import re
 import sys
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -16,6 +19,9 @@ from .folders import find_files, find_samples
 from .vocabulary import PADDING, Vocabulary
 
 SUFFIXES = (".txt",)
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # the others are white space
+EMPTY = "is empty; remove the line"
+MOST = 100  # problems that an error lists
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str, str]]:
@@ -25,52 +31,72 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str, str]]:
     """
     for number, line in enumerate(lines, 1):
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             yield number, "", "not UTF-8; save the file as UTF-8 text"
             continue
-        control = [c for c in text if unicodedata.category(c) == "Cc" and c != "\t"]
+        control = CONTROL.search(text)
         text = " ".join(unicodedata.normalize("NFC", text).split())
         if control:
-            yield number, text, f"holds the control character U+{ord(control[0]):04X}; remove it"
+            code = f"U+{ord(control[0]):04X}"
+            yield number, text, f"holds the control character {code}; remove it"
         else:
-            yield number, text, "" if text else "is empty; remove the line"
+            yield number, text, "" if text else EMPTY
 
 
-def check_lines(path: Path) -> tuple[list[str], list[str]]:
-    """All texts of a file that can be used, and its problems; UserError if it can't be opened."""
-    texts, problems = list[str](), list[str]()
+def read_all(
+    name: str | Path, lines: Iterable[bytes], whole: bool = False
+) -> Iterator[tuple[int, str, str]]:
+    """The number of the line, the text and the problem, if any, of each text of a file.
+
+    A text is a line or, with `whole`, all lines together, some of which may be empty.
+    """
+    parts, any_lines = list[str](), False
+    for number, text, problem in read_lines(lines):
+        any_lines = any_lines or not whole or problem != EMPTY
+        if problem and not (whole and problem == EMPTY):
+            yield number, "", f"{name}, line {number}: {problem}"
+        elif whole:
+            parts.append(text)
+        else:
+            yield number, text, ""
+    if not any_lines:
+        yield 0, "", f"{name}: the file is empty; put a text on each line, or remove it"
+    elif whole:
+        yield 1, " ".join(filter(None, parts)), ""
+
+
+def check_texts(path: Path, whole: bool = False) -> Iterator[tuple[int, str, str]]:
+    """As `read_all`, of a file; UserError if it can't be opened."""
     try:
         with open(path, "rb") as file:
-            for number, text, problem in read_lines(file):
-                if problem:
-                    problems.append(f"{path}, line {number}: {problem}")
-                else:
-                    texts.append(text)
+            yield from read_all(path, file, whole)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a file of texts") from error
-    if not texts and not problems:
-        problems.append(f"{path}: the file is empty; put a text on each line, or remove it")
-    return texts, problems
 
 
-def read_texts(path: Path) -> list[str]:
-    """The texts of a file; UserError, with the line, at the first that can't be used."""
-    texts, problems = check_lines(path)
+def refuse(problems: Sequence[str]) -> None:
+    """UserError with all problems, or the first of very many; nothing if there are none."""
     if problems:
-        raise UserError(problems[0])
-    return texts
+        more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
+        raise UserError("\n".join([*problems[:MOST], *more]))
 
 
-def read_inputs(name: str) -> Iterator[tuple[str, int, str]]:
-    """The source, line number and text of each line below a path; of standard input for `-`.
+def read_texts(path: Path, whole: bool = False) -> list[str]:
+    """The texts of a file; UserError with all lines that can't be used."""
+    found = list(check_texts(path, whole))
+    refuse([problem for _, _, problem in found if problem])
+    return [text for _, text, _ in found]
 
-    Raises UserError if there is none, or at the first that can't be used.
+
+def read_inputs(name: str, whole: bool = False) -> Iterator[tuple[str, int, str]]:
+    """The source, line number and text of each text below a path; of standard input for `-`.
+
+    Raises UserError if there is none, or before the first of a file that can't be used.
     """
     if name == "-":
-        for number, text, problem in read_lines(sys.stdin.buffer):
-            if problem:
-                raise UserError(f"standard input, line {number}: {problem}")
+        for number, text, problem in read_all("standard input", sys.stdin.buffer, whole):
+            refuse([problem] if problem else [])
             yield "-", number, text
         return
     path = locate(name)
@@ -78,34 +104,54 @@ def read_inputs(name: str) -> Iterator[tuple[str, int, str]]:
     if not files:
         raise UserError(f"{path}: holds no files ({', '.join(SUFFIXES)})")
     for file in files:
-        for number, text in enumerate(read_texts(file), 1):
+        for number, text in enumerate(read_texts(file, whole), 1):
             yield str(file), number, text
+
+
+def read_folder(
+    folder: Path, classes: Sequence[str], whole: bool = False
+) -> Iterator[tuple[str, int]]:
+    """Each text of a split with the index of its class; UserError as for `TextFolder`, at last."""
+    problems = list[str]()
+    for path, target in find_samples(folder, classes, SUFFIXES):
+        for _, text, problem in check_texts(path, whole):
+            if problem:
+                problems.append(problem)
+            else:
+                yield text, target
+    refuse(problems)
 
 
 class TextFolder(Dataset[tuple[Tensor, int]]):
     """One split: texts as numbers (L,), and the index of their class in `classes`.
 
-    Raises UserError if a folder is missing or empty or not among `classes`, or for a bad line.
+    Raises UserError if a folder is missing or empty or not among `classes`, or with all bad lines.
     """
 
     def __init__(
-        self, folder: Path, classes: Sequence[str], vocabulary: Vocabulary, max_length: int
+        self,
+        folder: Path,
+        classes: Sequence[str],
+        vocabulary: Vocabulary,
+        max_length: int,
+        whole: bool = False,
     ) -> None:
-        self.vocabulary, self.max_length = vocabulary, max_length
-        self.samples = read_folder(folder, classes)
+        # All texts in one array, of one or two bytes a token: as strings they take several times
+        # that, and worker processes would copy them.
+        dtype = np.min_scalar_type(len(vocabulary) - 1)
+        ids, ends, targets = array(dtype.char), array("q", [0]), array("q")
+        for text, target in read_folder(folder, classes, whole):
+            ids.extend(vocabulary.numbers(text, max_length))
+            ends.append(len(ids))
+            targets.append(target)
+        self.ids, self.ends, self.targets = np.frombuffer(ids, dtype), ends, targets
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        text, target = self.samples[index]
-        return self.vocabulary.encode(text, self.max_length), target
-
-
-def read_folder(folder: Path, classes: Sequence[str]) -> list[tuple[str, int]]:
-    """Each text of a split with the index of its class; UserError as for `TextFolder`."""
-    files = find_samples(folder, classes, SUFFIXES)
-    return [(text, target) for path, target in files for text in read_texts(path)]
+        start, end = self.ends[index], self.ends[index + 1]
+        return torch.from_numpy(self.ids[start:end].astype(np.int64)), self.targets[index]
 
 
 def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:

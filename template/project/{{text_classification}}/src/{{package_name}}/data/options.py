@@ -8,9 +8,10 @@ from ..config import Section
 
 
 class Data(Section):
-    """Texts, one a line, in a folder per class."""
+    """Texts in a folder per class."""
 
     folder: str = "data"  # holds train/, valid/ and test/
+    text: Literal["line", "file"] = "line"  # what a text is: a line of a file, or a whole file
     tokens: Literal["characters", "words"] = "characters"  # what a text is cut into
     lowercase: bool = True  # before that
     min_count: Annotated[int, Field(ge=1)] = 2  # rarer tokens of the training texts are "unknown"

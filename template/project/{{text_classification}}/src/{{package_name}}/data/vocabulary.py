@@ -50,8 +50,11 @@ class Vocabulary:
 
     def encode(self, text: str, max_length: int) -> Tensor:
         """The numbers of the first `max_length` tokens, int64 (L,)."""
-        tokens = self.cut(text)[:max_length]
-        return torch.tensor([self._ids.get(token, UNKNOWN) for token in tokens], dtype=torch.int64)
+        return torch.tensor(self.numbers(text, max_length), dtype=torch.int64)
+
+    def numbers(self, text: str, max_length: int) -> list[int]:
+        """The same as a list."""
+        return [self._ids.get(token, UNKNOWN) for token in self.cut(text)[:max_length]]
 
     def decode(self, ids: Tensor) -> str:
         """The text of numbers (L,), `�` for what was unknown; padding is passed over."""
