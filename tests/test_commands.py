@@ -486,7 +486,7 @@ def test_the_script_runs_where_only_uv_or_pipx_or_copier_can_provide_copier(proj
         (programs / name).symlink_to(str(shutil.which(name)))
     alone = run(*bare, cwd=project, ok=False, PATH=str(programs))
     assert alone.returncode == 1
-    assert alone.stderr == "Copier is needed: install uv or pipx, or run `python3 -m pip install copier`\n"
+    assert alone.stderr == "Copier: not found; install uv or pipx, or run `python3 -m pip install copier`\n"
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     for name, skipped in (("copier", 0), ("pipx", 1), ("uv", 3)):

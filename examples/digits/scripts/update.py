@@ -27,7 +27,7 @@ ANSWERS = ".copier-answers.yml"
 
 
 def with_copier() -> list[str]:
-    """How to run this file where Copier can be imported."""
+    """The command that runs this file with a Python that has Copier."""
     if find_spec("copier"):
         return [sys.executable]
     if "COPIER_UPDATE" not in os.environ:  # or one of these has been tried
@@ -36,18 +36,18 @@ def with_copier() -> list[str]:
                 return [program, *command]
         if python := python_of(shutil.which("copier")):
             return [python]
-    sys.exit("Copier is needed: install uv or pipx, or run `python3 -m pip install copier`")
+    sys.exit("Copier: not found; install uv or pipx, or run `python3 -m pip install copier`")
 
 
 def python_of(program: str | None) -> str | None:
-    """The Python that a program starts with: its first line says so, or its second."""
+    """The Python of a program, which its first or second line names."""
     head = Path(program).read_bytes()[:1000].decode(errors="replace") if program else ""
     found = re.search(r"""^(?:#!|'''exec' "?)(/[^"\n]*python[\d.]*)(?="?\s)""", head, re.MULTILINE)
     return found[1] if found and Path(found[1]).is_file() else None
 
 
 def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
-    """What a git command prints; the end of the program, in git's words, if it fails."""
+    """The output of a git command; exits with git's message if it fails."""
     done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"git {arguments[0]}: {done.stderr.strip()}")
@@ -55,24 +55,24 @@ def git(*arguments: str | Path, cwd: Path = ROOT) -> str:
 
 
 def source() -> str:
-    """Where the template is, as git takes it."""
+    """The template's address, in a form that git understands."""
     import yaml
 
     try:
         recorded = yaml.safe_load((ROOT / ANSWERS).read_text(encoding="utf-8"))["_src_path"]
     except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        sys.exit(f"{ANSWERS} names no template ({error}): bring its line _src_path back")
+        sys.exit(f"{ANSWERS}: names no template ({error}); restore its line _src_path")
     url = re.sub(r"^git\+", "", str(recorded))
     for short, whole in (("gh:", "https://github.com/"), ("gl:", "https://gitlab.com/")):
         url = re.sub(f"^{short}(.+?)(\\.git)?$", rf"{whole}\1.git", url)
-    # A relative path is from where `copier copy` was run: mostly the folder above.
+    # A relative path starts where `copier copy` was run, which is the parent folder, as a rule.
     places = (place / Path(url).expanduser() for place in (ROOT.parent, ROOT, Path.cwd()))
     return str(next((place for place in places if (place / "copier.yml").exists()), url))
 
 
 def fetch(clone: Path, wanted: str | None) -> None:
-    """Clone the template, at its newest release, or at what is wanted if that is none."""
-    from packaging.version import InvalidVersion, Version
+    """Clone the template at its newest release, or at `wanted` if that is no release."""
+    from packaging.version import Version
 
     if not clone.exists():
         clone.parent.mkdir(exist_ok=True)
@@ -82,13 +82,9 @@ def fetch(clone: Path, wanted: str | None) -> None:
         partial.rename(clone)
     refs = "+refs/heads/*:refs/heads/*", "+refs/heads/*:refs/remotes/origin/*"
     git("fetch", "--quiet", "--force", "--tags", "--update-head-ok", source(), *refs, cwd=clone)
-    releases = {}
-    for tag in git("tag", "--list", cwd=clone).split():
-        try:
-            releases[Version(tag)] = tag
-        except InvalidVersion:
-            continue
-    releases = {version: tag for version, tag in releases.items() if not version.is_prerelease}
+    tags = git("tag", "--list", cwd=clone).split()
+    final = re.compile(r"v?\d+(\.\d+)*(\.post\d+)?")  # no pre-release
+    releases = {Version(tag): tag for tag in tags if final.fullmatch(tag)}
     if not wanted or wanted in releases.values():
         wanted = releases[max(releases)] if releases else "origin/HEAD"
     git("checkout", "--quiet", "--force", wanted, "--", cwd=clone)
@@ -105,7 +101,7 @@ def main() -> int:
         fetch(clone, named[1] if named else None)
     program = clone / "extensions" / "update"
     if not program.is_dir():
-        sys.exit("this version of the template has no such command: use `copier update --trust`")
+        sys.exit("template: this version has no such command; run `copier update --trust`")
     return subprocess.run([sys.executable, program, ROOT, *arguments]).returncode
 
 
