@@ -139,10 +139,10 @@ def test_processes_with_fewer_batches_count_no_sample_twice(project: Path) -> No
 
 def test_every_minutes_counts_minutes(project: Path) -> None:
     code = """if True:
-        import itertools, sys, types
+        import itertools, sys, time, types
         import my_project.cli as cli, my_project.engine.session as session
         clock = itertools.count(0, 30)  # half a minute more each time that it is looked at
-        session.time = types.SimpleNamespace(monotonic=lambda: next(clock))
+        session.time = types.SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter)
         cli.main(["train", *sys.argv[1:]])
     """
     in_project(project, "-c", code, *QUICK, "train.limit_batches=6")

@@ -71,7 +71,7 @@ def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
     texts["export.json"] = about.model_dump_json(indent=2) + "\n"
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    shutil.copymode(folder / "export.json", folder / "model.safetensors")  # safetensors makes it private
+    shutil.copymode(folder / "export.json", folder / "model.safetensors")  # not private
     return tried
 
 

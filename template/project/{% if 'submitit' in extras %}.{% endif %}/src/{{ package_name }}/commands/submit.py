@@ -32,7 +32,7 @@ def submit(args: argparse.Namespace) -> None:
     try:
         submitit = importlib.import_module("submitit")
     except ImportError:
-        raise UserError("submit: submitit is not installed; run pip install 'submitit>=1.5.2'") from None
+        raise UserError("submit needs submitit: run pip install 'submitit>=1.5.2'") from None
     plan = sweep.plan(args)  # errors are printed here, not in a job
     names = ("space", "trials", "study", "storage")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -69,9 +69,9 @@ def add_to(add: Any) -> None:
     sub = add(submit, settings={"nargs": "*", "metavar": "SETTING", "help": text})
     sweep.options_of(sub)
     sub.add_argument("--jobs", type=int, default=1, help="jobs at a time (1)")
-    sub.add_argument("--cluster", default="slurm", choices=["slurm", "local"], help="default: slurm")
+    sub.add_argument("--cluster", default="slurm", choices=["slurm", "local"], help="(slurm)")
     sub.add_argument("--partition", help="the cluster's partition")
-    sub.add_argument("--minutes", type=int, default=60, help="the time of a job, which is then requeued (60)")
+    sub.add_argument("--minutes", type=int, default=60, help="of a job, then it is requeued (60)")
     sub.add_argument("--cpus", type=int, default=4, help="cores of a job (4)")
     sub.add_argument("--gpus", type=int, default=0, help="GPUs of a job, 0 or 1 (0)")
     slurm = "another option of sbatch; may be repeated"

@@ -20,7 +20,7 @@ from ..options import Config, name_template
 class Sweep(Section):  # the section sweep of the file
     name: Annotated[str, name_template()] = "first"  # its folder is sweep-<name>, beside the runs
     trials: Annotated[int, Field(ge=1)] = 12  # in total, over all starts and processes
-    startup: Annotated[int, Field(ge=1)] = 5  # trials with random options, before which none is pruned
+    startup: Annotated[int, Field(ge=1)] = 5  # trials with random options, before any is pruned
     pruner: Literal["median", "none"] = "median"
     storage: str | None = None  # a database's URL, or a file for Optuna's journal
 

@@ -1,7 +1,7 @@
 """The trials of a sweep: Optuna's, in a database, or those of a grid, in files.
 
-Several processes can work on them. Each locks a file of its trial. The system releases the lock when
-the process ends in any way, and another process then resumes the trial.
+Several processes can work on them. Each locks a file of its trial. The system releases the lock
+when the process ends in any way, and another process then resumes the trial.
 """
 
 import importlib
@@ -175,7 +175,7 @@ class Study(Trials):
                     return Trial(kept.number, options(kept.params))
             if len(trials) >= self.plan.sweep.trials:
                 return None
-            seed = self.plan.config.run.seed + len(trials)  # so that processes draw different options
+            seed = self.plan.config.run.seed + len(trials)  # or processes draw the same
             startup = self.plan.sweep.startup
             self.study.sampler = self.optuna.samplers.TPESampler(
                 n_startup_trials=startup, seed=seed

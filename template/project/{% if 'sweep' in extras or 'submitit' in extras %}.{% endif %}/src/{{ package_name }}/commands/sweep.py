@@ -7,13 +7,13 @@ import math
 import os
 import shlex
 import shutil
-from pathlib import Path
 from typing import Any
 
 from ..config import ROOT, load
 from ..errors import Stopped, UserError
 from ..options import Config
-from ._plan import Plan, plan, stored_plan
+from ._plan import Plan, stored_plan
+from ._plan import plan as plan  # also for `submit`, and tests of yours
 
 
 class Pruned(Exception):
@@ -50,7 +50,7 @@ def work(plan: Plan, trials: Any) -> None:
         except Stopped as stopped:
             saved = str(stopped).partition(";")[0]
             raise Stopped(f"{saved}; resume with the same command", stopped.code) from None
-        except (UserError, RuntimeError) as error:  # the latter is torch's, out of memory, for example
+        except (UserError, RuntimeError) as error:  # the latter of torch: out of memory
             state = "fail"
             print(f"trial {trial.number}: {error}", flush=True)
         trials.finish(trial, state)
