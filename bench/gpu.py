@@ -291,7 +291,7 @@ def copies() -> dict[str, Any]:
 
     found: dict[str, Any] = {"tries": tries, "garbage": garbage(lambda tensor: device.to_device(tensor, cpu))}
     found["garbage if not awaited"] = garbage(lambda tensor: tensor.to(cpu, non_blocking=True))
-    arrived = [batch for (batch,) in device.on_device(made_there(), size.device, channels_last=True)]
+    arrived = [batch for (batch,) in device.prefetch(made_there(), size.device, channels_last=True)]
     found["wrong batches made on the GPU"] = sum(
         not bool((batch == number).all()) for number, batch in enumerate(arrived, 1)
     )
@@ -330,12 +330,12 @@ def fsdp() -> dict[str, Any]:
         weights.append([p.detach().cpu().clone() for p in full])
     apart = max(float((one - other).abs().max()) for one, other in zip(*weights, strict=True))
     loss = torch.nn.Module()  # has nothing that is trained
-    sharded.save_shards(sharded.describe(model, None, optimizer, loss)["shards"], Path("shards"))
+    sharded.save_shards(sharded.state_dicts(model, None, optimizer, loss)["shards"], Path("shards"))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    saved = {"shards": "shards", "optimizer": sharded.describe(model, None, optimizer, loss)["optimizer"]}
-    sharded.load(saved, model, None, optimizer, loss)
+    saved = {"shards": "shards", "optimizer": sharded.state_dicts(model, None, optimizer, loss)["optimizer"]}
+    sharded.restore(saved, model, None, optimizer, loss)
     back = [p.full_tensor().cpu() for p in model.parameters()]
     same = all(torch.equal(one, other) for one, other in zip(weights[1], back, strict=True))
     dist.destroy_process_group()

@@ -113,8 +113,8 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "model: {name: cnn\n", "a.yaml, line 2: expected ',' or '}'"),
     ("a.yaml", "model:\n\tname: cnn", "a.yaml, line 2: found character '\\t'"),
     ("a.yaml", "model: *other", "a.yaml, line 1: found undefined alias 'other'"),
-    ("a.yaml", "train: {epochs: 1}\ntrain: {epochs: 2}", "a.yaml, line 2: the key 'train' stands here twice"),
-    ("a.yaml", "train: {epochs: 1, epochs: 2}", "a.yaml, line 1: the key 'epochs' stands here twice"),
+    ("a.yaml", "train: {epochs: 1}\ntrain: {epochs: 2}", "a.yaml, line 2: duplicate key 'train'"),
+    ("a.yaml", "train: {epochs: 1, epochs: 2}", "a.yaml, line 1: duplicate key 'epochs'"),
     ("a.yaml", "x: !!python/object/apply:os.getcwd []", "a.yaml, line 1: could not determine a constructor"),
     ("a.yaml", "just text", "a.yaml: should hold sections (model, data, ...), not a single value"),
     ("a.yaml", "- model\n- data", "a.yaml: should hold sections (model, data, ...), not a single value"),
@@ -124,7 +124,7 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "trian: {epochs: 3}", "a.yaml: trian: unknown key; did you mean 'train'?"),
     ("a.yaml", "train: {epohcs: 3}", "a.yaml: train.epohcs: unknown key; did you mean 'epochs'?"),
     ("a.yaml", "train: {lr: 3}", "a.yaml: train.lr: unknown key; did you mean optimizer.lr?"),
-    ("a.yaml", "optimizer: {momentum: 0.9}", "what optimizer.name itself takes goes under optimizer.args"),
+    ("a.yaml", "optimizer: {momentum: 0.9}", "put arguments of optimizer.name under optimizer.args"),
     ("a.yaml", "train: {epochs: 1.5}", "a.yaml: train.epochs: should be a valid integer, got 1.5"),
     ("a.yaml", "train: {epochs: '3'}", "a.yaml: train.epochs: should be a valid integer, got '3'"),
     ("a.yaml", "train: {epochs: true}", "a.yaml: train.epochs: should be a valid integer, got True"),
@@ -141,7 +141,7 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "run: {device: tpu}", "run.device: should be auto, cpu, cuda, cuda:1 or mps, got 'tpu'"),
     ("a.json", '{"train": {"epochs": 3},}', "a.json, line 1: Expecting property name enclosed in double quotes"),
     ("a.json", '// three\n{"train": {}}', "a.json, line 1: Expecting value"),
-    ("a.json", '{"train": {"epochs": 1, "epochs": 2}}', "a.json: the key 'epochs' is there twice in one map"),
+    ("a.json", '{"train": {"epochs": 1, "epochs": 2}}', "a.json: duplicate key 'epochs'"),
     ("a.json", '{"optimizer": {"lr": NaN}}', "a.json: optimizer.lr: should be a finite number, got nan"),
     ("a.json", '{"optimizer": {"lr": 1e999}}', "a.json: optimizer.lr: should be a finite number, got inf"),
     ("a.json", "[]", "a.json: should hold sections (model, data, ...), not a single value"),
@@ -150,7 +150,11 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.ini", "[train]\nepochs", "[line  2]: 'epochs'"),
     ("a.ini", "[train]\nepochs = 1\n[train]\nepochs = 2", "[line  3]: section 'train' already exists"),
     ("a.ini", "[train]\nepochs = 1\nepochs = 2", "[line  3]: option 'epochs' in section 'train' already exists"),
-    ("a.ini", "[model]\nargs = {}\n[model.args]\nwidth = 4", "a.ini: [model.args] stands here twice"),
+    (
+        "a.ini",
+        "[model]\nargs = {}\n[model.args]\nwidth = 4",
+        "a.ini: duplicate key: [model.args] is also a key of [model]",
+    ),
     ("a.ini", "[train]\nepochs = no", "a.ini: train.epochs: should be a valid integer, got 'no'"),
     ("a.ini", "[train]\nepochs = [1", "a.ini: train.epochs: cannot be read; put text between double quotes"),
     ("a.ini", "[optimizer]\nlr = nan", "a.ini: optimizer.lr: should be a valid number, got 'nan'"),
@@ -223,8 +227,8 @@ SETTINGS = [
     ('checkpoint.name="two\\nlines"', NAMES),
     ('checkpoint.name="\\u0000"', NAMES),
     ("checkpoint.name=" + "x" * 300, NAMES),
-    ("checkpoint.name={acc}", "{acc} is not known here; there are: model, epoch, step, monitor, value"),
-    ("checkpoint.name={model.__class__}", "{model.__class__} is not known here"),
+    ("checkpoint.name={acc}", "unknown field {acc}; there are: model, epoch, step, monitor, value"),
+    ("checkpoint.name={model.__class__}", "unknown field {model.__class__}"),
     ("checkpoint.name={epoch", "command line: checkpoint.name: expected '}' before end of string"),
     ("checkpoint.name={value:d}", "command line: checkpoint.name: Unknown format code 'd'"),
     ("checkpoint.name={step:c}", "checkpoint.name: {step}: use a format such as 03d or .4f, got 'c'"),
@@ -235,25 +239,25 @@ SETTINGS = [
     ("run.name={seed:c}", "run.name: {seed}: use a format such as"),
     ("run.name={date:/>9}", "{date}: use a format such as"),
     ("run.name=../escaped", f"command line: run.name: {NAMES}"),
-    ("run.name={epoch}", "command line: run.name: {epoch} is not known here; there are: model, date, seed"),
+    ("run.name={epoch}", "command line: run.name: unknown field {epoch}; there are: model, date, seed"),
     ("run.name=first", "first: already exists; set another run.name, or --resume it"),
     ("run.device=cuda:99", "run.device: there is no cuda:99 on this machine; try auto or cpu"),
     ("run.tracker=papre", "run.tracker: 'papre' cannot be used"),
     ("run.tracker=loop", "run.tracker: 'loop' cannot be used"),
     ("checkpoint.monitor=accuracy", "checkpoint.monitor: no metric 'accuracy'; there are: loss, acc"),
-    ("model.name=resnt", "model: nothing is called 'resnt'; did you mean 'resnet'?"),
-    ("model.name=../cnn", "model: nothing is called '../cnn'"),
+    ("model.name=resnt", "model: unknown name 'resnt'; did you mean 'resnet'?"),
+    ("model.name=../cnn", "model: unknown name '../cnn'"),
     ("model.args.widht=4", "model: cnn takes no argument 'widht'; did you mean 'width'?"),
     ("model.args.dropout=7", "model: dropout probability has to be between 0 and 1, but got 7"),
-    ("loss.name=CrossEntropy", "loss: nothing is called 'CrossEntropy'; did you mean 'CrossEntropyLoss'?"),
+    ("loss.name=CrossEntropy", "loss: unknown name 'CrossEntropy'; did you mean 'CrossEntropyLoss'?"),
     ("loss.args={smoothing: 3}", "loss: CrossEntropyLoss takes no argument 'smoothing'; did you mean"),
-    ("optimizer.name=adamw", "optimizer: nothing is called 'adamw'; did you mean 'AdamW'?"),
+    ("optimizer.name=adamw", "optimizer: unknown name 'adamw'; did you mean 'AdamW'?"),
     ("optimizer.args={betaz: 3}", "optimizer: AdamW takes no argument 'betaz'; did you mean 'betas'?"),
-    ("optimizer.args={lr: 3}", "optimizer.args.lr: comes from optimizer.lr or the data; remove it"),
+    ("optimizer.args={lr: 3}", "optimizer.args.lr: is set by optimizer.lr or the data; remove it"),
     ("optimizer.args={betas: [2, 3]}", "optimizer: Invalid beta parameter at index 0: 2"),
-    ("scheduler.name=cosine", "scheduler: nothing is called 'cosine'; did you mean 'warmup_cosine'?"),
+    ("scheduler.name=cosine", "scheduler: unknown name 'cosine'; did you mean 'warmup_cosine'?"),
     ("scheduler.args={warmup: 3}", "scheduler: warmup should be a share from 0 to 1, got 3"),
-    ("data.transforms={random_flop: {}}", "data.transforms: nothing is called 'random_flop'; did you mean"),
+    ("data.transforms={random_flop: {}}", "data.transforms: unknown name 'random_flop'; did you mean"),
     ("data.transforms={random_flip: {q: 1}}", "data.transforms: random_flip takes no argument 'q'"),
 ]
 
@@ -268,7 +272,7 @@ COMMANDS = [
     (("tain",), "invalid choice: 'tain'"),
     (("config", "configs/train.yaml", "--to", "toml"), "argument --to: invalid choice: 'toml'"),
     (("test", "--split", "tset"), "argument --split: invalid choice: 'tset'"),
-    (("test", "first", "second"), "test takes one checkpoint, not 2: first second"),
+    (("test", "first", "second"), "first second: 2 checkpoints; name one"),
     (("train", "configs/train.yaml", "--epochs", "5"), "; did you mean train.epochs=5?"),
     (("test", "configs/train.yaml"), "train.yaml: a config, not a checkpoint; give a run or a .pt file"),
     (("train", "--resume", "configs/train.yaml"), "train.yaml: a config, not a checkpoint"),
@@ -276,9 +280,9 @@ COMMANDS = [
     (("run", "x.png", "--epochs=3"), "unrecognized arguments: --epochs=3\n"),
     (("run",), "the following arguments are required: INPUT"),
     (("check-data", "nowhere"), "nowhere/train: no such folder; data/README.md shows what belongs there"),
-    (("split-data", "nowhere"), "data/train: is there already; move it away first"),
+    (("split-data", "nowhere"), "data/train: already exists; move it away first"),
     (("split-data", "nowhere", "new"), "nowhere: no such folder; data/README.md shows what belongs there"),
-    (("split-data", "nowhere", "new", "--valid", "2"), "should be shares that leave some to train"),
+    (("split-data", "nowhere", "new", "--valid", "2"), "should be above 0, and below 1 together"),
 ]
 
 
@@ -502,10 +506,10 @@ def nothing(run: Path) -> None:
 
 
 NOT_LOADED = "first/last.pt: not loaded: it is damaged, or holds more than tensors and plain values"
-FOREIGN = "first/last.pt: not a checkpoint of this project (it has no "
+FOREIGN = "first/last.pt: not a checkpoint of this project (it lacks "
 CHECKPOINTS: dict[str, tuple[Damage, tuple[str, ...], str]] = {
-    "none at all": (shutil.rmtree, ("test",), "holds no run with a last.pt yet; train one first"),
-    "no last.pt": (lambda run: (run / "last.pt").unlink(), ("test",), "holds no run with a last.pt yet"),
+    "none at all": (shutil.rmtree, ("test",), "has no run with a last.pt; train one first"),
+    "no last.pt": (lambda run: (run / "last.pt").unlink(), ("test",), "has no run with a last.pt"),
     "an unknown run": (nothing, ("test", "second"), "second: no such checkpoint; name a run in"),
     "no checkpoint but an image": (nothing, ("test", "images/sample/two.png"), "two.png: n"),
     "empty": (last(b""), ("test",), NOT_LOADED),
@@ -522,11 +526,11 @@ CHECKPOINTS: dict[str, tuple[Damage, tuple[str, ...], str]] = {
     "another model": (nothing, ("test", "model.name=resnet"), "does not fit resnet: "),
     "empty, for run": (last(b""), ("run", "images/sample"), NOT_LOADED),
     "unknown, for run": (nothing, ("run", "images/sample", "--checkpoint", "second"), "second: no such checkpoint"),
-    "nothing to resume": (shutil.rmtree, ("train", "--resume"), "holds no run with a last.pt yet; train one first"),
+    "nothing to resume": (shutil.rmtree, ("train", "--resume"), "has no run with a last.pt; train one first"),
     "resume an unknown run": (nothing, ("train", "--resume", "second"), "second/last.pt: no such checkpoint"),
     "resume an empty file": (last(b""), ("train", "--resume"), NOT_LOADED),
     "resume a cut-off file": (cut_off, ("train", "--resume", "first"), NOT_LOADED),
-    "resume what is complete": (nothing, ("train", "--resume"), "first: all 1 epochs are done; give a larger"),
+    "resume what is complete": (nothing, ("train", "--resume"), "first: all 1 epochs are done; set a larger"),
     "resume with another size": (
         nothing,
         ("train", "--resume", "first", "train.epochs=2", "model.args={width: 8}"),
@@ -761,11 +765,11 @@ def test_a_longer_run_says_that_the_learning_rate_jumps(resumed: Any) -> None:
 
 
 def test_names_of_files_stay_names_with_any_field(main: Main) -> None:
-    named = importlib.import_module("my_project.options").named
-    assert named("{model}", model="../../x") == "-..-x"
-    assert named("{monitor}{value:.4f}", monitor="a/b:c", value=0.5) == "a-b-c0.5000"
-    assert len(named("{value:.4f}", value=1e300)) == 100
-    assert [named("{model}", model=name) for name in ("last", "", "..")] == ["last_", "_", "_"]
+    file_name = importlib.import_module("my_project.options").file_name
+    assert file_name("{model}", model="../../x") == "-..-x"
+    assert file_name("{monitor}{value:.4f}", monitor="a/b:c", value=0.5) == "a-b-c0.5000"
+    assert len(file_name("{value:.4f}", value=1e300)) == 100
+    assert [file_name("{model}", model=name) for name in ("last", "", "..")] == ["last_", "_", "_"]
 
 
 # --- pictures ---
@@ -780,7 +784,7 @@ def test_a_checkpoint_cannot_have_pictures_written_elsewhere(
         contents["config"]["run"]["images"] = str(tmp_path / "elsewhere")
         torch.save(contents, path)
     done = in_project(project, "-m", "my_project", "test")
-    assert f"warning: {tmp_path / 'elsewhere'}: of the checkpoint, outside the project; images is used" in done.stderr
+    assert f"warning: {tmp_path / 'elsewhere'}: outside the project; images is used" in done.stderr
     assert not (tmp_path / "elsewhere").exists()
     assert (project / "images/result/confusion.png").is_file()
     done = in_project(project, "-m", "my_project", "test", f"run.images={tmp_path / 'elsewhere'}")

@@ -503,7 +503,7 @@ def test_the_script_takes_copier_from_uv_pipx_or_an_installed_copier(project: Pa
         (programs / name).symlink_to(str(shutil.which(name)))
     alone = run(*bare, cwd=project, ok=False, PATH=str(programs))
     assert alone.returncode == 1
-    assert alone.stderr == "Copier is needed: install uv or pipx, or run `python3 -m pip install copier`\n"
+    assert alone.stderr == "Copier: not found; install uv or pipx, or run `python3 -m pip install copier`\n"
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     for name, skipped in (("copier", 0), ("pipx", 1), ("uv", 3)):

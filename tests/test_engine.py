@@ -60,7 +60,8 @@ def test_each_process_draws_dropout_of_its_own(render: Render) -> None:
         for rank in range(4):
             distributed.rank = lambda: rank
             torch.manual_seed(0)
-            state.build(config, Task(config, torch.device("cpu"), {"classes": ["a", "b"]}), torch.device("cpu"), 5)
+            task = Task(config, torch.device("cpu"), {"classes": ["a", "b"]})
+            state.build_state(config, task, torch.device("cpu"), 5)
             print(torch.rand(1).item())
     """
     assert len(set(in_project(render(), "-c", code).stdout.split())) == 4
@@ -83,9 +84,9 @@ def test_the_best_checkpoint_stays_as_it_is_while_the_next_epoch_runs(project: P
 def test_what_is_written_in_the_background_is_a_copy(render: Render) -> None:
     code = """if True:
         import torch
-        from my_project.engine.checkpoint import _copied
+        from my_project.engine.checkpoint import _cpu_copy
         weight = torch.zeros(1)
-        copied = _copied({"a": [weight]})
+        copied = _cpu_copy({"a": [weight]})
         weight += 1
         print(copied["a"][0].item())
     """
@@ -138,10 +139,10 @@ def test_processes_with_fewer_batches_count_no_sample_twice(project: Path) -> No
 
 def test_every_minutes_counts_minutes(project: Path) -> None:
     code = """if True:
-        import itertools, sys, types
+        import itertools, sys, time, types
         import my_project.cli as cli, my_project.engine.session as session
         clock = itertools.count(0, 30)  # half a minute more each time that it is looked at
-        session.time = types.SimpleNamespace(monotonic=lambda: next(clock))
+        session.time = types.SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter)
         cli.main(["train", *sys.argv[1:]])
     """
     in_project(project, "-c", code, *QUICK, "train.limit_batches=6")
@@ -327,7 +328,7 @@ def test_finished_processes_leave_no_thread_that_the_model_waits_for(render: Ren
         import torch
         from my_project.engine import distributed
         from my_project.options import Distributed
-        with distributed.processes("a run"):
+        with distributed.process_group("a run"):
             net = distributed.wrap(torch.nn.Linear(1, 1), Distributed(), torch.device("cpu"))
             during = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
         after = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
@@ -349,9 +350,10 @@ def test_reduce_on_plateau_follows_checkpoint_mode(render: Render) -> None:
         from my_project.options import Config
         from my_project.task import Task
         config = load(Config, ["configs/train.yaml"], sys.argv[1:])
-        now = state.build(config, Task(config, torch.device("cpu"), {"classes": ["a", "b"]}), torch.device("cpu"), 5)
+        task = Task(config, torch.device("cpu"), {"classes": ["a", "b"]})
+        now = state.build_state(config, task, torch.device("cpu"), 5)
         for acc in (0.1, 0.2, 0.3, 0.2, 0.1):
-            state.schedule_epoch(now, config, {"acc": acc, "loss": 1 - acc})
+            state.step_scheduler(now, config, "epoch", {"acc": acc, "loss": 1 - acc})
             print(now.optimizer.param_groups[0]["lr"])
     """
     plateau = ["scheduler.name=ReduceLROnPlateau", "optimizer.lr=1"]
@@ -417,7 +419,7 @@ def test_ties_of_the_monitored_figure_go_to_the_lower_loss(render: Render) -> No
         from my_project.task import Task
         config = load(Config, ["configs/train.yaml"], ["checkpoint.monitor=acc", "checkpoint.mode=max"])
         task = Task(config, torch.device("cpu"), {"classes": ["a", "b"]})
-        now = state.build(config, task, torch.device("cpu"), 5)
+        now = state.build_state(config, task, torch.device("cpu"), 5)
         for acc, loss in ((0.5, 2.0), (0.5, 1.0), (0.5, 1.0), (0.5, 1.5), (0.6, 3.0)):
             better = state.end_epoch(now, task, config, {"acc": acc, "loss": loss})
             print(better, now.stale, now.best_loss)
@@ -512,7 +514,7 @@ def test_a_batch_that_is_made_on_the_gpu_is_copied_after_it_is_made(render: Rend
         torch.cuda.stream = lambda stream: contextlib.nullcontext()
         device._used_by = lambda batch, stream: None
         device.to_device = lambda batch, *_: print("copy", batch) or batch
-        for batch in device.on_device([1, 2], torch.device("cuda"), False):
+        for batch in device.prefetch([1, 2], torch.device("cuda"), False):
             print("step", batch)
     """
     said = in_project(render(), "-c", code).stdout.splitlines()

@@ -62,7 +62,7 @@ def test_the_command_line_answers_without_torch(render: Render) -> None:
     project = render()
     assert "usage" in without_torch(project, "--help")
     wrong = ["configs/train.yaml", "optimizer.lr=fast", "trian.epochs=3", "model.nme=cnn"]
-    unknown = "error: model: nothing is called 'resnett'; did you mean 'resnet'?\n"  # what components.py says, too
+    unknown = "error: model: unknown name 'resnett'; did you mean 'resnet'?\n"  # what components.py says, too
     assert without_torch(project, "train", "model.name=resnett") == unknown
     problems = without_torch(project, "train", *wrong).splitlines()
     assert len(problems) == 3
@@ -75,7 +75,7 @@ def test_a_model_that_only_running_its_file_shows_is_left_to_torch(render: Rende
     in_project(project, "-c", code.format(["cnn", "resnet"]))
     (project / "src/my_project/model/mine.py").write_text("small = lambda num_classes: None\n")
     in_project(project, "-c", code.format(["small"]))
-    assert "nothing is called 'smal'; there are: " in in_project(project, "-c", code.format(["smal"]), ok=False).stderr
+    assert "unknown name 'smal'; there are: " in in_project(project, "-c", code.format(["smal"]), ok=False).stderr
     (project / "src/my_project/model/mine.py").write_text("for n in (1, 2):\n    globals()[f'm{n}'] = print\n")
     in_project(project, "-c", code.format(["m1"]))
 

@@ -210,7 +210,7 @@ def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None
     assert "sweep-none: no such sweep; there are: " in none
     assert "sweep-best" in none
     other = in_project(project, *command("sweep", "train.epochs=3", "--study=best")[1:], ok=False).stderr
-    assert "sweep-best: a sweep with another train; start this one under another name: --study NAME" in other
+    assert "sweep-best: a sweep with another train; set another name: --study NAME" in other
     runs = project / "checkpoints" / f"sweep-best/trial-00{best}", project / "checkpoints" / "again"
     one, other = (torch.load(folder / "last.pt", weights_only=True) for folder in runs)
     torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)
@@ -219,7 +219,7 @@ def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None
 def test_a_sweep_is_of_single_processes(project: Path) -> None:
     done = run(*command("sweep"), cwd=project, ok=False, WORLD_SIZE="2", PYTHONPATH=str(project / "src"))
     assert done.returncode == 2
-    assert done.stderr.startswith("error: a trial takes one process")
+    assert done.stderr.startswith("error: torchrun: a trial takes one process")
 
 
 def test_jobs_work_on_a_sweep_and_one_whose_time_is_up_goes_on(project: Path) -> None:
@@ -253,10 +253,10 @@ def processes(name: str) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cluster=slurm"], "error: sweep.storage: jobs on many nodes can't share SQLite's file; --storage "),
+        (["--cluster=slurm"], "error: sweep.storage: several nodes can't share SQLite's file; set --storage "),
         (["--cluster=slurm", "--grid", *GRID], "error: slurm: Could not detect"),
         (["--cluster=slurm", "--storage=checkpoints/trials.log"], "error: slurm: Could not detect"),
-        (["--slurm=account"], "error: --slurm account: give each as KEY=VALUE"),
+        (["--slurm=account"], "error: --slurm account: write each as KEY=VALUE"),
         (["optimizer.lr=-1"], "error: command line: optimizer.lr: should be greater than 0, got -1"),
     ],
 )

@@ -324,7 +324,7 @@ row = dict(scheduler="cosine", every="step", workers=0, loss="CrossEntropyLoss",
 RUN = Path({str(tmp_path)!r}) / "run"
 
 def train(**changes):
-    loop.yours.Task = tiny.Tiny
+    loop.states.task_module.Task = tiny.Tiny
     return loop.train(tiny.config_of(row | changes, distributed.world()), RUN)
 
 """
@@ -337,7 +337,7 @@ MAIN = """
 import my_project.cli as cli
 from my_project.errors import UserError
 try:
-    with distributed.processes("a-run"):
+    with distributed.process_group("a-run"):
         BODY
 except UserError as error:
     print("error:", error, flush=True)
@@ -378,7 +378,7 @@ def wrong(self):
             return 7
     return Loader(loader(self))
 
-with distributed.processes("a-run", Distributed(timeout_minutes=1)):
+with distributed.process_group("a-run", Distributed(timeout_minutes=1)):
     for tiny.Tiny.train_loader in (loader, wrong):
         state = train(accumulate={accumulate})
         weights = distributed.gather(next(state.model.parameters()).tolist())
@@ -399,10 +399,10 @@ def test_the_time_to_wait_for_a_process_can_be_set(render: Render, tmp_path: Pat
 from my_project.errors import UserError
 import time
 try:
-    with distributed.processes("a-run", Distributed(timeout_minutes=0.02)):
+    with distributed.process_group("a-run", Distributed(timeout_minutes=0.02)):
         if distributed.rank() == 1:
             time.sleep(4)
-        distributed.agree()
+        distributed.all_sum()
 except UserError as error:
     print(error, flush=True)
     sys.exit(2)
@@ -445,7 +445,7 @@ from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 calls, reduce = [], _fsdp_param_group.foreach_reduce
 _fsdp_param_group.foreach_reduce = lambda *args, **rest: (calls.append(1), reduce(*args, **rest))[1]
 x, y = data()
-with distributed.processes("a-run"):
+with distributed.process_group("a-run"):
     torch.manual_seed(0)
     model, alone = Outer(), Outer()
     alone.load_state_dict(model.state_dict())
@@ -468,7 +468,7 @@ with distributed.processes("a-run"):
         print("reduced", len(calls))
     for (name, p), q in zip(model.named_parameters(), alone.parameters()):
         torch.testing.assert_close(p.full_tensor(), q, rtol=1e-5, atol=1e-6, msg=name)
-    described = sharded.describe(model, None, one, nn.Module())
+    described = sharded.state_dicts(model, None, one, nn.Module())
     if distributed.rank() == 0:
         print("saved", sorted(described["shards"]["model"]) == sorted(model.state_dict()))
 """

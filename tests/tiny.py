@@ -144,7 +144,7 @@ def config_of(row: dict[str, Any], world: int) -> Any:
 def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Tensor], float, int]:
     """Weights, the best figure and its epoch; on the way, the run is stopped and resumed as the row says."""
     loop, errors, checkpoint = part("engine.loop"), part("errors"), part("engine.checkpoint")
-    loop.yours.Task = Tiny
+    loop.states.task_module.Task = Tiny
     config = config_of(row, world)
     Tiny.stop_at = {"never": 0, "in an epoch": 13, "in the last step": 9}[row["resume"]]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -261,7 +261,7 @@ def compared(rows: list[dict[str, Any]]) -> Iterator[str]:
             wrong.append(f"best {best} of epoch {epoch}, by hand {known_best} of {known_epoch}")
         if rank == 0:
             yield "; ".join(wrong)
-        distributed.agree()
+        distributed.all_sum()
         while distributed._wrapped:
             distributed._wrapped.pop()
 

@@ -58,7 +58,7 @@ def test_a_transform_keeps_the_shape_and_repeats_with_its_generator(name: str) -
 def test_a_flat_folder_is_split_into_three_without_loss(data_folder: Path, tmp_path: Path) -> None:
     assert split_folder(data_folder / "train", tmp_path) == {"train": 18, "valid": 2, "test": 2}
     assert not check_folder(tmp_path)[1]
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="already exists"):
         split_folder(data_folder / "train", tmp_path)
 
 

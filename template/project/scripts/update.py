@@ -36,7 +36,7 @@ def with_copier() -> list[str]:
                 return [program, *command]
         if python := python_of(shutil.which("copier")):
             return [python]
-    sys.exit("Copier is needed: install uv or pipx, or run `python3 -m pip install copier`")
+    sys.exit("Copier: not found; install uv or pipx, or run `python3 -m pip install copier`")
 
 
 def python_of(program: str | None) -> str | None:
@@ -72,7 +72,7 @@ def source() -> str:
 
 def fetch(clone: Path, wanted: str | None) -> None:
     """Clone the template at its newest release, or at `wanted` if that is not a release."""
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     if not clone.exists():
         clone.parent.mkdir(exist_ok=True)
@@ -82,13 +82,9 @@ def fetch(clone: Path, wanted: str | None) -> None:
         partial.rename(clone)
     refs = "+refs/heads/*:refs/heads/*", "+refs/heads/*:refs/remotes/origin/*"
     git("fetch", "--quiet", "--force", "--tags", "--update-head-ok", source(), *refs, cwd=clone)
-    releases = {}
-    for tag in git("tag", "--list", cwd=clone).split():
-        try:
-            releases[Version(tag)] = tag
-        except InvalidVersion:
-            continue
-    releases = {version: tag for version, tag in releases.items() if not version.is_prerelease}
+    tags = git("tag", "--list", cwd=clone).split()
+    final = re.compile(r"v?\d+(\.\d+)*(\.post\d+)?")  # no pre-release
+    releases = {Version(tag): tag for tag in tags if final.fullmatch(tag)}
     if not wanted or wanted in releases.values():
         wanted = releases[max(releases)] if releases else "origin/HEAD"
     git("checkout", "--quiet", "--force", wanted, "--", cwd=clone)

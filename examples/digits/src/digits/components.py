@@ -1,7 +1,7 @@
-"""From a name in the config to a function or class: your own first, then torch's.
+"""Build models, losses, optimizers, schedulers and transforms by the names in the config.
 
-Yours are what `loss`, `optim`, `scheduler`, `transforms` (each a file, or a folder of files) and
-`model/` define. There is nothing to register.
+Names are looked up in `model/`, `loss`, `optim`, `scheduler` and `transforms` (each a file, or a
+folder of files), then in torch. There is no registry.
 """
 
 import importlib
@@ -23,14 +23,14 @@ from .options import Component, Config, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
 UNSUPPORTED = {  # classes of torch.optim
-    "LBFGS": "it computes the loss several times a step, the training loop once",
-    "Muon": "it takes matrices only; docs/api.md has one that gives the rest to AdamW",
-    "SparseAdam": "it takes sparse gradients only",
+    "LBFGS": "it needs the loss several times a step; the training loop computes it once",
+    "Muon": "it takes only matrices; docs/api.md combines it with AdamW",
+    "SparseAdam": "it takes only sparse gradients",
 }
 
 
 def defined_in(module: ModuleType) -> dict[str, Factory]:
-    """The public functions and classes of a module, or of all files of a package but `utils`."""
+    """The public functions and classes that a module, or a package without `utils`, defines."""
     found: dict[str, Factory] = {}
     names = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
     files = [importlib.import_module(f"{module.__name__}.{n}") for n in names if n != "utils"]
@@ -42,14 +42,14 @@ def defined_in(module: ModuleType) -> dict[str, Factory]:
 
 
 def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: Any) -> Factory:
-    """The component called `name`, with its `args` and those of `given` that it takes."""
+    """A component with `args`, and what it accepts of `given`; UserError if a name is unknown."""
     if name not in known:
-        raise UserError(f"{key}: nothing is called {name!r}{did_you_mean(name, known)}")
+        raise UserError(f"{key}: unknown name {name!r}{did_you_mean(name, known)}")
     parameters = inspect.signature(known[name]).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for arg in args:
         if arg in given:
-            raise UserError(f"{key}.args.{arg}: comes from {key}.{arg} or the data; remove it")
+            raise UserError(f"{key}.args.{arg}: is set by {key}.{arg} or the data; remove it")
         if arg not in parameters and not takes_any:
             hint = did_you_mean(arg, parameters)
             raise UserError(f"{key}: {name} takes no argument {arg!r}{hint}")
@@ -58,7 +58,7 @@ def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: 
 
 
 def build(key: str, known: Mapping[str, Factory], config: Component, **given: Any) -> Any:
-    """A new component; UserError if there is no such one, or it refuses its arguments."""
+    """A new component; UserError for an unknown name, or arguments that it refuses."""
     factory = bind(key, known, config.name, config.args, **given)
     try:
         return factory()
@@ -67,13 +67,13 @@ def build(key: str, known: Mapping[str, Factory], config: Component, **given: An
 
 
 def build_model(config: Component, **given: Any) -> nn.Module:
-    """A model of `model/`; `given` is what the data say of it (num_classes, ...)."""
+    """A model of `model/`; `given` are arguments from the data (num_classes, ...). UserError."""
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
     return build("model", own, config, **given)
 
 
 def without_pretrained(config: Config) -> Config:
-    """The config for a checkpoint, which has all weights: the argument `pretrained` is off."""
+    """The config with the model's argument `pretrained` off: a checkpoint has all weights."""
     factory, args = defined_in(model).get(config.model.name), config.model.args
     if factory is None or "pretrained" not in (known := inspect.signature(factory).parameters):
         return config
@@ -83,14 +83,17 @@ def without_pretrained(config: Config) -> Config:
 
 
 def build_loss(config: Component) -> Callable[..., Tensor]:
-    """A loss of yours or of torch.nn; `args` become tensors where the annotation says Tensor."""
+    """A loss of yours or of torch.nn; UserError if it cannot be built.
+
+    Numbers and lists become float32 tensors where the argument is annotated as a Tensor.
+    """
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
     built: Any = bind("loss", known, config.name, config.args)
     tensors = _tensors(known[config.name], config.args)
     if not inspect.isfunction(known[config.name]):
         args = {**config.args, **tensors}
         built = build("loss", known, config.model_copy(update={"args": args}))
-    elif tensors:  # they move to the device as those of a module do
+    elif tensors:  # buffers of a module, to move to the device with it
         function, built = built, nn.Module()
         for name, tensor in tensors.items():
             built.register_buffer(name, tensor)
@@ -106,7 +109,7 @@ def _tensors(factory: Factory, args: Mapping[str, Any]) -> dict[str, Tensor]:
         wanted = [name for name in args if hints.get(name) in (Tensor, Tensor | None)]
         given = {name: args[name] for name in wanted if args[name] is not None}
         return {name: torch.tensor(value, dtype=torch.float32) for name, value in given.items()}
-    except NameError:  # an annotation for type checkers alone
+    except NameError:  # an annotation that only type checkers can resolve
         return {}
     except (TypeError, ValueError) as error:
         raise UserError(f"loss.args: should be numbers: {error}") from error
@@ -120,7 +123,10 @@ def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
 
 
 def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of yours or of torch.optim, for the model and, if it has weights, the loss."""
+    """An optimizer of yours or of torch.optim for a model, and a loss that is trained.
+
+    Tensors below two dimensions get no weight decay unless `decay_all`. UserError as `build`.
+    """
     own = defined_in(optim)
     if config.name in UNSUPPORTED and config.name not in own:
         raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
@@ -133,7 +139,7 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
         groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
         groups.append({"params": bare, "weight_decay": 0.0})
     if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
-        given["fused"] = True  # one kernel for all parameters, and fp16 waits for no GPU
+        given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
     given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
     return build("optimizer", known, config, **given)
 
@@ -141,7 +147,7 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
 def build_scheduler(
     config: Scheduler, optimizer: Any, total_steps: int, mode: str = "min"
 ) -> LRScheduler:
-    """A scheduler of yours or of torch; `mode` says whether the "min" or the "max" is best."""
+    """A scheduler of yours or of torch; `mode` is for ReduceLROnPlateau. UserError as `build`."""
     known = _classes(torch.optim.lr_scheduler, LRScheduler) | defined_in(scheduler)
     given: dict[str, Any] = {"optimizer": optimizer, "total_steps": total_steps}
     plateau = known.get(config.name) is torch.optim.lr_scheduler.ReduceLROnPlateau
@@ -156,6 +162,6 @@ def _classes(module: ModuleType, base: type) -> dict[str, Factory]:
 
 
 def build_transforms(config: Mapping[str, Mapping[str, Any]]) -> list[Factory]:
-    """Transforms of yours, in the order of the config."""
+    """Your transforms with their arguments, in the order of the config; UserError as `bind`."""
     known = defined_in(transforms)
     return [bind("data.transforms", known, name, args) for name, args in config.items()]

@@ -1,16 +1,16 @@
-"""The exceptions that are meant for the person at the keyboard."""
+"""The exceptions that the command line prints without a traceback."""
 
 
 class UserError(Exception):
-    """Something the user can fix: where, what is wrong, what to do; exit status 2, no traceback."""
+    """An error that the user can fix, as `WHERE: what is wrong; what to do`; exit status 2."""
 
     def __str__(self) -> str:
-        # A DataLoader worker puts its traceback into the message; only the end of it is ours.
+        # A DataLoader worker puts its traceback before the message.
         return super().__str__().rsplit("errors.UserError: ", 1)[-1].rstrip()
 
 
 class Stopped(Exception):
-    """A run was asked to stop, and has saved its state; `code` is the exit status."""
+    """A signal stopped a run, whose state is saved; `code` is the exit status."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)

@@ -13,23 +13,23 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from .config import FORMATS, check_model, dump, keys_called, load, locate, read, to_resume
+from .config import FORMATS, check_model, dump, find_keys, load, locate, read, script_command
 from .errors import Stopped, UserError
-from .options import Config, named
+from .options import Config, file_name
 
-# torch takes seconds to import: a command does so only when it needs it.
+# torch takes seconds to import, so only the commands that need it import it.
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train a model, or go on with a run."""
+    """Train a model, or resume a run."""
     with contextlib.ExitStack() as stack:
-        config, run, contents = plan(args, stack)
+        config, run, contents = prepare_run(args, stack)
 
         from .engine import distributed
         from .engine.loop import train as train_loop
 
         started = time.perf_counter()
-        with distributed.processes(run.name, config.distributed) as name:
+        with distributed.process_group(run.name, config.distributed) as name:
             args.run = run = run.with_name(name)
             state = train_loop(config, run, contents, args.profile)
         seconds = time.perf_counter() - started
@@ -42,61 +42,63 @@ def train(args: argparse.Namespace) -> None:
         from .visualization.plots import curves
 
         images = locate(config.run.images, inside=True)
+        picture = images / "result" / "curves.png"
         try:
-            curves(run / "metrics.csv", images / "result" / "curves.png")
-        except Exception as error:  # the run is done, and saved
-            print(f"warning: {images / 'result' / 'curves.png'}: {error}", file=sys.stderr)
+            curves(run / "metrics.csv", picture)
+        except Exception as error:  # the run is complete and saved
+            print(f"warning: {picture}: {error}", file=sys.stderr)
         monitor = f"{config.checkpoint.monitor} {state.best:.4f}"
         print(f"trained in {seconds:.1f} s; best {monitor}:\n  {run / state.best_file}")
-        print(f"  {images / 'loader'}\n  {images / 'result' / 'curves.png'}")
+        print(f"  {images / 'loader'}\n  {picture}")
+        print(f"test it: {script_command('test', str(run))}")
 
 
-def plan(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Config, Path, Any]:
-    """The config, the run's folder, which is locked until the stack closes, and its checkpoint."""
-    if args.resume and "=" in args.resume:  # what argparse took for the run's name
+def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Config, Path, Any]:
+    """The config and folder of the run, and the checkpoint to resume; the stack holds its lock."""
+    if args.resume and "=" in args.resume:  # argparse took a setting for the run's name
         args.settings, args.resume = [args.resume, *args.settings], ""
     files, overrides = files_and_overrides(args.settings)
-    first = os.environ.get("RANK", "0") == "0"
+    rank_0 = os.environ.get("RANK", "0") == "0"
     if args.resume is not None:
         from .engine import checkpoint, provenance
 
-        stack.callback(provenance.disown)
+        stack.callback(provenance.unlock_runs)
         run = checkpoint.find_run(args.resume, args.checkpoints)
-        if first and run.is_dir():
-            provenance.own(run, new=False)
+        if rank_0 and run.is_dir():
+            provenance.lock_run(run, new=False)
         contents = checkpoint.newest(run)
         config = load(Config, files, overrides, contents["config"])
         if contents["epoch"] >= config.train.epochs:
             done = f"all {contents['epoch']} epochs are done"
-            raise UserError(f"{run}: {done}; give a larger train.epochs=N to go on")
+            raise UserError(f"{run}: {done}; set a larger train.epochs=N to resume")
         return config, run, contents
     if args.smoke:
-        aside = stack.enter_context(tempfile.TemporaryDirectory())
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
         overrides += ["train.epochs=1", "train.limit_batches=1"]
-        overrides += [f"run.checkpoints={aside}", f"run.images={aside}"]
+        overrides += [f"run.checkpoints={scratch}", f"run.images={scratch}"]
     config = load(Config, files or default_config(), overrides)
     check_model(config.model.name)
     date = time.strftime("%Y%m%d-%H%M%S")
-    name = named(config.run.name, model=config.model.name, date=date, seed=config.run.seed)
+    name = file_name(config.run.name, model=config.model.name, date=date, seed=config.run.seed)
     run = locate(config.run.checkpoints, inside=True) / name
-    if first:
+    if rank_0:
         from .engine import provenance
 
-        stack.callback(provenance.disown)
-        run = provenance.own(run, new=True, rename="{date" in config.run.name)
+        stack.callback(provenance.unlock_runs)
+        run = provenance.lock_run(run, new=True, rename="{date" in config.run.name)
     return config, run, None
 
 
 def default_config() -> list[str]:
-    """The config to take where none is named; UserError if there is none."""
+    """The files configs/train.*; UserError if there is none."""
     files = [str(path) for path in locate("configs", inside=True).glob("train.*")]
     if not files:
-        raise UserError("which config? There is no configs/train.*; name a file")
+        raise UserError("configs: has no train.*; name a config file")
     return files
 
 
 def lr_range(args: argparse.Namespace) -> None:
-    """Raise the learning rate step by step, and plot the loss, to find a good one."""
+    """Plot the loss while the learning rate rises, to find a good one."""
     files, overrides = files_and_overrides(args.settings)
     config = load(Config, files or default_config(), overrides)
     check_model(config.model.name)
@@ -109,21 +111,21 @@ def lr_range(args: argparse.Namespace) -> None:
 
 
 def test(args: argparse.Namespace) -> None:
-    """Measure a checkpoint, and draw its mistakes."""
+    """Test a checkpoint: print its metrics and draw its mistakes."""
     from .engine import checkpoint
     from .engine.inference import measure
 
     names, overrides = files_and_overrides(args.settings)
     if len(names) > 1:
-        raise UserError(f"test takes one checkpoint, not {len(names)}: {' '.join(names)}")
+        raise UserError(f"{' '.join(names)}: {len(names)} checkpoints; name one")
     path = checkpoint.find(names[0] if names else None, args.checkpoints)
 
-    def say(metrics: dict[str, float]) -> None:
+    def print_metrics(metrics: dict[str, float]) -> None:
         found = {"checkpoint": str(path), "split": args.split, **metrics}
         lines = [f"{path} on {args.split}:", *(f"  {k} {v:.4f}" for k, v in metrics.items())]
         print(json.dumps(found) if args.json else "\n".join(lines), flush=True)
 
-    _, pictures = measure(path, args.split, overrides, say)
+    _, pictures = measure(path, args.split, overrides, print_metrics)
     if not args.json:
         print(*(f"  {picture}" for picture in pictures), sep="\n")
 
@@ -135,11 +137,11 @@ def run(args: argparse.Namespace) -> None:
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
     print(f"checkpoint: {path}", file=sys.stderr)
-    say(predict(path, args.inputs), args.json)
+    print_predictions(predict(path, args.inputs), args.json)
 
 
-def say(predictions: Iterable[tuple[Any, str]], as_json: bool) -> None:
-    """Print the sentence of each prediction at once, or all predictions for programs."""
+def print_predictions(predictions: Iterable[tuple[Any, str]], as_json: bool) -> None:
+    """Print each prediction's sentence as soon as it is made, or all predictions as JSON."""
     if as_json:
         found = [prediction for prediction, _ in predictions]
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -149,7 +151,7 @@ def say(predictions: Iterable[tuple[Any, str]], as_json: bool) -> None:
 
 
 def config(args: argparse.Namespace) -> None:
-    """Print the resolved config, in any of the four formats."""
+    """Print the resolved config in one of the four formats."""
     files, overrides = files_and_overrides(args.settings)
     resolved = load(Config, files, overrides)
     only = read(locate(files[-1])) if args.last and files else None
@@ -157,7 +159,7 @@ def config(args: argparse.Namespace) -> None:
 
 
 def check_data(args: argparse.Namespace) -> None:
-    """Count the samples of a data folder, and read every one."""
+    """Read every sample of a data folder; print counts and problems."""
     from .data.utils import check_folder
 
     folder, given = folder_and_options(args, check_folder)
@@ -168,7 +170,7 @@ def check_data(args: argparse.Namespace) -> None:
 
 
 def split_data(args: argparse.Namespace) -> None:
-    """Copy data into train/, valid/ and test/."""
+    """Split data at random: copy it into train/, valid/ and test/."""
     from .data.utils import split_folder
 
     folder, given = folder_and_options(args, split_folder)
@@ -187,12 +189,12 @@ def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, d
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:
-    """Which settings are files, and which are `key=value`."""
+    """The settings that are files, and those that are `section.key=value`."""
     return [s for s in settings if "=" not in s], [s for s in settings if "=" in s]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """What each command takes."""
+    """The parser of all commands, those in `commands/` included."""
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -207,18 +209,18 @@ def build_parser() -> argparse.ArgumentParser:
             runs = locate("checkpoints", inside=True)
             sub.add_argument("--checkpoints", type=locate, default=runs, help="the folder of runs")
         if command in (test, run):
-            sub.add_argument("--json", action="store_true", help="print for programs")
+            sub.add_argument("--json", action="store_true", help="print JSON")
         return sub
 
     settings = {"nargs": "*", "metavar": "SETTING", "help": "config files, and section.key=value"}
     sub = add(train, settings=settings)
-    sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="the newest, or this one")
-    sub.add_argument("--smoke", action="store_true", help="one step of everything, kept nowhere")
-    sub.add_argument("--profile", action="store_true", help="where the time goes: table and trace")
+    sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="default: the newest run")
+    sub.add_argument("--smoke", action="store_true", help="one step of everything; saves nothing")
+    sub.add_argument("--profile", action="store_true", help="profile some steps: a table, a trace")
     sub = add(lr_range, settings=settings)
-    sub.add_argument("--first", type=float, default=1e-6, help="learning rate (1e-6)")
-    sub.add_argument("--last", type=float, default=1.0, help="learning rate (1)")
-    sub.add_argument("--steps", type=int, default=100, help="at most (100)")
+    sub.add_argument("--first", type=float, default=1e-6, help="the lowest rate (1e-6)")
+    sub.add_argument("--last", type=float, default=1.0, help="the highest rate (1)")
+    sub.add_argument("--steps", type=int, default=100, help="the most steps (100)")
     best = "a checkpoint or a run (default: the best one of the newest run)"
     sub = add(test, settings=settings | {"help": f"{best}, and section.key=value"})
     sub.add_argument("--split", default="test", choices=["train", "valid", "test"])
@@ -231,34 +233,34 @@ def build_parser() -> argparse.ArgumentParser:
     files = {"--config": {"action": "append", "metavar": "FILE", "help": "default: configs/train"}}
     add(check_data, settings=settings, **files)
     sub = add(split_data, source={}, settings=settings, **files)
-    sub.add_argument("--valid", type=float, default=0.1, help="share of the samples (0.1)")
-    sub.add_argument("--test", type=float, default=0.1, help="share of the samples (0.1)")
+    sub.add_argument("--valid", type=float, default=0.1, help="fraction of the samples (0.1)")
+    sub.add_argument("--test", type=float, default=0.1, help="fraction of the samples (0.1)")
     sub.add_argument("--seed", type=int, default=0)
     for path in sorted((Path(__file__).parent / "commands").glob("[!_]*.py")):
         importlib.import_module(f"{__package__}.commands.{path.stem}").add_to(add)
     return parser
 
 
-def override_for(words: list[str]) -> str:
-    """A hint at the override that an unknown option means: train.epochs=5 for --epochs 5."""
+def suggest_override(words: list[str]) -> str:
+    """A hint at the override that an unknown option may mean: train.epochs=5 for --epochs 5."""
     option, _, value = "=".join(words[: 1 if "=" in words[0] else 2]).partition("=")
     name = option.lstrip("-").replace("-", "_")
-    keys = [key for key in keys_called(Config, name.split(".")[-1]) if key.endswith(name)]
+    keys = [key for key in find_keys(Config, name.split(".")[-1]) if key.endswith(name)]
     return f"; did you mean {keys[0]}={value}?" if len(keys) == 1 else ""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; its exit status: 0, 2 for a user's error, or one of `signals.CODES`."""
-    # Threads that spin while they wait make a run far slower where other programs run.
+    """Run a command; returns its exit status: 0, 2 for a UserError, or one of `signals.CODES`."""
+    # Threads that spin while they wait would take cores from other programs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     args, rest = parser.parse_known_args(argv)
     if rest and (not hasattr(args, "settings") or any(item.startswith("-") for item in rest)):
         words = argv[argv.index(next((item for item in rest if item[:2] == "--"), rest[0])) :]
-        hint = override_for(words) if hasattr(args, "settings") else ""
+        hint = suggest_override(words) if hasattr(args, "settings") else ""
         parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
-    args.settings = [*getattr(args, "settings", []), *rest]  # argparse stops after an option
+    args.settings = [*getattr(args, "settings", []), *rest]  # those after an option are in `rest`
     try:
         args.command(args)
     except (UserError, OSError) as error:
@@ -272,7 +274,8 @@ def main(argv: list[str] | None = None) -> int:
         return stopped.code
     except KeyboardInterrupt:
         run = getattr(args, "run", Path())
-        saved = f"; resume with: {to_resume(run)}" if (run / "last.pt").is_file() else ""
+        command = script_command("train", "--resume", str(run))
+        saved = f"; resume with: {command}" if (run / "last.pt").is_file() else ""
         print(f"stopped{saved}", file=sys.stderr)
         return 130
     return 0

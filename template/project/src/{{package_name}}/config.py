@@ -1,4 +1,4 @@
-"""Config files: yaml, json, ini and py into one schema, and back, without the seconds of torch."""
+"""Config files in yaml, json, ini and py, read into one schema and written; without torch."""
 
 import configparser
 import difflib
@@ -19,30 +19,30 @@ from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 from .errors import UserError
 
 FORMATS = ("yaml", "json", "ini", "py")
-LARGEST = 250_000  # bytes: a second to parse
-# An editable install knows its project, so that commands work from any folder.
+LARGEST = 250_000  # bytes, which take a second to parse
+# The project of an editable install, so that commands work in any folder.
 _project = Path(__file__).resolve().parents[2]
 ROOT = _project if (_project / "pyproject.toml").is_file() else Path.cwd()
 
 
 def locate(path: str | Path, inside: bool = False) -> Path:
-    """`path` if it is there, else below the project; a path of a config is always `inside` it."""
+    """`path` if it exists, else that path in the project; with `inside`, always in the project."""
     path = Path(path).expanduser()
     path = path if path.exists() and not inside else ROOT / path
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def to_resume(run: Path) -> str:
-    """The command that resumes a run, as it can be typed in the current folder."""
-    return shlex.join([str(locate("scripts/train.sh", inside=True)), "--resume", str(run)])
+def script_command(name: str, *arguments: str) -> str:
+    """The command that runs scripts/`name`.sh, to be pasted in the current folder."""
+    return shlex.join([str(locate(f"scripts/{name}.sh", inside=True)), *arguments])
 
 
 class Text(str):
-    """A scalar of an ini file or the command line: the schema decides its type."""
+    """A value of an ini file or the command line, whose type the schema decides."""
 
 
 class Section(BaseModel):
-    """A section of a config: unknown keys are refused, types are strict, values never change."""
+    """A section of a config: immutable, with strict types and without unknown keys."""
 
     model_config = {"extra": "forbid", "frozen": True, "strict": True, "allow_inf_nan": False}
 
@@ -51,18 +51,18 @@ class Section(BaseModel):
     def _read_text(cls, value: object, info: ValidationInfo) -> object:
         annotation = cls.model_fields[str(info.field_name)].annotation
         if isinstance(annotation, type) and issubclass(annotation, Section):
-            return value  # its own fields do this
+            return value  # its own fields are validated in turn
         several = get_origin(annotation) in (Literal, Union, UnionType)
         options = get_args(annotation) if several else (annotation,)
         is_text = all(o in (str, NoneType) or isinstance(o, str) for o in options)
         if not (isinstance(value, Text) and is_text) or value.startswith('"'):
-            return parsed(value)
+            return parse_text(value)
         return None if value == "null" and NoneType in options else str(value)
 
 
-# --- four formats in
+# --- reading four formats
 class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.2's core schema: `1e-3` is a number, `no` is a word. A key twice is refused."""
+    """YAML 1.2's core schema: `1e-3` is a number, `no` is text. Duplicate keys are refused."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
@@ -70,14 +70,14 @@ class _YamlLoader(yaml.SafeLoader):
         keys: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in keys:
-                problem = f"the key {key.value!r} stands here twice"
+                problem = f"duplicate key {key.value!r}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             keys.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
 class _YamlDumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 or 1.2 would read as something else; keeps it on one line."""
+    """Quotes text that YAML 1.1 or 1.2 would read as another type, and keeps it on one line."""
 
     def analyze_scalar(self, scalar: str) -> Any:
         analysis = super().analyze_scalar(scalar)
@@ -98,30 +98,30 @@ for _tag, _pattern, _first in (
 _YamlLoader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
-def parsed(value: object) -> Any:
-    """`value`, with each `Text` in it read as YAML, or JSON if it starts with a quote."""
+def parse_text(value: object) -> Any:
+    """A value with each `Text` in it parsed as YAML, or JSON if it starts with a quote."""
     if isinstance(value, dict):
-        return {key: parsed(item) for key, item in value.items()}
+        return {key: parse_text(item) for key, item in value.items()}
     if not isinstance(value, Text):
         return value
     try:
         found = json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ValueError("cannot be read; put text between double quotes") from None
-    bounded(found)
+    check_size(found)
     return found
 
 
-def bounded(value: Any, depth: int = 0) -> int:
-    """How many values there are in this one; ValueError if there are more than a config needs."""
+def check_size(value: Any, depth: int = 0) -> int:
+    """The number of values in a value; ValueError if it is too large for a config."""
     if depth > 20:
         raise ValueError("is nested too deeply, or contains itself")
     if isinstance(value, int) and abs(value) >= 2**63:
         raise ValueError("an integer is too large: it has more than 64 bits")
     count, items = 1, value.values() if isinstance(value, dict) else value
     for item in items if isinstance(value, dict | list | tuple) else ():
-        count += bounded(item, depth + 1)
-        if count > 100_000:  # aliases of YAML can make a small file that large
+        count += check_size(item, depth + 1)
+        if count > 100_000:  # YAML aliases can make a small file that large
             raise ValueError("has more than 100,000 values")
     return count
 
@@ -130,7 +130,7 @@ def _read_json(text: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"the key {twice[0]!r} is there twice in one map")
+            raise ValueError(f"duplicate key {twice[0]!r}")
         return dict(pairs)
 
     return json.loads(text, object_pairs_hook=unique)
@@ -144,9 +144,9 @@ def _read_ini(text: str) -> dict[str, Any]:
     for name in sorted(parser.sections()):  # [model] before [model.args]
         section, *path = name.split(".")
         if len(path) == 1 and path[0] in config.get(section, {}):
-            raise ValueError(f"[{name}] stands here twice, once as a key of [{section}]")
+            raise ValueError(f"duplicate key: [{name}] is also a key of [{section}]")
         values = {key: Text(value) for key, value in parser[name].items()}
-        config[section] = _replaced(config.get(section), path, values)
+        config[section] = _with_value(config.get(section), path, values)
     return config
 
 
@@ -168,10 +168,10 @@ def _read_py(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The sections of one file, not yet checked; a `.py` file is executed: run those you trust."""
+    """The sections of a file, not yet validated; a `.py` file is executed. Or UserError."""
     if path.suffix[1:] not in FORMATS:
         should = "should be a .yaml, .json, .ini or .py file, or section.key=value"
-        raise UserError(f"{path}: {should}{_meant(path)}")
+        raise UserError(f"{path}: {should}{_similar_file(path)}")
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"has more than {LARGEST:,} bytes; is it a config?")
@@ -182,9 +182,9 @@ def read(path: Path) -> dict[str, Any]:
             config = _read_py(path)
         else:
             config = _read_json(text) if path.suffix == ".json" else _read_ini(text)
-        bounded(config)
+        check_size(config)
     except OSError as error:
-        hint = _meant(path) or "; give the path of a config file"
+        hint = _similar_file(path) or "; give the path of a config file"
         raise UserError(f"{path}: {error.strerror}{hint}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -203,8 +203,8 @@ def read(path: Path) -> dict[str, Any]:
     return config or {}
 
 
-def _meant(path: Path) -> str:
-    """A hint at the file of configs/ that is called so."""
+def _similar_file(path: Path) -> str:
+    """A hint at the file in configs/ with a similar name, to end an error message with."""
     known = {p.stem: p for p in (ROOT / "configs").glob("*.*") if p.suffix[1:] in FORMATS}
     close = difflib.get_close_matches(path.stem, known, n=1, cutoff=0.7)
     return f"; did you mean {locate(known[close[0]])}?" if close else ""
@@ -220,25 +220,25 @@ def load(
     overrides: Iterable[str] = (),
     base: dict[str, Any] | None = None,
 ) -> Schema:
-    """Lay files over `base`, later ones over earlier ones, then overrides; check the result.
+    """A config from files and then overrides (`section.key=value`), each on top of those before.
 
-    A layer replaces key by key within a section. Where it names another component (`model.name`),
-    the earlier one's `args` no longer apply. Raises UserError with all problems, one a line.
+    `base` is below all files. A layer replaces single keys of a section; another component
+    (`model.name`) drops the `args` before it. Raises UserError with all problems, a line each.
     """
     config, origin = dict(base or {}), dict[str, str]()
     for file in files:
         for section, values in read(locate(file)).items():
-            _lay(config, section, values)
+            _merge(config, section, values)
             keys = values if isinstance(values, dict) else ()
             origin |= {str(section): str(file)} | {f"{section}.{key}": str(file) for key in keys}
     for override in overrides:
         name, equals, text = override.partition("=")
         section, *path = name.strip().split(".")
         if not (equals and section and path and all(path) and len(path) < 20):
-            meant = "".join(f"; did you mean {key}={text}?" for key in keys_called(schema, section))
-            raise UserError(f"{override!r}: an override is section.key=value{meant}")
-        values = _replaced(config.get(section), path, Text(text.strip()))
-        _lay(config, section, {path[0]: values[path[0]]})
+            hint = "".join(f"; did you mean {key}={text}?" for key in find_keys(schema, section))
+            raise UserError(f"{override!r}: an override is section.key=value{hint}")
+        values = _with_value(config.get(section), path, Text(text.strip()))
+        _merge(config, section, {path[0]: values[path[0]]})
         origin |= {f"{section}.{path[0]}": "command line"}
         origin.setdefault(section, "command line")
     try:
@@ -248,7 +248,7 @@ def load(
         raise UserError("\n".join(problems)) from error
 
 
-def _lay(config: dict[str, Any], section: str, values: Any) -> None:
+def _merge(config: dict[str, Any], section: str, values: Any) -> None:
     old = config.get(section)
     if isinstance(old, dict) and isinstance(values, dict):
         if values.get("name", old.get("name")) != old.get("name"):
@@ -257,54 +257,55 @@ def _lay(config: dict[str, Any], section: str, values: Any) -> None:
     config[section] = values
 
 
-def _replaced(old: object, path: list[str], value: object) -> Any:
+def _with_value(old: object, path: list[str], value: object) -> Any:
     if not path:
         return value
     below = dict(old) if isinstance(old, dict) else {}
-    return {**below, path[0]: _replaced(below.get(path[0]), path[1:], value)}
+    return {**below, path[0]: _with_value(below.get(path[0]), path[1:], value)}
 
 
 def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str:
-    inner = ("dict", "list", "float", "[key]")  # how pydantic got there, not keys
+    """A line for one of pydantic's errors: the source, the key, and what to do."""
+    inner = ("dict", "list", "float", "[key]")  # pydantic's steps between keys
     loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
     sections: dict[str, Any] = {key: field.annotation for key, field in schema.model_fields.items()}
     known = sections[loc[0]].model_fields if loc[0] in sections else sections
     kind, got = problem["type"], f", got {problem['input']!r:.200}"
-    form = getattr(known.get(loc[-1]), "description", None) or "of another form"
+    form = getattr(known.get(loc[-1]), "description", None) or "in another format"
     special = {
         "string_pattern_mismatch": f"should be {form}{got}",
-        "missing": "missing; presets such as debug go on top of a whole config (train)",
+        "missing": "missing; name a complete config (train) before a partial one such as debug",
         "model_type": f"should be a section with the keys {', '.join(known)}{got}",
         "invalid-json-value": f"should be a number, text, list or map{got}",
         "value_error": problem["msg"].removeprefix("Value error, "),
     }
     advice = special.get(kind, problem["msg"].removeprefix("Input ") + got)
     if kind == "extra_forbidden":
-        elsewhere = keys_called(schema, loc[-1])
-        own = f"; what {loc[0]}.name itself takes goes under {loc[0]}.args"
+        elsewhere = find_keys(schema, loc[-1])
+        own = f"; put arguments of {loc[0]}.name under {loc[0]}.args"
         hint = did_you_mean(loc[-1], known) + (own if "args" in known else "")
         advice = "unknown key" + (f"; did you mean {elsewhere[0]}?" if elsewhere else hint)
     source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
     return f"{source}: {'.'.join(loc)}: {advice}"
 
 
-def keys_called(schema: type[Section], name: str) -> list[str]:
+def find_keys(schema: type[Section], name: str) -> list[str]:
     """The dotted keys that end in `name`."""
     sections: Any = {key: field.annotation for key, field in schema.model_fields.items()}
     return [f"{key}.{name}" for key in sections if name in sections[key].model_fields]
 
 
 def check_model(name: str) -> None:
-    """UserError, before torch is imported, if no file of `model/` can define such a model."""
+    """Raise UserError if no file of `model/` defines such a model, without importing torch."""
     files = (Path(__file__).parent / "model").rglob("*.py")
     text = "\n".join(file.read_text("utf-8") for file in files if file.name != "utils.py")
     known = re.findall(r"^def ([^\W_]\w*)", text, re.MULTILINE)
     if known and not re.search(rf"\b(globals|vars|exec|setattr|{re.escape(name)})\b", text):
-        raise UserError(f"model: nothing is called {name!r}{did_you_mean(name, known)}")
+        raise UserError(f"model: unknown name {name!r}{did_you_mean(name, known)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint to end an error message with."""
+    """The most similar name, or all names, to end an error message with."""
     lower = {item.lower(): item for item in sorted(known)}
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if close:
@@ -312,9 +313,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; there are: {', '.join(lower.values())}"
 
 
-# --- four formats out
+# --- writing four formats
 def dump(config: Section, format: str, only: dict[str, Any] | None = None) -> str:
-    """The resolved config as the text of a config file, or no more keys of it than `only` has."""
+    """A config as the text of a file in a format; `only` limits it to the keys of that map."""
     keys = {k: set(v) if isinstance(v, dict) else True for k, v in only.items()} if only else None
     sections = config.model_dump(include=keys)
     if format == "yaml":

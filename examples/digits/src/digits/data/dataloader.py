@@ -1,4 +1,4 @@
-"""Loaders that give the same batches again, whatever the workers: seed, epoch and index decide."""
+"""Data loaders. Augmentation depends on seed, epoch and index alone, so workers change nothing."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,15 +10,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from ..components import build_transforms
 from ..engine import distributed
 from ..engine.device import derived_seed, seed_all
-from ..engine.sampler import EpochSampler, Share
+from ..engine.sampler import EpochSampler, EvalSampler
 from ..options import Config
 
-Batch = tuple[Any, ...]  # what samples hold, each part for all samples of the batch
-Collate = Callable[[list[Any]], Batch]  # where torch's way of stacking samples won't do
+Batch = tuple[Any, ...]  # the parts of a sample, each stacked over the batch
+Collate = Callable[[list[Any]], Batch]  # samples to a batch, if not as torch's default_collate
 
 
 class Augmented(Dataset[Any]):
-    """A dataset with transforms, asked for by epoch and index."""
+    """A dataset with transforms; its keys are pairs of epoch and index."""
 
     def __init__(self, dataset: Any, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
         self.dataset, self.transforms, self.seed = dataset, transforms, seed
@@ -27,11 +27,11 @@ class Augmented(Dataset[Any]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Any]:
-        """The samples of a batch, as DataLoader asks for them.
+        """The samples of a batch: DataLoader calls this method where there is one.
 
-        A transform with a `batch` function gets all of them in one call, which is faster.
+        A transform with a function `batch` gets them all in one call, which is faster.
         """
-        if get_worker_info():  # whose global generators no checkpoint has
+        if get_worker_info():  # checkpoints do not hold the workers' global generators
             seed_all(derived_seed(self.seed, *keys[0]))
         samples = [self.dataset[index] for _, index in keys]
         rngs = [np.random.default_rng((self.seed, *key)) for key in keys]
@@ -45,7 +45,7 @@ class Augmented(Dataset[Any]):
 
 
 def train_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:
-    """Batches of transformed samples, in another order each epoch."""
+    """Batches of transformed samples, in a new order each epoch."""
     data, seed = config.data, config.run.seed
     augmented = Augmented(dataset, build_transforms(data.transforms), seed)
     sampler = EpochSampler(len(dataset), seed, data.batch_size)
@@ -53,9 +53,9 @@ def train_loader(dataset: Any, config: Config, collate: Collate | None = None) -
 
 
 def eval_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:
-    """Batches of the samples as they are, in their order."""
-    data, share = config.data, Share(len(dataset))
-    return make_loader(dataset, data.batch_size, data.workers, share, collate, config.run.seed)
+    """Batches of the samples without transforms, in their order."""
+    data, sampler = config.data, EvalSampler(len(dataset))
+    return make_loader(dataset, data.batch_size, data.workers, sampler, collate, config.run.seed)
 
 
 def make_loader(
@@ -66,7 +66,7 @@ def make_loader(
     collate: Collate | None = None,
     seed: int = 0,
 ) -> DataLoader[Batch]:
-    """Batches of `batch_size`, in the sampler's order; `seed` is for draws of its workers."""
+    """A DataLoader; `seed` is for what datasets draw from global generators in workers."""
     return DataLoader(
         dataset,
         batch_size,
@@ -75,6 +75,6 @@ def make_loader(
         collate_fn=collate,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        # Or each pass would draw a seed from the global generator.
+        # Without it, each pass draws a seed from the global generator.
         generator=torch.Generator().manual_seed(derived_seed(seed, distributed.rank())),
     )

@@ -1,7 +1,7 @@
-"""Checkpoints: tensors and plain values only, whole or not there at all.
+"""Checkpoints: files of tensors and plain values, with a checksum, written whole or not at all.
 
-A run's folder holds the newest state, `last.pt`, those before it in `earlier/`, and the best one,
-named by the rule `checkpoint.name`. Each has all that a resume needs, and a checksum at its end.
+A run's folder holds the newest state in `last.pt`, the states before it in `earlier/`, and the best
+one under the name that `checkpoint.name` gives. A run can resume from each of them.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 
 # --- writing ---
 class Writer:
-    """Has rank 0 write a run's states; `keep` stay. In the `background`, it writes from a copy."""
+    """Writes the newest `keep` states of a run, on rank 0; a thread does so with `background`."""
 
     def __init__(self, run: Path, keep: int, background: bool) -> None:
         self.run, self.keep = run, keep
@@ -39,26 +39,26 @@ class Writer:
         self.writing: Future[None] | None = None
 
     def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
-        """Make `contents` the newest state, and that of `replaced_step` an earlier one.
+        """Make `contents` the newest state, and the one of `replaced_step` an earlier one.
 
-        UserError if it can't be written, now or the last time; what was saved is kept.
+        UserError if it, or the last one in the background, cannot be written; older ones are kept.
         """
         self.wait()
         if "shards" in contents:
             folder = self.run / f"shards-{contents['step']:08d}"
-            if replaced_step != contents["step"]:  # or last.pt has these very tensors already
+            if replaced_step != contents["step"]:  # otherwise the folder has these tensors
                 sharded.save_shards(contents["shards"], folder)
-            sums = _sums(folder) if distributed.rank() == 0 else {}
+            sums = _checksums(folder) if distributed.rank() == 0 else {}
             contents = {**contents, "shards": folder.name, "sums": sums}
         if distributed.rank() == 0 and self.thread:
-            snapshot = _copied(contents)
+            snapshot = _cpu_copy(contents)
             self.writing = self.thread.submit(self._write, snapshot, replaced_step, old_best)
         elif distributed.rank() == 0:
             self._write(contents, replaced_step, old_best)
-        distributed.agree()
+        distributed.all_sum()
 
     def wait(self) -> None:
-        """Until the last state is on the disk."""
+        """Wait until the last state is on the disk."""
         if self.writing:
             self.writing.result()
             self.writing = None
@@ -67,9 +67,9 @@ class Writer:
         last, best = self.run / LAST, contents["best"]["file"]
         partial = self.run / f"{LAST}.partial"
         try:
-            with _Summed(io.FileIO(partial, "wb")) as file:
+            with _ChecksumWriter(io.FileIO(partial, "wb")) as file:
                 torch.save(contents, file)
-                file.write(b"crc32 %08x\n" % file.sum)
+                file.write(b"crc32 %08x\n" % file.checksum)
                 file.flush()
                 os.fsync(file.fileno())
             if "shards" in contents:
@@ -80,9 +80,9 @@ class Writer:
                 sync(self.run / EARLIER)
             if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
                 _link(partial, self.run / best)
-            sync(self.run)  # whatever last.pt needs is on the disk before it is
+            sync(self.run)  # what last.pt refers to is on the disk first
             os.replace(partial, last)
-            sync(self.run)  # and only now is what it replaces removed
+            sync(self.run)  # only now may older states go
             if old_best not in ("", best):
                 (self.run / old_best).unlink(missing_ok=True)
             for path in _earlier(self.run)[self.keep - 1 :]:
@@ -99,18 +99,16 @@ class Writer:
             raise UserError(f"{last}: cannot be written {reason}") from error
 
 
-class _Summed(io.BufferedWriter):
-    """Keeps the checksum of what is written."""
-
-    sum = 0
+class _ChecksumWriter(io.BufferedWriter):
+    checksum = 0  # of all that was written
 
     def write(self, data: Any) -> int:
-        self.sum = zlib.crc32(data, self.sum)
+        self.checksum = zlib.crc32(data, self.checksum)
         return super().write(data)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file: whatever ends the process, the old one or the new one is there."""
+    """Replace a small text file at once: a kill leaves the old one or the new one."""
     partial = path.with_name(f"{path.name}.partial")
     with open(partial, "w", encoding="utf-8", newline="") as file:
         file.write(text)
@@ -120,7 +118,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Have the names in a folder survive a power loss; some file systems can't, and say so."""
+    """Flush a folder's entries to the disk, where the file system can do that."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -134,7 +132,7 @@ def sync(folder: Path) -> None:
 
 
 def _link(file: Path, name: Path) -> None:
-    """Another name for a file that is never changed, only replaced; a copy where there are none."""
+    """A hard link to a file, which is replaced but never changed; or a copy, if there are none."""
     partial = name.with_name(f"{name.name}.partial")
     partial.unlink(missing_ok=True)
     try:
@@ -147,61 +145,61 @@ def _link(file: Path, name: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What the disk said: torch, closing its archive, may put an error of its own before it."""
+    """The error of the disk, which torch hides behind its own when it closes the archive."""
     cause: BaseException | None = error
     while cause and not isinstance(cause, OSError):
         cause = cause.__context__
     return getattr(cause, "strerror", None) or str(error).splitlines()[0]
 
 
-def _copied(value: Any) -> Any:
-    """The same on the CPU, where nothing changes it."""
+def _cpu_copy(value: Any) -> Any:
+    """A deep copy on the CPU, which training does not change."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return type(value)(map(_copied, value)) if isinstance(value, list | tuple) else value
+        return {key: _cpu_copy(item) for key, item in value.items()}
+    return type(value)(map(_cpu_copy, value)) if isinstance(value, list | tuple) else value
 
 
 # --- reading ---
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; UserError if there is none, or it is damaged or foreign."""
+    """Read a checkpoint to the CPU; UserError if it is missing, damaged, or of another project."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
         if not _intact(path):
-            raise ValueError("its checksum is another one")
+            raise ValueError("wrong checksum")
         contents = _read(path)
-    except Exception as error:  # torch raises half a dozen kinds
+    except Exception as error:  # torch raises many types
         reason = "it is damaged, or holds more than tensors and plain values, which could run code"
         raise UserError(f"{path}: not loaded: {reason}") from error
     foreign = f"{path}: not a checkpoint of this project"
     if missing := TYPES.keys() - (contents if isinstance(contents, dict) else ()):
-        raise UserError(f"{foreign} (it has no {', '.join(sorted(missing))})")
+        raise UserError(f"{foreign} (it lacks {', '.join(sorted(missing))})")
     wrong = [key for key, kind in TYPES.items() if not isinstance(contents[key], kind)]
     if wrong or not isinstance(contents["best"].get("file"), str):
-        raise UserError(f"{foreign} (it has another type of {', '.join(wrong) or 'best.file'})")
+        raise UserError(f"{foreign} (wrong type: {', '.join(wrong) or 'best.file'})")
     if "shards" in contents:
         folder = path.parent.parent if path.parent.name == EARLIER else path.parent
         shards = folder / Path(str(contents["shards"])).name
         if not (shards / ".metadata").is_file():
-            raise UserError(f"{path}: not loaded: its tensors are gone, {shards}")
-        if contents.get("sums", found := _sums(shards)) != found:  # v0.7 and older save none
+            raise UserError(f"{path}: not loaded: its tensors are missing, {shards}")
+        if contents.get("sums", found := _checksums(shards)) != found:  # v0.7 saves none
             raise UserError(f"{path}: not loaded: its tensors are damaged, {shards}")
         contents["shards"] = str(shards)
     return contents
 
 
 @contextlib.contextmanager
-def fits(else_say: str | None) -> Iterator[None]:
-    """What of a checkpoint is used in here may be of a wrong type, and fail in any way."""
+def mismatch_error(message: str) -> Iterator[None]:
+    """Raise UserError(message) for any error in the block; an empty message changes nothing."""
     try:
         yield
     except Exception as error:
-        if not else_say or isinstance(error, UserError):
+        if not message or isinstance(error, UserError):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
-        raise UserError(f"{else_say}: {reason}") from error
+        raise UserError(f"{message}: {reason}") from error
 
 
 def _read(path: Path) -> Any:
@@ -209,37 +207,36 @@ def _read(path: Path) -> Any:
 
 
 def _intact(path: Path) -> bool:
-    """Whether the checksum at the end is right; of torch.save's own, and v0.7's, those within."""
+    """Whether the checksum at the end fits; files of v0.7 and older have those of a zip archive."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 22))
         tail = file.read()
-    if tail.startswith(b"PK\5\6"):  # with which an archive ends that has no comment
+    if tail.startswith(b"PK\5\6"):  # the end of an archive without a comment
         return zipfile.ZipFile(path).testzip() is None
     found = re.fullmatch(rb"crc32 ([0-9a-f]{8})\n", tail[-15:])
-    return found is not None and int(found[1], 16) == _sum(path, 15)
+    return found is not None and int(found[1], 16) == _checksum(path, 15)
 
 
-def _sum(path: Path, but: int = 0) -> int:
-    """The checksum of a file without its last bytes."""
-    left, found = path.stat().st_size - but, 0
+def _checksum(path: Path, omit: int = 0) -> int:
+    """The CRC-32 of a file without its last `omit` bytes."""
+    left, found = path.stat().st_size - omit, 0
     with open(path, "rb") as file:
         while left and (block := file.read(min(left, 1 << 20))):
             found, left = zlib.crc32(block, found), left - len(block)
     return found
 
 
-def _sums(folder: Path) -> dict[str, int]:
-    """The checksum of each file in a folder."""
-    return {path.name: _sum(path) for path in sorted(folder.iterdir())}
+def _checksums(folder: Path) -> dict[str, int]:
+    return {path.name: _checksum(path) for path in sorted(folder.iterdir())}
 
 
 def _earlier(run: Path) -> list[Path]:
-    """The states before the last, newest first."""
+    """The states in `earlier/`, the newest first."""
     return sorted((run / EARLIER).glob("step-*.pt"), reverse=True)
 
 
 def newest(run: Path) -> dict[str, Any]:
-    """The newest state of a run that can be read; a warning if it isn't the last, or UserError."""
+    """The newest intact state of a run, with a warning if that is not last.pt; or UserError."""
     first: UserError | None = None
     for path in [run / LAST, *_earlier(run), *sorted(run.glob("*.pt"))]:
         try:
@@ -254,7 +251,7 @@ def newest(run: Path) -> dict[str, Any]:
 
 
 def find_run(name: str | None, folder: Path) -> Path:
-    """The run called `name`, or the one of `folder` that was saved last; UserError if none was."""
+    """The folder of the run `name`, or of the newest run in `folder`; UserError if it has none."""
     if name:
         path = locate(name) if locate(name).exists() else folder / name
         if path.suffix[1:] in FORMATS and path.is_file():
@@ -262,16 +259,16 @@ def find_run(name: str | None, folder: Path) -> Path:
         return path
     runs = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
     if not runs:
-        raise UserError(f"{folder}: holds no run with a {LAST} yet; train one first")
+        raise UserError(f"{folder}: has no run with a {LAST}; train one first")
     return runs[-1].parent
 
 
 def find(name: str | None, folder: Path) -> Path:
-    """The checkpoint file `name`, or the best one of a run; UserError if it is not there."""
+    """The file `name`, or the best checkpoint of the run `name`; UserError if there is none."""
     path = find_run(name, folder)
     if path.is_dir():
         best = Path(newest(path)["best"]["file"]).name
-        path = path / (best or LAST)  # a run that has not finished an epoch has no best one yet
+        path = path / (best or LAST)  # before the end of the first epoch, no checkpoint is the best
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; name a run in {folder}, or a file")
     return path

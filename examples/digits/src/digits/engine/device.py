@@ -1,7 +1,8 @@
-"""Where it runs and how exactly: device, seeds, precision, and batches on their way there."""
+"""The device, its memory, seeds and precision; and batches on their way to the device."""
 
 import os
 import random
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -16,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the best there is, and each process of torchrun takes a GPU of its own."""
+    """The device; `auto` prefers CUDA, then MPS. UserError if this machine lacks it."""
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if name == "auto":
         name = next((kind for kind, count in there.items() if count), "cpu")
@@ -33,37 +34,37 @@ def pick_device(name: str) -> torch.device:
 def seed_all(seed: int) -> None:
     """Seed torch on all devices, NumPy's global generator and Python's `random`."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002, whoever calls np.random draws from this one
+    np.random.seed(seed % 2**32)  # noqa: NPY002, third-party code draws from it
     random.seed(seed)
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed from several numbers; of 32 bits, of which torch on a CPU takes no more."""
+    """A seed of 32 bits from several numbers; torch on the CPU ignores higher bits."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def prepare(options: Run) -> None:
-    """Seed and modes of this process."""
+    """Set the seeds and torch's debug modes in this process."""
     seed_all(options.seed)
     torch.autograd.set_detect_anomaly(options.detect_anomaly)
     if options.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for then
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it for this
     torch.use_deterministic_algorithms(options.deterministic)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Lower precision where it is safe, as torch decides; for fp32 nothing."""
+    """torch.autocast at `bf16` or `fp16`; for `fp32`, a context that does nothing."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, DTYPES[precision])
 
 
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
-    """Move every tensor of a batch, in lists and dicts too; images to channels-last if asked."""
+    """A batch with all tensors on the device; (N, C, H, W) in that layout if `channels_last`."""
     if isinstance(batch, torch.Tensor):
         images = channels_last and batch.dim() == 4
         layout = torch.channels_last if images else torch.preserve_format
-        # Only what a GPU's queue reads later may still be on its way; the CPU would read garbage.
+        # Only CUDA's streams wait for such a copy: the CPU would read incomplete tensors.
         return batch.to(device, non_blocking=device.type == "cuda", memory_format=layout)
     if isinstance(batch, dict):
         return {key: to_device(value, device, channels_last) for key, value in batch.items()}
@@ -73,29 +74,41 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
     return batch
 
 
-def on_device(batches: Iterable[Any], device: torch.device, channels_last: bool) -> Iterator[Any]:
-    """Batches on the device; a GPU gets the next one while it works on this one."""
+def prefetch(batches: Iterable[Any], device: torch.device, channels_last: bool) -> Iterator[Any]:
+    """Batches on the device; CUDA copies the next batch while it computes this one."""
     if device.type != "cuda":
         yield from (to_device(batch, device, channels_last) for batch in batches)
         return
     copies, compute = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     ready: list[Any] = []
     for batch in batches:
-        copies.wait_stream(compute)  # which may still be making a batch that is on the GPU already
+        copies.wait_stream(compute)  # it may still compute a batch that is made on the GPU
         with torch.cuda.stream(copies):
             ready.append(to_device(batch, device, channels_last))
             copied = copies.record_event()
         if len(ready) > 1:
             yield ready.pop(0)
         compute.wait_event(copied)
-        _used_by(ready[0], compute)
+        _record_stream(ready[0], compute)
     yield from ready
 
 
-def _used_by(batch: Any, stream: torch.cuda.Stream) -> None:
-    """Memory that `stream` reads is not given away before it has."""
+def _record_stream(batch: Any, stream: torch.cuda.Stream) -> None:
+    """Keep the allocator from reusing a batch's memory before `stream` has read it."""
     if isinstance(batch, torch.Tensor):
         batch.record_stream(stream)
     elif isinstance(batch, dict | list | tuple):
         for value in batch.values() if isinstance(batch, dict) else batch:
-            _used_by(value, stream)
+            _record_stream(value, stream)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that tensors on the GPU, or this process on the CPU, have taken."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

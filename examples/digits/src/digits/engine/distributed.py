@@ -1,6 +1,6 @@
-"""Several processes, as torchrun starts them: each has its share of every batch.
+"""Data-parallel training on the processes that torchrun starts: DDP or FSDP2.
 
-All that is here also serves a process on its own, which is rank 0 of 1.
+Every function also works in a single process, which is rank 0 of 1.
 """
 
 import atexit
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn  # before there is a group: its functions' defaults would keep it
+import torch.distributed.nn  # now, since default arguments there would keep a group alive
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -28,20 +28,26 @@ _DEFAULTS = Distributed()
 
 
 def rank() -> int:
-    """The number of this process: 0 is the one that prints and writes."""
+    """The rank of this process; rank 0 prints and writes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world() -> int:
-    """How many processes there are."""
+    """The world size: how many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-@contextmanager
-def processes(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
-    """Join the processes that torchrun started, if it did; they all get the name that rank 0 has.
+def log(text: str) -> None:
+    """Print a line, on rank 0 alone."""
+    if rank() == 0:
+        print(text, flush=True)
 
-    What fails in one of them is said once, by that one, and ends them all.
+
+@contextmanager
+def process_group(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
+    """Join torchrun's process group, if there is one; yields rank 0's `name` in all processes.
+
+    An error in one process ends them all, and is printed once.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         yield name
@@ -55,9 +61,9 @@ def processes(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
         store.set("name", name)
     try:
         yield store.get("name").decode()
-        agree()  # nobody leaves before all are done: torchrun ends the others
+        all_sum()  # a barrier: when one process exits, torchrun ends the others
     except Stopped:
-        raise  # all of them do, having agreed on it
+        raise  # in all processes
     except Exception as error:
         waited = f"waited {options.timeout_minutes:g} minutes for another process"
         reasons = {
@@ -67,30 +73,30 @@ def processes(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
         }
         text = str(error).lower() if isinstance(error, RuntimeError) else ""
         known = next((reason for part, reason in reasons.items() if part in text), None)
-        mendable = known or isinstance(error, UserError | OSError)
-        if store.add("failures", 1) > 1:  # another says why; torchrun ends it after this one
+        by_user = known or isinstance(error, UserError | OSError)
+        if store.add("failures", 1) > 1:  # the first one prints why, before torchrun ends it
             sys.stdout.flush()
-            patience = time.monotonic() + 10
-            while not store.check(["said"]) and time.monotonic() < patience:
+            deadline = time.monotonic() + 10
+            while not store.check(["printed"]) and time.monotonic() < deadline:
                 time.sleep(0.02)
             os._exit(int(store.get("status")))
-        store.set("status", "2" if mendable else "1")
-        atexit.register(store.set, "said", "")
-        if mendable:
+        store.set("status", "2" if by_user else "1")
+        atexit.register(store.set, "printed", "")
+        if by_user:
             raise UserError(f"rank {me}: {known or error}") from error
         raise
     finally:
-        # The group must end here. Freed by a reducer, it waits for gloo's threads with Python's
-        # lock held, which they may wait for; freed at the exit, they abort the process.
+        # Freed by DDP's reducer, the group would wait for gloo's threads while it holds the GIL,
+        # which they may need: a deadlock. Freed at exit, it aborts the process.
         while _wrapped:
             net = _wrapped.pop()
             del net.reducer, net.logger, net.process_group
         dist.destroy_process_group()
-        time.sleep(0.2)  # FSDP's group outlives this, and its threads have tensors to free
+        time.sleep(0.2)  # the threads of FSDP's group still free tensors
 
 
-def agree(*values: float) -> list[float]:
-    """Each value's sum over all processes, which wait for each other, but for no GPU."""
+def all_sum(*values: float) -> list[float]:
+    """The sum of each value over all processes: a barrier, on the CPU even with GPUs."""
     if world() == 1:
         return list(values)
     sums = torch.tensor(values or (0.0,), dtype=torch.float64)
@@ -99,7 +105,7 @@ def agree(*values: float) -> list[float]:
 
 
 def gather(value: Any) -> list[Any]:
-    """What each process has, by rank: tensors on the CPU and plain values."""
+    """The value of each process, by rank; tensors have to be on the CPU."""
     if world() == 1:
         return [value]
     values: list[Any] = [None] * world()
@@ -109,16 +115,16 @@ def gather(value: Any) -> list[Any]:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Rank 0 does it before the others do, so that they find what it made."""
+    """Rank 0 runs the block before the others, which find the files that it made."""
     if rank() > 0:
-        agree()
+        all_sum()
     yield
     if rank() == 0:
-        agree()
+        all_sum()
 
 
 def wrap(model: nn.Module, options: Distributed, device: torch.device) -> nn.Module:
-    """The model as one of several processes calls it: gradients are means over all of them."""
+    """The model in DDP, or split by FSDP2: gradients are means over all processes."""
     if world() == 1:
         return model
     if options.strategy == "fsdp":
@@ -130,7 +136,7 @@ def wrap(model: nn.Module, options: Distributed, device: torch.device) -> nn.Mod
 
 
 def shard(model: nn.Module, device: torch.device) -> None:
-    """Split each weight over all processes; a child of the model is gathered when it is called."""
+    """Split each weight over all processes; FSDP2 gathers a block when it is called."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -138,14 +144,14 @@ def shard(model: nn.Module, device: torch.device) -> None:
     units = [unit for unit in _units(model) if any(True for _ in unit.parameters())]
     uses = Counter(p for unit in units for p in unit.parameters())
     for unit in units:
-        if all(uses[p] == 1 for p in unit.parameters()):  # tied weights are the root's
+        if all(uses[p] == 1 for p in unit.parameters()):  # tied weights belong to the root
             fully_shard(unit, mesh=mesh)
     fully_shard(model, mesh=mesh)
 
 
 def _units(module: nn.Module) -> Iterator[nn.Module]:
-    """The blocks in lists of modules, however deep, and what is beside these lists."""
-    lists = (nn.ModuleList, nn.ModuleDict)  # without a `forward` of their own
+    """The modules to split: the items of lists and dicts of modules, however deep, and the rest."""
+    lists = (nn.ModuleList, nn.ModuleDict)  # FSDP2 can't split them: they have no `forward`
     for child in module.children():
         split = isinstance(module, lists) or not any(isinstance(m, lists) for m in child.modules())
         if split and not isinstance(child, lists):
@@ -155,21 +161,21 @@ def _units(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def accumulating(net: Any, more: bool) -> AbstractContextManager[None]:
-    """While `more` batches of a step are to come, gradients need not be exchanged."""
+    """Exchange gradients only in the last batch of a step, when no `more` follow."""
     if hasattr(net, "set_requires_gradient_sync"):  # split by FSDP
         net.set_requires_gradient_sync(not more)
         net.set_is_last_backward(not more)
     return net.no_sync() if more and hasattr(net, "no_sync") else nullcontext()
 
 
-def same_tensors(*tensors: torch.Tensor) -> None:
-    """Rank 0's values for all: running means of batch norm, say."""
+def broadcast(*tensors: torch.Tensor) -> None:
+    """Copy rank 0's values to all processes: the buffers of batch norm, for example."""
     for tensor in tensors if world() > 1 else ():
         dist.broadcast(tensor.detach(), 0)
 
 
 def finish_gradients(model: nn.Module, loss: nn.Module) -> None:
-    """Average the gradients of the loss, which `wrap` does not; refuse those that DDP can't."""
+    """Average a loss's gradients; UserError if a parameter in DDP has none."""
     if world() == 1:
         return
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -184,20 +190,29 @@ def finish_gradients(model: nn.Module, loss: nn.Module) -> None:
 
 
 def mixed_tensors() -> AbstractContextManager[None]:
-    """Within it, an optimizer may have the whole tensors of a loss beside a model's shards."""
+    """Let an optimizer step FSDP's shards and a loss's whole tensors together."""
     from torch.distributed.tensor.experimental import implicit_replication
 
     return implicit_replication() if world() > 1 and not _wrapped else nullcontext()
 
 
-def in_step(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each batch, and whether it counts: processes with fewer batches repeat their last one.
+def even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
+    """Each batch, and whether it counts: a process with fewer batches repeats its last one.
 
-    A model that is split over processes must be called as often in each of them.
+    FSDP needs as many forward passes in each process. Raises UserError if one has no batch.
     """
     iterator, last = iter(batches), None
-    while agree((batch := next(iterator, None)) is not None) != [0]:
+    while all_sum((batch := next(iterator, None)) is not None) != [0]:
         last = last if batch is None else batch
         if last is None:
             raise UserError("a split has fewer samples than there are processes")
         yield last, batch is not None
+
+
+def shortest_epoch(limit: int, own: int) -> tuple[int, int]:
+    """The most batches that a process may take in an epoch, and the fewest that one has."""
+    counts = gather(min(limit, own))
+    if min(counts) < max(counts):  # no EpochSampler: the others would wait for a batch
+        limit = min(counts)
+        log(f"processes have {counts} batches; each takes {limit} an epoch")
+    return limit, min(counts)

@@ -1,31 +1,33 @@
-"""The learning-rate range test (Smith, 2017): raise it step by step until the loss explodes."""
+"""The learning-rate range test (Smith, 2017): raise the rate until the loss diverges."""
 
 import math
 from itertools import chain, repeat
 from pathlib import Path
 
-from .. import task as yours
 from ..errors import UserError
 from ..options import Config
-from .contract import Task
 from .device import pick_device, prepare, to_device
 from .loop import train_step
 from .metrics import Average
 from .session import Session
-from .state import build
+from .state import build_state, build_task
 
-SMOOTHING = 0.9
+SMOOTHING = 0.9  # of the loss: the decay of its moving average
 
 
 def lr_range(config: Config, picture: Path, first: float, last: float, steps: int) -> float:
-    """Draw the loss by learning rate; returns the rate at which it falls fastest."""
+    """Plot the loss by learning rate, which rises from `first` to `last` in at most `steps` steps.
+
+    Returns the rate at which the loss falls fastest; raises UserError if the range is useless.
+    """
     if not (0 < first < last and steps >= 10):
-        raise UserError(f"--first {first} --last {last} --steps {steps}: not a rising range")
+        given = f"--first {first} --last {last} --steps {steps}"
+        raise UserError(f"{given}: set 0 < first < last, and at least 10 steps")
     device = pick_device(config.run.device)
     prepare(config.run)
-    task: Task = yours.Task(config, device)
+    task = build_task(config, device, None)
     loader = task.train_loader()
-    state = build(config, task, device, len(loader))
+    state = build_state(config, task, device, len(loader))
     session = Session(config, task, device, picture.parent, state, profile=False)
     state.net.train()
     rates, losses, mean = list[float](), list[float](), 0.0
@@ -43,7 +45,7 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
         rates.append(rate)
         losses.append(smooth)
     if len(losses) < 3:
-        raise UserError(f"--first {first:g}: the loss explodes already, or is no number")
+        raise UserError(f"--first {first:g}: the loss diverges from there; set a lower --first")
     slopes = [after - before for before, after in zip(losses, losses[2:], strict=False)]
     best = rates[1 + slopes.index(min(slopes))]
     _draw(rates, losses, best, picture)

@@ -1,7 +1,6 @@
-"""Metrics that add up on the device: only `compute` waits for it.
+"""Metrics that are summed on the device: only `compute` waits for it.
 
-`state` gives what was taken in so far, and `merge` takes in what others were given: another
-process, or the same run before it was stopped.
+`state` returns the sums; `merge` adds those of other processes, or of the run before a resume.
 """
 
 from collections.abc import Callable
@@ -15,13 +14,13 @@ from . import distributed
 
 
 class Average:
-    """A mean over samples, from means over batches."""
+    """The mean over samples, from the means of batches."""
 
-    total: Any = 0.0  # a scalar tensor, once there is a sample
+    total: Any = 0.0  # a scalar tensor after the first batch
     count: int = 0
 
     def update(self, mean: Tensor, count: int) -> None:
-        """Take in the scalar mean over `count` samples; the sum is float32 or wider."""
+        """Add the mean, a scalar, of `count` samples; the sum is float32 or wider."""
         mean = _wide(mean.detach())
         self.total = torch.add(self.total, mean, alpha=count) if self.count else mean * count
         self.count += count
@@ -45,13 +44,13 @@ class Average:
 
 
 class Confusion:
-    """`acc`, the share of samples that are right; `matrix` is int64 (C, C), rows are the truth."""
+    """The accuracy `acc`, and the confusion matrix: int64 (C, C), rows are the true classes."""
 
     def __init__(self, num_classes: int, device: torch.device | str) -> None:
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
 
     def update(self, logits: Tensor, batch: tuple[Tensor, Tensor]) -> None:
-        """Take in logits (N, C) and a batch of inputs and targets (N,)."""
+        """Add logits (N, C) and a batch of inputs and targets (N,), int64."""
         cells = batch[1] * len(self.matrix) + logits.detach().argmax(dim=1)
         self.matrix.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
 
@@ -67,11 +66,11 @@ class Confusion:
 
 
 def merged(make: Callable[[], Any], own: Any) -> Any:
-    """The metric of all processes together; `make` gives an empty one."""
+    """The metric over all processes; `make` returns an empty one. UserError without `state`."""
     if distributed.world() == 1:
         return own
     if not hasattr(own, "state"):
-        raise UserError("task.metrics() has no `state` and `merge`; docs/api.md says what for")
+        raise UserError("task.metrics(): has no `state` and `merge`; add them as docs/api.md says")
     state = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in own.state().items()}
     together = make()
     together.merge(distributed.gather(state))
@@ -79,7 +78,7 @@ def merged(make: Callable[[], Any], own: Any) -> Any:
 
 
 def _wide(value: Any) -> Any:
-    """At least float32: a long sum stops growing in bf16 and overflows in fp16."""
+    """As float32 at least: a long sum stops growing in bf16, and overflows in fp16."""
     if isinstance(value, Tensor):
         return value.to(torch.promote_types(value.dtype, torch.float32))
     return value

@@ -1,4 +1,4 @@
-"""The lock of the process that may write to a run; the code and machine of each of its starts."""
+"""A run's lock, held by the process that trains it, and the record of its code and machine."""
 
 import errno
 import json
@@ -22,17 +22,17 @@ from ..errors import UserError
 from .checkpoint import sync, write_whole
 
 FILE, LOCK = "provenance.json", "run.lock"
-_owned: dict[Path, tuple[IO[str], bool]] = {}
+_locks: dict[Path, tuple[IO[str], bool]] = {}
 
 
-# --- the process ---
-def own(run: Path, new: bool, rename: bool = False) -> Path:
-    """Lock a run's folder until `disown`, or this process's end; returns it.
+# --- the lock ---
+def lock_run(run: Path, new: bool, rename: bool = False) -> Path:
+    """Lock a run's folder until `unlock_runs` or the end of this process; returns the folder.
 
-    If it is taken, the run gets a number more with `rename`, else UserError.
+    If the folder is taken, `rename` appends -2, -3 and so on; otherwise, UserError.
     """
     path, number = run, 1
-    while problem := _own(path, new):
+    while problem := _try_lock(path, new):
         if not rename:
             raise UserError(f"{path}: {problem}")
         number += 1
@@ -40,18 +40,18 @@ def own(run: Path, new: bool, rename: bool = False) -> Path:
     return path
 
 
-def _own(run: Path, new: bool) -> str:
-    """Lock the folder; what is in the way if that cannot be done."""
+def _try_lock(run: Path, new: bool) -> str:
+    """Lock the folder; returns the problem, empty if there is none."""
     taken = "already exists; set another run.name, or --resume it"
-    if run.resolve() in _owned:
+    if run.resolve() in _locks:
         return ""
     run.mkdir(parents=True, exist_ok=True)
     if new and not _unsaved(run):
         return taken
     empty = not any(run.iterdir())
     sync(run.parent)
-    file = open(run / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, closed by `disown`
-    if not _locked(file):
+    file = open(run / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, closed by `unlock_runs`
+    if not _lock_file(file):
         file.seek(0)
         owner = file.read().strip() or "another process"
         file.close()
@@ -61,14 +61,14 @@ def _own(run: Path, new: bool) -> str:
         return taken
     file.truncate(0)
     print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
-    _owned[run.resolve()] = file, empty
+    _locks[run.resolve()] = file, empty
     return ""
 
 
-def disown() -> None:
-    """Let other processes have what this one owns; a run that it began, and never saved, goes."""
-    while _owned:
-        run, (file, empty) = _owned.popitem()
+def unlock_runs() -> None:
+    """Release all locks; a new run without a checkpoint is removed."""
+    while _locks:
+        run, (file, empty) = _locks.popitem()
         file.truncate(0)
         if empty and not any(run.rglob("*.pt")):
             shutil.rmtree(run, ignore_errors=True)
@@ -76,18 +76,18 @@ def disown() -> None:
 
 
 def _unsaved(run: Path) -> bool:
-    """Whether a folder is empty, or is that of a run without any checkpoint."""
+    """Whether a folder is empty, or belongs to a run that has no checkpoint."""
     ours = any((run / name).exists() for name in (LOCK, "config.yaml"))
     return (ours or not any(run.iterdir())) and not any(run.rglob("*.pt"))
 
 
-def _locked(file: IO[str]) -> bool:
-    """Lock an open file, unless another process has; a child of this process does not hold it."""
+def _lock_file(file: IO[str]) -> bool:
+    """Lock an open file; False if another process has. Child processes do not inherit the lock."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            file.seek(1 << 20)  # behind the text, which others read
+            file.seek(1 << 20)  # beyond the text, which others must be able to read
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
@@ -100,9 +100,9 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-# --- its code and machine ---
+# --- provenance.json ---
 def record(run: Path, device: torch.device) -> None:
-    """Add an entry; what differs from the commit goes to `code-<number>.diff` beside it."""
+    """Add an entry for this start; uncommitted changes are saved in `code-<number>.diff`."""
     entries = read(run)
     if not entries and (run / FILE).exists():  # damaged
         os.replace(run / FILE, run / f"{FILE}.damaged")
@@ -128,14 +128,14 @@ def record(run: Path, device: torch.device) -> None:
 
 @cache
 def packages() -> dict[str, str]:
-    """The version of each installed package; of two of one name, that which is imported."""
+    """The version of each installed package; of duplicates, the one that Python imports."""
     found = reversed([each.metadata for each in distributions()])
-    versions = {each["Name"]: each["Version"] for each in found if each["Name"]}  # or broken
+    versions = {m["Name"]: m["Version"] for m in found if m["Name"]}  # a broken one has no name
     return dict(sorted(versions.items()))
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """The entries of a run, the newest last; none if there are none, or if the file is damaged."""
+    """The entries of a run, oldest first; empty, with a warning, if the file is damaged."""
     path = run / FILE
     try:
         entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -143,7 +143,7 @@ def read(run: Path) -> list[dict[str, Any]]:
             return entries
     except (OSError, ValueError, RecursionError):
         pass
-    print(f"warning: {path}: damaged, so what it said of earlier starts is lost", file=sys.stderr)
+    print(f"warning: {path}: damaged; the record of earlier starts is lost", file=sys.stderr)
     return []
 
 
@@ -153,13 +153,13 @@ def newest(run: Path) -> dict[str, Any]:
 
 
 def changes(run: Path) -> str | None:
-    """The newest start's difference from its commit, if any, as `git diff` prints it."""
+    """The uncommitted changes at the newest start, as `git diff` prints them; None without any."""
     path = run / Path(newest(run).get("diff") or ".").name
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the project; None without git, a repository, or a commit."""
+    """The output of a git command in the project; None if it fails."""
     command = ["git", "-C", str(ROOT), "-c", "core.quotePath=false", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=60)

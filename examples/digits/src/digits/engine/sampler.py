@@ -1,4 +1,4 @@
-"""Which samples come when: decided by seed, epoch and index alone, whatever dies on the way."""
+"""The order of samples: it follows from seed and epoch alone, so a resumed run repeats it."""
 
 from collections.abc import Iterator
 
@@ -12,15 +12,14 @@ from . import distributed
 class EpochSampler(Sampler[tuple[int, int]]):
     """Pairs of epoch and index, in a new order each epoch.
 
-    Several processes share each global batch, one of `batch_size` for each of them: the first
-    takes the first `batch_size` samples, and so on. The last one is shared evenly; where it has
-    fewer samples than there are processes, these wait for another epoch.
+    Of each global batch, rank 0 takes the first `batch_size` samples, rank 1 the next, and so on.
+    The last one is divided evenly, or dropped if it has fewer samples than there are ranks.
     """
 
     def __init__(self, size: int, seed: int, batch_size: int) -> None:
         self.size, self.seed, self.batch_size = size, seed, batch_size
-        self.epoch = 0  # to be set before iterating
-        self.start = 0  # samples of the epoch, over all processes, that were had before
+        self.epoch = 0  # set it before each epoch
+        self.start = 0  # samples to skip, counted over all ranks: those before a resume
         self.rank, self.world = distributed.rank(), distributed.world()
 
     def __len__(self) -> int:
@@ -39,8 +38,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
                 yield np.array_split(batch, self.world)[self.rank]
 
 
-class Share(Sampler[int]):
-    """The part of a split that one process evaluates: every so many-th sample, in order."""
+class EvalSampler(Sampler[int]):
+    """The indices that this rank evaluates, in order: rank, rank + world size, and so on."""
 
     def __init__(self, size: int) -> None:
         self.indices = range(distributed.rank(), size, distributed.world())
@@ -50,3 +49,6 @@ class Share(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)
+
+
+Share = EvalSampler  # the name that `data/dataloader.py` of v0.3 to v0.7 imports

@@ -1,7 +1,7 @@
-"""Checkpoints of models that are split over processes: each writes its part of every weight.
+"""Checkpoints of models that FSDP2 has split: each process writes its shards.
 
-A folder `shards-<step>` holds the tensors, `torch.distributed.checkpoint` puts them together for
-any number of processes; the file beside it, all else.
+`torch.distributed.checkpoint` writes the tensors to a folder `shards-<step>`, and reads them in any
+number of processes. The `.pt` file beside it holds the rest.
 """
 
 import copy
@@ -18,12 +18,12 @@ from ..errors import UserError
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether fully_shard has split its weights."""
+    """Whether `fully_shard` has split the weights of a model."""
     return any(hasattr(parameter, "device_mesh") for parameter in model.parameters())
 
 
 def _with_loss(model: nn.Module, loss: nn.Module) -> nn.Module:
-    """One module of all that is trained: the names of the model's own parameters stay."""
+    """A module with the model's parameters, and those of a loss that is trained."""
     if not any(parameter.requires_grad for parameter in loss.parameters()):
         return model
     both = copy.copy(model)
@@ -31,59 +31,59 @@ def _with_loss(model: nn.Module, loss: nn.Module) -> nn.Module:
     return both
 
 
-def describe(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> dict[str, Any]:
-    """What the file says in the place of tensors, and, until it is written, the tensors."""
+def state_dicts(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> dict[str, Any]:
+    """The plain values for the `.pt` file, and under `shards` the tensors for `save_shards`."""
     from torch.distributed.checkpoint import state_dict as states
 
-    of_optimizer: Any = states.get_optimizer_state_dict(_with_loss(model, loss), optimizer)
+    optimizer_state: Any = states.get_optimizer_state_dict(_with_loss(model, loss), optimizer)
     weights = states.get_model_state_dict(model)
-    parts: dict[str, Any] = {"model": weights, "optimizer": of_optimizer.pop("state")}
+    parts: dict[str, Any] = {"model": weights, "optimizer": optimizer_state.pop("state")}
     if ema:
         parts["ema"] = states.get_model_state_dict(ema)
-    return {"model": {}, "optimizer": of_optimizer, "shards": parts}
+    return {"model": {}, "optimizer": optimizer_state, "shards": parts}
 
 
 def save_shards(parts: Any, folder: Path) -> None:
-    """Write the tensors; all processes must call this. UserError if they can't be written."""
+    """Write tensors; all processes must call this. UserError if the folder can't be written."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
     try:
         save(parts, storage_writer=FileSystemWriter(folder))
-    except (Exception, CheckpointException) as error:  # torch's are of several kinds
+    except (Exception, CheckpointException) as error:  # the latter is a BaseException
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{folder}: cannot be written ({reason})") from error
 
 
-def load(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
-    """Read tensors, saved split or whole, into a model that may be split; or raise UserError."""
+def restore(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
+    """Load a checkpoint into a model and an optimizer; either may be sharded. Or UserError."""
     from torch.distributed.checkpoint import state_dict as states
 
     both, split = _with_loss(model, loss), "shards" in saved
     if split:
-        parts = describe(model, ema, optimizer, loss)["shards"]
+        parts = state_dicts(model, ema, optimizer, loss)["shards"]
         _read(parts, saved["shards"])
-        of_optimizer = {"state": parts["optimizer"], **saved["optimizer"]}
+        optimizer_state = {"state": parts["optimizer"], **saved["optimizer"]}
     else:
-        parts, of_optimizer = saved, _by_name(saved["optimizer"], both, optimizer)
+        parts, optimizer_state = saved, _by_name(saved["optimizer"], both, optimizer)
     options = states.StateDictOptions(full_state_dict=not split)
     states.set_model_state_dict(model, parts["model"], options=options)
-    states.set_optimizer_state_dict(both, optimizer, of_optimizer, options=options)
+    states.set_optimizer_state_dict(both, optimizer, optimizer_state, options=options)
     if ema:
         states.set_model_state_dict(ema, parts.get("ema") or parts["model"], options=options)
 
 
 def _by_name(saved: Any, both: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """An optimizer's state, whose parameters have numbers, by their names."""
-    of = {parameter: name for name, parameter in both.named_parameters()}
-    names = [of[p] for group in optimizer.param_groups for p in group["params"]]
+    """An optimizer's state dict with the parameters' names in place of their numbers."""
+    name_of = {parameter: name for name, parameter in both.named_parameters()}
+    names = [name_of[p] for group in optimizer.param_groups for p in group["params"]]
     groups = [{**g, "params": [names[i] for i in g["params"]]} for g in saved["param_groups"]]
     return {"state": {names[i]: s for i, s in saved["state"].items()}, "param_groups": groups}
 
 
 def load_weights(saved: dict[str, Any], model: nn.Module) -> None:
-    """Read what `run` and `test` use, the mean of the weights if there is one; errors as above."""
+    """Load the weights that `test` and `run` use: the EMA if there is one. Raises UserError."""
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
     name = "ema" if saved["config"]["train"]["ema"] else "model"
@@ -106,25 +106,25 @@ def _read(parts: dict[str, Any], shards: str) -> None:
 
     try:
         with open(Path(shards, ".metadata"), "rb") as file:
-            described = _Plain(file).load()
+            described = _MetadataUnpickler(file).load()
         kinds = {type(item) for item in described.state_dict_metadata.values()}
         if kinds != {TensorStorageMetadata}:
             raise UserError("holds more than tensors, which could run code")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")
             load(parts, storage_reader=Reader(shards))
-    except (Exception, CheckpointException) as error:  # torch's are of several kinds
+    except (Exception, CheckpointException) as error:
         raise UserError(f"{shards}: not loaded: {str(error).splitlines()[-1].strip()}") from error
 
 
-class _Plain(pickle.Unpickler):
-    """Reads what describes the shards: names, shapes and places, of these types alone."""
+class _MetadataUnpickler(pickle.Unpickler):
+    """Reads the metadata of shards, and refuses every type that it does not need."""
 
     def find_class(self, module: str, name: str) -> Any:
-        described = [f"torch.distributed.checkpoint.{n}" for n in ("metadata", "filesystem")]
+        allowed = [f"torch.distributed.checkpoint.{n}" for n in ("metadata", "filesystem")]
         found = super().find_class(module, name) if "." not in name else None
-        if module in described and isinstance(found, type) and found.__module__ == module:
+        if module in allowed and isinstance(found, type) and found.__module__ == module:
             return found
         if isinstance(found, torch.dtype) or found in (torch.Size, Path, type(Path()), _layout):
             return found
-        raise UserError(f"its description names {module}.{name}, which could run code")
+        raise UserError(f"its metadata names {module}.{name}, which could run code")

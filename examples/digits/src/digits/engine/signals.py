@@ -1,4 +1,4 @@
-"""What asks a run to stop, and what it ends with then."""
+"""Signals that stop a run, and its exit status."""
 
 import atexit
 import multiprocessing
@@ -12,24 +12,24 @@ from types import FrameType
 
 from ..errors import Stopped
 
-RESUME_ME = 75  # the exit status EX_TEMPFAIL of sysexits.h: not done; start it again with --resume
+RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: the state is saved; start again with --resume
 CODES = {"SIGINT": 130, "SIGTERM": RESUME_ME, "SIGUSR1": RESUME_ME}
 
 
 class Signals:
-    """SIGTERM, SIGUSR1 and Ctrl-C stop a run after the step under way; Ctrl-C twice, at once."""
+    """SIGTERM, SIGUSR1 or Ctrl-C stops a run after the current step; a second Ctrl-C, at once."""
 
     received = 0  # the signal's number
 
     def __enter__(self) -> "Signals":
         known = [getattr(signal, name) for name in CODES if hasattr(signal, name)]
-        main = threading.current_thread() is threading.main_thread()  # the only one that may
+        main = threading.current_thread() is threading.main_thread()  # others can't set handlers
         self.before = {number: signal.signal(number, self._note) for number in known if main}
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         for number, handler in self.before.items():
-            # It may come twice, from a cluster and from torchrun: the second is no other end.
+            # Slurm and torchrun may both signal: the second must not change the exit status.
             late = isinstance(error, Stopped) and number != signal.SIGINT
             signal.signal(number, signal.SIG_IGN if late else handler)
 
@@ -38,15 +38,10 @@ class Signals:
             raise KeyboardInterrupt
         self.received = number
 
-    def stopped(self, number: int, saved: str) -> Stopped:
-        """The exception for a signal, once the state is saved."""
-        name = signal.Signals(number).name
-        return Stopped(f"stopped by {name}, {saved}", CODES[name])
-
 
 @contextmanager
-def kept_from_children() -> Iterator[None]:
-    """Processes that start in here get none of them: a cluster signals every process of a job."""
+def signals_blocked() -> Iterator[None]:
+    """Processes that start in this block ignore the signals, which a cluster sends to all."""
     if sys.platform == "win32":
         yield
         return
@@ -60,10 +55,10 @@ def kept_from_children() -> Iterator[None]:
 
 @cache
 def _end_children_at_exit() -> None:
-    """Since they wouldn't hear the SIGTERM that multiprocessing sends, and it waits for them."""
+    """Kill workers at exit: they block the SIGTERM after which multiprocessing waits for them."""
 
     def end() -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would call it an error
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or torch reports that a worker died
         for child in multiprocessing.active_children():
             child.kill()
 

@@ -1,4 +1,4 @@
-"""What all data folders have in common: train/, valid/, test/, and a sample to begin with."""
+"""Splits of a data folder: train/, valid/ and test/; and the sample data to start with."""
 
 import sys
 import tempfile
@@ -15,13 +15,13 @@ SPLITS = ("train", "valid", "test")
 
 
 def unpack_sample(folder: Path) -> bool:
-    """Unpack `folder`/sample.zip if there is no train/ yet; whether it did, or UserError."""
+    """Unpack `folder`/sample.zip if there is no train/; returns whether it did, or UserError."""
     archive = folder / "sample.zip"
     if (folder / "train").is_dir():
         return False
     if not archive.is_file():
         raise UserError(f"{folder}: holds neither train/ nor sample.zip; see data/README.md")
-    # Aside first, train/ last: a run that is stopped in between leaves nothing that looks whole.
+    # To a temporary folder, and train/ last: a kill leaves nothing that looks complete.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as aside:
         try:
             with zipfile.ZipFile(archive) as file:
@@ -31,7 +31,7 @@ def unpack_sample(folder: Path) -> bool:
                 file.extractall(aside)
             if not (Path(aside) / "train").is_dir():
                 raise ValueError("it has no train/")
-        except Exception as error:  # zipfile raises half a dozen kinds
+        except Exception as error:  # zipfile raises many types
             raise UserError(f"{archive}: not unpacked: {error}; see data/README.md") from error
         for path in sorted(Path(aside).iterdir(), key=lambda path: path.name == "train"):
             if not (folder / path.name).exists():
@@ -41,24 +41,24 @@ def unpack_sample(folder: Path) -> bool:
 
 
 def check_new(folder: Path, valid: float, test: float) -> None:
-    """UserError if the shares leave nothing to train, or `folder` has a split already."""
+    """Raise UserError if the fractions leave nothing to train, or a split already exists."""
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
-        raise UserError(f"--valid {valid} --test {test}: should be shares that leave some to train")
+        raise UserError(f"--valid {valid} --test {test}: should be above 0, and below 1 together")
     for split in SPLITS:
         if (folder / split).exists():
-            raise UserError(f"{folder / split}: is there already; move it away first")
+            raise UserError(f"{folder / split}: already exists; move it away first")
 
 
 def sizes(count: int, valid: float, test: float, what: str) -> dict[str, int]:
-    """How many of `count` samples, called `what`, go to each split; UserError if too few."""
-    n_valid, n_test = (max(1, round(share * count)) for share in (valid, test))
+    """The number of samples of each split, at least one; `what` is for the UserError if too few."""
+    n_valid, n_test = (max(1, round(fraction * count)) for fraction in (valid, test))
     if count <= n_valid + n_test:
-        raise UserError(f"{what}: {count} are too few to split")
+        raise UserError(f"{what}: {count} are too few to split; add some")
     return {"train": count - n_valid - n_test, "valid": n_valid, "test": n_test}
 
 
 def draw(count: int, valid: float, test: float, seed: int, what: str) -> dict[str, list[int]]:
-    """Which of `count` samples go to each split, by chance and in order; UserError as `sizes`."""
+    """The indices of a random split of `count` samples, sorted; raises UserError as `sizes`."""
     counts = sizes(count, valid, test, what)
     order = np.random.default_rng(seed).permutation(count)
     ends = np.cumsum([counts["valid"], counts["test"]])
@@ -77,7 +77,7 @@ def left_out(folder: Path, suffixes: Sequence[str], part: str = "") -> str:
 
 
 def table(counts: Mapping[str, Counter[str]]) -> str:
-    """Counts by split and by name, in the order of the training data, with their sum."""
+    """A table as text: a row for each name, a column for each split, and the sums."""
     names = list(dict.fromkeys(name for split in SPLITS for name in counts[split]))
     width = max([16, *(len(name) + 1 for name in names)])
     rows: list[list[object]] = [["", *SPLITS]]

@@ -1,7 +1,7 @@
-"""What the engine asks of `task.py`, the one seam between the loop and your data.
+"""The interface between the engine and `task.py`; it changes only in a release that says so.
 
-It changes only in a release that says so. A batch is a tuple whose first item counts samples
-by its length; the engine moves its tensors to the device and looks no further into it.
+A batch is a tuple. The length of its first item is the number of samples. The engine moves its
+tensors to the device, and reads nothing else of it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,33 +15,31 @@ Batch = tuple[Any, ...]
 
 
 class Metrics(Protocol):
-    """Figures of one pass over a split, by the names that `checkpoint.monitor` can ask for."""
+    """Metrics of one pass over a split; `checkpoint.monitor` names one of them."""
 
-    def update(self, outputs: Any, batch: Batch) -> None: ...  # without waiting for the device
-    def compute(self) -> dict[str, float]: ...  # the figures so far; NaN or 0 before the first
-    # What was taken in so far, tensors and plain values; and to take in what others gave so.
-    def state(self) -> dict[str, Any]: ...
-    def merge(self, states: list[dict[str, Any]]) -> None: ...
+    def update(self, outputs: Any, batch: Batch) -> None: ...  # should not wait for the device
+    def compute(self) -> dict[str, float]: ...  # by name; NaN or 0 before the first batch
+    def state(self) -> dict[str, Any]: ...  # the sums so far: tensors and plain values
+    def merge(self, states: list[dict[str, Any]]) -> None: ...  # adds states of other processes
 
 
 class Task(Protocol):
     """Built as `Task(config, device)`, or from a checkpoint as `Task(config, device, info)`."""
 
-    info: dict[str, Any]  # plain values that a checkpoint needs, to be used without the data
+    info: dict[str, Any]  # plain values of the training data, saved in each checkpoint
 
-    # Batches: `sampler.epoch` is set before each epoch; `valid` and `test` come in a fixed order.
-    # Resuming and several processes need the samplers of `engine/sampler.py`.
+    # The engine sets `sampler.epoch` before each epoch; `valid` and `test` have a fixed order.
+    # To resume within an epoch, and for several processes: the samplers of `engine/sampler.py`.
     def train_loader(self) -> DataLoader[Any]: ...
     def eval_loader(self, split: str) -> DataLoader[Any]: ...
-    # From a batch to outputs (logits, say), and on to the scalar to minimize, a mean over samples.
     def build_model(self) -> nn.Module: ...
-    def forward(self, model: nn.Module, batch: Batch) -> Any: ...
-    def loss(self, outputs: Any, batch: Batch) -> Tensor: ...
-    # If there is an attribute `loss_function` that is a module, its parameters are trained, too.
+    def forward(self, model: nn.Module, batch: Batch) -> Any: ...  # the outputs: logits, say
+    def loss(self, outputs: Any, batch: Batch) -> Tensor: ...  # a scalar: the mean over samples
+    # A module in the attribute `loss_function` is optional; its parameters are trained too.
     def metrics(self) -> Metrics: ...
-    # Pictures, of a training batch as the model sees it and of a whole split; all on the CPU.
+    # Save pictures of a training batch and of a whole split. All tensors are on the CPU.
     def draw_batch(self, batch: Batch, folder: Path) -> Path: ...
     def draw_results(self, outputs: Iterable[tuple[Any, Batch]], folder: Path) -> list[Path]: ...
-    # For each input of the command `run`: plain values, and the same in words for a person.
+    # For each input of the command `run`: a prediction in plain values, and as a sentence.
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]: ...
     def sentence(self, prediction: dict[str, Any]) -> str: ...

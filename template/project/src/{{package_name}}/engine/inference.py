@@ -1,4 +1,4 @@
-"""From a checkpoint back to a model: measure it, let it predict."""
+"""A trained model from a checkpoint: load it, test it, predict with it."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,20 +15,19 @@ from . import checkpoint, sharded
 from .contract import Batch, Task
 from .device import autocast, pick_device, to_device
 from .loop import evaluate
-from .state import load_loss, loss_module, task_of
-from .tracking import open_tracker, show
+from .state import build_task, load_loss, loss_module
+from .tracking import log_pictures, open_tracker
 
 
-def load(path: Path, overrides: Iterable[str] = ()) -> tuple[Config, Task, nn.Module]:
-    """The config, task and trained model of a checkpoint; UserError if it cannot be used."""
-    return _build(path, checkpoint.load(path), overrides)
-
-
-def _build(path: Path, contents: Any, overrides: Iterable[str]) -> tuple[Config, Task, nn.Module]:
+def load(
+    path: Path, overrides: Iterable[str] = (), contents: Any = None
+) -> tuple[Config, Task, nn.Module]:
+    """The config, task and model of a checkpoint, in evaluation mode; or UserError."""
+    contents = contents or checkpoint.load(path)
     config = load_config(Config, [], overrides, contents["config"])
     device = pick_device(config.run.device)
-    with checkpoint.fits(f"{path}: does not fit {config.model.name}"):
-        task = task_of(contents, config, device)
+    with checkpoint.mismatch_error(f"{path}: does not fit {config.model.name}"):
+        task = build_task(config, device, contents)
         model = task.build_model().to(device)
         if "shards" in contents:
             sharded.load_weights(contents, model)
@@ -42,15 +41,18 @@ def measure(
     path: Path,
     split: str,
     settings: list[str],
-    say: Callable[[dict[str, float]], None] | None = None,
+    on_metrics: Callable[[dict[str, float]], None] | None = None,
 ) -> tuple[dict[str, float], list[Path]]:
-    """The loss and metrics on a split, which `say` gets before anything is drawn, and pictures."""
+    """Test a checkpoint on a split, with overrides; returns the metrics and the saved pictures.
+
+    `on_metrics` gets the metrics before the pictures are drawn. Raises UserError.
+    """
     contents = checkpoint.load(path)
-    config, task, model = _build(path, contents, settings)
+    config, task, model = load(path, settings, contents)
     loader, device = task.eval_loader(split), pick_device(config.run.device)
     metrics = evaluate(model, task, loader, device, config.train.precision)
-    if say:
-        say(metrics)
+    if on_metrics:
+        on_metrics(metrics)
 
     @torch.no_grad()
     def outputs() -> Iterator[tuple[Any, Batch]]:
@@ -59,7 +61,7 @@ def measure(
                 outputs = task.forward(model, to_device(batch, device))
             yield to_device(outputs, torch.device("cpu")), batch
 
-    folder, pictures = _images(config, settings, path) / "result", list[Path]()
+    folder, pictures = _images_folder(config, settings, path) / "result", list[Path]()
     try:
         pictures = task.draw_results(outputs(), folder)
     except OSError as error:
@@ -69,27 +71,27 @@ def measure(
     if tracker := open_tracker(name, run, config.model_dump()):
         figures = {f"{split}_{key}": value for key, value in metrics.items()}
         tracker.log({"epoch": contents["epoch"], "step": step, **figures})
-        show([tracker], pictures, step)
+        log_pictures([tracker], pictures, step)
         tracker.close()
     return metrics, pictures
 
 
-def _images(config: Config, settings: list[str], path: Path) -> Path:
-    """Where pictures go: in the project, beside the folder of runs, or where the user says."""
+def _images_folder(config: Config, settings: list[str], path: Path) -> Path:
+    """The config's folder for pictures, unless a foreign checkpoint names one elsewhere."""
     folder, default = (locate(run.images, inside=True) for run in (config.run, Run()))
-    asked = any(setting.startswith("run.images=") for setting in settings)
+    trusted = any(setting.startswith("run.images=") for setting in settings)
     runs = locate(config.run.checkpoints, inside=True).resolve()
-    asked |= runs == path.resolve().parent.parent and folder.resolve().parent == runs.parent
-    if asked or folder.resolve().is_relative_to(ROOT.resolve()):
+    trusted |= runs == path.resolve().parent.parent and folder.resolve().parent == runs.parent
+    if trusted or folder.resolve().is_relative_to(ROOT.resolve()):
         return folder
     advice = f"{default} is used; to use it, set run.images"
-    print(f"warning: {folder}: of the checkpoint, outside the project; {advice}", file=sys.stderr)
+    print(f"warning: {folder}: outside the project; {advice}", file=sys.stderr)
     return default
 
 
 @torch.no_grad()
 def predict(path: Path, inputs: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    """For each input the prediction, as plain values and as a sentence."""
+    """The prediction for each input, as plain values and as a sentence; UserError for bad input."""
     _, task, model = load(path)
     for prediction in task.predict(model, inputs):
         yield prediction, task.sentence(prediction)

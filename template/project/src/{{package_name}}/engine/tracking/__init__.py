@@ -1,4 +1,4 @@
-"""Where a run's figures go: always `metrics.csv`, and one tracker more if the config names it."""
+"""Trackers: `metrics.csv` always, and one more if the config names it."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ from ..checkpoint import write_whole
 
 
 class CSV:
-    """A row an epoch; the checkpoint holds the rows, too, so a damaged file is written anew."""
+    """A row for each epoch. Checkpoints hold the rows too, so a resume repairs a damaged file."""
 
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
         self.path, self.rows = path, rows
@@ -28,7 +28,7 @@ class CSV:
 
     def write(self) -> None:
         text = io.StringIO(newline="")
-        columns = dict.fromkeys(column for row in self.rows for column in row)  # may differ
+        columns = dict.fromkeys(column for row in self.rows for column in row)  # rows may differ
         table = csv.DictWriter(text, list(columns), restval="")
         table.writeheader()
         table.writerows(self.rows)
@@ -38,8 +38,8 @@ class CSV:
         """Every row is written already."""
 
 
-def rows_of(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
-    """The rows of a run's epochs: as a checkpoint has them, or, of v0.7 and older, the file."""
+def read_rows(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
+    """The first `epochs` rows: from a checkpoint, or from metrics.csv for v0.7 and older."""
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         return rows[:epochs]
     path, rows = run / "metrics.csv", []
@@ -53,27 +53,27 @@ def rows_of(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
 
 
 def open_trackers(name: str, run: Path, config: dict[str, Any], state: Any) -> list[Any]:
-    """The CSV file, and the tracker called `name`; both log and close."""
+    """The trackers of a run: metrics.csv, and the one called `name`."""
     tracker = open_tracker(name, run, config)
-    state.rows = rows_of(state.rows, state.epoch, run)
+    state.rows = read_rows(state.rows, state.epoch, run)
     return [CSV(run / "metrics.csv", state.rows), *([tracker] if tracker else [])]
 
 
 def open_tracker(name: str, run: Path, config: dict[str, Any]) -> Any:
-    """The `Tracker` of a file here, None for `none`; UserError if it can't be used."""
+    """The `Tracker` of the file `name` here; None for `none`. UserError if it cannot be used."""
     if name == "none":
         return None
     try:
         here = find_spec(f"{__package__}.{name}")
-        place = __package__ if here else __package__.rpartition(".")[0]  # it was there before v0.3
+        place = __package__ if here else __package__.rpartition(".")[0]  # as up to v0.2
         return importlib.import_module(f"{place}.{name}").Tracker(run, config)
     except (ImportError, AttributeError) as error:
         raise UserError(f"run.tracker: {name!r} cannot be used ({error}); try none") from error
 
 
-def show(trackers: Iterable[Any], pictures: Iterable[Path], step: int) -> None:
-    """Give pictures to those trackers that take them."""
-    images = [path for path in pictures if path.suffix in (".png", ".jpg", ".jpeg")]  # not texts
+def log_pictures(trackers: Iterable[Any], pictures: Iterable[Path], step: int) -> None:
+    """Give pictures, but no other files, to the trackers that have a method `picture`."""
+    images = [path for path in pictures if path.suffix in (".png", ".jpg", ".jpeg")]
     for tracker in trackers:
         for path in images if hasattr(tracker, "picture") else ():
             tracker.picture(path, step)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ..cli import say
+from ..cli import print_predictions
 from ..config import dump, locate
 from ..errors import UserError
 
@@ -32,13 +32,13 @@ def export(args: argparse.Namespace) -> None:
 
 
 def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
-    """Write all that an export holds, `export.json` last; returns what was tried, in lines."""
+    """Write all files of an export, `export.json` last; returns a line for each comparison."""
     from importlib.metadata import version
 
     try:
         from safetensors.torch import save_model
     except ImportError as error:
-        raise UserError(f"{error}; install it: pip install -e '.[export]'") from error
+        raise UserError(f"export: {error}; run pip install -e '.[export]'") from error
 
     from ..card import card
     from ..engine import checkpoint, inference, loop
@@ -71,16 +71,17 @@ def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
     texts["export.json"] = about.model_dump_json(indent=2) + "\n"
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    shutil.copymode(folder / "export.json", folder / "model.safetensors")  # for more than its owner
+    shutil.copymode(folder / "export.json", folder / "model.safetensors")  # not private
     return tried
 
 
 def run_exported(args: argparse.Namespace) -> None:
-    """Predict as `run` does, with an exported model and without its checkpoint."""
+    """Predict as `run` does, with an exported model."""
     from ..exported import load
 
     _, task, model = load(locate(args.folder), args.pt2)
-    say(((each, task.sentence(each)) for each in task.predict(model, args.inputs)), args.json)
+    predictions = task.predict(model, args.inputs)
+    print_predictions(((each, task.sentence(each)) for each in predictions), args.json)
 
 
 def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -88,10 +89,10 @@ def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
     sub = add(export, checkpoint={"nargs": "?", "help": which})
     runs = locate("checkpoints", inside=True)
     sub.add_argument("--checkpoints", type=locate, default=runs, help="the folder of runs")
-    sub.add_argument("--to", metavar="FOLDER", help="a new one (exports/RUN)")
-    sub.add_argument("--only", choices=["onnx", "pt2"], help="this format alone")
+    sub.add_argument("--to", metavar="FOLDER", help="a new folder (exports/RUN)")
+    sub.add_argument("--only", choices=["onnx", "pt2"], help="only this format")
     folder = {"metavar": "FOLDER", "help": "what `export` wrote"}
     sub = add(run_exported, folder=folder, inputs={"nargs": "+", "metavar": "INPUT"})
-    pt2 = "take model.pt2, not model.onnx; loading one can run code that is in it"
+    pt2 = "use model.pt2, not model.onnx; loading it can run code in it"
     sub.add_argument("--pt2", action="store_true", help=pt2)
-    sub.add_argument("--json", action="store_true", help="print for programs")
+    sub.add_argument("--json", action="store_true", help="print JSON")

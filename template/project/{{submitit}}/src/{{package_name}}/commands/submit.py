@@ -9,7 +9,7 @@ from . import sweep
 
 
 class Job:
-    """A process of the sweep on a node; submitit pickles it, and calls it there."""
+    """A process of the sweep, which submitit pickles and calls on a node."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
@@ -18,32 +18,32 @@ class Job:
         from ..cli import main
 
         if code := main(["sweep", *self.arguments]):
-            raise RuntimeError(f"exit status {code}; what it printed says why")
+            raise RuntimeError(f"exit status {code}; the job's output says why")
 
     def checkpoint(self) -> Any:
-        """When the time is up: back into the queue; the trial goes on from its last checkpoint."""
+        """Requeue the job when its time is up; the trial then resumes from its checkpoint."""
         return importlib.import_module("submitit").helpers.DelayedSubmission(self)
 
 
 def submit(args: argparse.Namespace) -> None:
-    """Start a sweep as jobs of a cluster."""
+    """Run a sweep as jobs of a cluster."""
     from ._trials import Grid, Study
 
     try:
         submitit = importlib.import_module("submitit")
     except ImportError:
-        raise UserError("submit needs submitit: pip install 'submitit>=1.5.2'") from None
-    plan = sweep.plan(args)  # what is wrong is told here, not in a job
+        raise UserError("submit needs submitit: run pip install 'submitit>=1.5.2'") from None
+    plan = sweep.plan(args)  # errors are printed here, not in a job
     names = ("space", "trials", "study", "storage")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     arguments = [*args.settings, *(f"--{name}={value}" for name, value in given.items())]
     arguments += ["--grid"] if args.grid else []
     more = dict(text.split("=", 1) for text in args.slurm if "=" in text)
     if len(more) < len(args.slurm):
-        raise UserError(f"--slurm {' '.join(args.slurm)}: give each as KEY=VALUE, once")
+        raise UserError(f"--slurm {' '.join(args.slurm)}: write each as KEY=VALUE, once")
     if args.cluster == "slurm" and not (args.grid or plan.sweep.storage):
-        better = "--storage checkpoints/trials.log is a journal, made for that"
-        raise UserError(f"sweep.storage: jobs on many nodes can't share SQLite's file; {better}")
+        advice = "set --storage checkpoints/trials.log, a journal"
+        raise UserError(f"sweep.storage: several nodes can't share SQLite's file; {advice}")
     (Grid if args.grid else Study)(plan)
     try:
         executor = submitit.AutoExecutor(plan.folder / "jobs", cluster=args.cluster)
@@ -68,11 +68,11 @@ def add_to(add: Any) -> None:
     text = "as for sweep"
     sub = add(submit, settings={"nargs": "*", "metavar": "SETTING", "help": text})
     sweep.options_of(sub)
-    sub.add_argument("--jobs", type=int, default=1, help="how many work on it at a time (1)")
+    sub.add_argument("--jobs", type=int, default=1, help="jobs at a time (1)")
     sub.add_argument("--cluster", default="slurm", choices=["slurm", "local"], help="(slurm)")
-    sub.add_argument("--partition", help="of the cluster")
-    sub.add_argument("--minutes", type=int, default=60, help="of a job, which is requeued (60)")
+    sub.add_argument("--partition", help="the cluster's partition")
+    sub.add_argument("--minutes", type=int, default=60, help="of a job, then it is requeued (60)")
     sub.add_argument("--cpus", type=int, default=4, help="cores of a job (4)")
     sub.add_argument("--gpus", type=int, default=0, help="GPUs of a job, 0 or 1 (0)")
-    slurm = "any other option of sbatch; may be given again"
+    slurm = "another option of sbatch; may be repeated"
     sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=slurm)

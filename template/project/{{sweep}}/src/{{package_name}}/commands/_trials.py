@@ -1,7 +1,7 @@
-"""Where a sweep's trials are kept: by Optuna in a database, or as a grid in files.
+"""The trials of a sweep: Optuna's, in a database, or those of a grid, in files.
 
-Several processes can share them. Each holds a lock on a file of the trial that it works on, which
-the system takes away when the process is gone, however that came: then another goes on with it.
+Several processes can work on them. Each locks a file of its trial. The system releases the lock
+when the process ends in any way, and another process then resumes the trial.
 """
 
 import importlib
@@ -16,21 +16,21 @@ from typing import IO, Any
 from ..config import locate
 from ..engine.checkpoint import write_whole
 from ..errors import UserError
-from .sweep import Plan, Range
+from ._plan import Plan, Range
 
 
 @dataclass
 class Trial:
-    """A run with options of its own; it is running, complete, pruned, or failed (fail)."""
+    """A run with its options; the state is running, complete, pruned or fail."""
 
     number: int
     options: dict[str, Any]
     state: str = "running"
-    figures: list[float] = field(default_factory=list)  # the monitored one, after each epoch
+    figures: list[float] = field(default_factory=list)  # the monitored metric of each epoch
 
 
 class Trials:
-    """What a grid and a study share: the sweep's folder, and the lock of the trial under way."""
+    """The base of Grid and Study: the sweep's folder, and the lock of the current trial."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -40,105 +40,105 @@ class Trials:
         tried = {key: str(option) for key, option in plan.tried.items()}
         shared |= {"seed": plan.config.run.seed, "tried": tried}
         shared, path = json.loads(json.dumps(shared)), plan.folder / "config.json"
-        again = {"command": plan.command, "fixed": plan.fixed}  # for `sweep --show`
-        again["checkpoint"] = {key: shared["checkpoint"][key] for key in ("monitor", "mode")}
-        again["tried"] = {
+        stored = {"command": plan.command, "fixed": plan.fixed}  # for `sweep --show`
+        stored["checkpoint"] = {key: shared["checkpoint"][key] for key in ("monitor", "mode")}
+        stored["tried"] = {
             key: option.model_dump() if isinstance(option, Range) else option
             for key, option in plan.tried.items()
         }
-        with self.alone():
+        with self.exclusive():
             if not path.is_file():
-                whole = shared | {"plan": again}
+                whole = shared | {"plan": stored}
                 write_whole(path, json.dumps(whole, indent=1, ensure_ascii=False))
             elif not plan.started:
                 before = json.loads(path.read_text(encoding="utf-8"))
                 changed = [key for key in shared if before.get(key) != shared[key]]
                 other = ", ".join("space" if key == "tried" else key for key in changed)
-                advice = "start this one under another name: --study NAME"
+                advice = "set another name: --study NAME"
                 if other:
                     raise UserError(f"{path.parent}: a sweep with another {other}; {advice}")
 
     def path(self, number: int, ending: str = "") -> Path:
-        """The folder of a trial's run, or the file of that ending beside it."""
+        """The folder of a trial's run, or the file beside it with that ending."""
         return self.plan.folder / f"trial-{number:03d}{ending}"
 
-    def alone(self) -> IO[str]:
-        """Wait for the lock that all processes share; for a `with`."""
+    def exclusive(self) -> IO[str]:
+        """Wait for the sweep's lock; to be used in a `with`."""
         while not (file := locked(self.plan.folder / "sweep.lock")):
             time.sleep(0.05)
         return file
 
-    def take(self, number: int) -> bool:
-        """Hold the lock of a trial, unless another process does."""
+    def lock_trial(self, number: int) -> bool:
+        """Lock a trial; False if another process has."""
         self.lock = locked(self.path(number, ".lock"))
         return self.lock is not None
 
-    def leave(self) -> None:
-        """Let others go on with the trial under way, if any."""
+    def unlock(self) -> None:
+        """Release the lock of the current trial, if any, so that others can resume it."""
         if self.lock:
             self.lock.close()
 
 
 class Grid(Trials):
-    """Every combination of the choices, in order; a file for each one that is done."""
+    """Every combination of the lists, in order; each complete one has a file."""
 
     def all(self) -> list[Trial]:
-        """Those that are done, by number."""
+        """The trials with a file, by number."""
         files = self.plan.folder.glob("trial-*.json")
         trials = [Trial(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
         return sorted(trials, key=lambda trial: trial.number)
 
     def claim(self) -> Trial | None:
-        """A trial to work on; None if all are done, or others'."""
+        """A trial to work on; None if all are complete or locked."""
         for number, row in enumerate(itertools.product(*self.plan.tried.values())):
-            with self.alone():
-                if not self.path(number, ".json").is_file() and self.take(number):
+            with self.exclusive():
+                if not self.path(number, ".json").is_file() and self.lock_trial(number):
                     return Trial(number, dict(zip(self.plan.tried, row, strict=True)))
         return None
 
     def report(self, trial: Trial) -> bool:
-        """Whether to prune it: never, since all combinations are asked for."""
+        """Whether to prune the trial: never, in a grid."""
         return False
 
     def finish(self, trial: Trial, state: str) -> None:
-        """It is in that state from now on."""
-        with self.alone():
+        """Store the state of the trial, and unlock it."""
+        with self.exclusive():
             trial.state = state
             text = json.dumps(asdict(trial), ensure_ascii=False)
             write_whole(self.path(trial.number, ".json"), text)
-            self.leave()
+            self.unlock()
             self.path(trial.number, ".lock").unlink()
 
 
 class Study(Trials):
-    """Options that Optuna chooses, by what it knows of the trials so far."""
+    """Options that Optuna chooses from the results so far."""
 
     def __init__(self, plan: Plan) -> None:
         try:
             optuna: Any = importlib.import_module("optuna")
         except ImportError:
-            install = "install it with pip install 'optuna>=4.4', or take --grid"
-            raise UserError(f"a sweep needs Optuna: {install}") from None
+            advice = "run pip install 'optuna>=4.4', or use --grid"
+            raise UserError(f"a sweep needs Optuna: {advice}") from None
         super().__init__(plan)
-        self.optuna, rule, space = optuna, plan.sweep, optuna.distributions
+        self.optuna, options, space = optuna, plan.sweep, optuna.distributions
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage: Any = rule.storage or f"sqlite:///{plan.folder / 'study.db'}?timeout=60"
+        storage: Any = options.storage or f"sqlite:///{plan.folder / 'study.db'}?timeout=60"
         pruner = optuna.pruners.NopPruner()
-        if rule.pruner == "median":  # not after the first epoch, when little is known
-            pruner = optuna.pruners.MedianPruner(rule.startup, n_warmup_steps=2)
-        with self.alone():  # or two processes make its tables
+        if options.pruner == "median":  # not after the first epochs, which say little
+            pruner = optuna.pruners.MedianPruner(options.startup, n_warmup_steps=2)
+        with self.exclusive():  # otherwise two processes may create the tables
             try:
                 if "://" not in storage:
                     journal, file = optuna.storages.journal, str(locate(storage, inside=True))
                     storage = optuna.storages.JournalStorage(journal.JournalFileBackend(file))
                 self.study = optuna.create_study(
-                    study_name=rule.name,
+                    study_name=options.name,
                     storage=storage,
                     pruner=pruner,
                     direction="maximize" if plan.config.checkpoint.mode == "max" else "minimize",
                     load_if_exists=True,
                 )
-            except Exception as error:  # each database has its own
+            except Exception as error:  # each database has its own types
                 reason = str(error).splitlines()[0]
                 raise UserError(f"sweep.storage: cannot be used: {reason}") from error
         self.space = dict[str, Any]()
@@ -147,12 +147,12 @@ class Study(Trials):
                 whole = isinstance(option.low, int) and isinstance(option.high, int)
                 kind = space.IntDistribution if whole else space.FloatDistribution
                 self.space[key] = kind(option.low, option.high, log=option.log)
-            else:  # Optuna takes plain values only, and a choice may be a list or a map
+            else:  # Optuna takes only plain values; a choice may be a list or a map
                 texts = [json.dumps(choice, ensure_ascii=False) for choice in option]
                 self.space[key] = space.CategoricalDistribution(texts)
 
     def all(self) -> list[Trial]:
-        """By number."""
+        """The trials by number."""
         return [
             Trial(
                 kept.number,
@@ -164,51 +164,51 @@ class Study(Trials):
         ]
 
     def claim(self) -> Trial | None:
-        """A trial to work on, one that was left or a new one; None once there are enough."""
-        with self.alone():
+        """A trial to work on, interrupted or new; None once there are enough."""
+        with self.exclusive():
             trials = self.study.get_trials(deepcopy=False)
-            for kept in trials:  # one without a lock file is of a machine with another folder
+            for kept in trials:  # without a lock file, it is on a machine with another folder
                 left = not kept.state.is_finished() and self.path(kept.number, ".lock").exists()
-                if left and self.take(kept.number):
-                    self.asked = self.optuna.trial.Trial(self.study, kept._trial_id)
+                if left and self.lock_trial(kept.number):
+                    self.current = self.optuna.trial.Trial(self.study, kept._trial_id)
                     self.reported = len(kept.intermediate_values)
                     return Trial(kept.number, options(kept.params))
             if len(trials) >= self.plan.sweep.trials:
                 return None
-            seed = self.plan.config.run.seed + len(trials)  # so no two processes draw the same
+            seed = self.plan.config.run.seed + len(trials)  # or processes draw the same
             startup = self.plan.sweep.startup
             self.study.sampler = self.optuna.samplers.TPESampler(
                 n_startup_trials=startup, seed=seed
             )
-            self.asked, self.reported = self.study.ask(self.space), 0
-            self.take(self.asked.number)
-            return Trial(self.asked.number, options(self.asked.params))
+            self.current, self.reported = self.study.ask(self.space), 0
+            self.lock_trial(self.current.number)
+            return Trial(self.current.number, options(self.current.params))
 
     def report(self, trial: Trial) -> bool:
-        """Keep the figures of its epochs; whether to prune it."""
+        """Store the figures of the epochs; returns whether to prune the trial."""
         for epoch in range(self.reported, len(trial.figures)):
-            self.asked.report(trial.figures[epoch], epoch + 1)
+            self.current.report(trial.figures[epoch], epoch + 1)
         self.reported = len(trial.figures)
-        return bool(self.asked.should_prune())
+        return bool(self.current.should_prune())
 
     def finish(self, trial: Trial, state: str) -> None:
-        """It is in that state from now on."""
-        with self.alone():
-            self.report(trial)  # what was saved, but not reported when a process ended
+        """Store the state of the trial, and unlock it."""
+        with self.exclusive():
+            self.report(trial)  # epochs whose process ended before it reported them
             best = self.plan.best(trial.figures) if state == "complete" else None
             state_of = self.optuna.trial.TrialState
-            self.study.tell(self.asked, best, state_of[state.upper()])
-            self.leave()
+            self.study.tell(self.current, best, state_of[state.upper()])
+            self.unlock()
             self.path(trial.number, ".lock").unlink()
 
 
 def options(params: dict[str, Any]) -> dict[str, Any]:
-    """As the config takes them."""
+    """Optuna's parameters as values of a config."""
     return {k: json.loads(v) if isinstance(v, str) else v for k, v in params.items()}
 
 
 def locked(path: Path) -> IO[str] | None:
-    """The file, which no other process can lock until it is closed; None if one has done so."""
+    """The file, locked until it is closed; None if another process has locked it."""
     file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
     try:
         if sys.platform == "win32":

@@ -22,7 +22,7 @@ class Tracker:
             self.start(run, config)
         except Exception as error:  # of MLflow, of SQLAlchemy, of the network
             reason = str(error).splitlines()[0].rstrip(".")
-            raise UserError(f"run.tracker: mlflow: {reason}; mend it, or try none") from error
+            raise UserError(f"run.tracker: mlflow: {reason}; fix it, or set none") from error
 
     def start(self, run: Path, config: dict[str, Any]) -> None:
         mlflow, file, files = self.mlflow, run / "mlflow.id", None
