@@ -111,7 +111,7 @@ def test_the_scripts_find_the_package_of_their_folder(render: Render, tmp_path: 
     project = shutil.copytree(render(), tmp_path / "a place")
     (tmp_path / "link").symlink_to(project)
     package = project / "src/my_project/cli.py"
-    package.write_text(package.read_text().replace('"""Train a model, or go on with a run."""', '"""Own words."""'))
+    package.write_text(package.read_text().replace('"""Train a model, or resume a run."""', '"""Own words."""'))
     for script in (project / "scripts/train.sh", tmp_path / "link/scripts/train.sh", "a place/scripts/train.sh"):
         assert "Own words." in run(script, "--help", cwd=tmp_path, PYTHON=sys.executable).stdout
     for name in ("test", "run"):

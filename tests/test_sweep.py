@@ -273,7 +273,7 @@ def test_a_grid_counts_on_after_999(project: Path) -> None:
         from my_project.commands import _trials, sweep
         grid = _trials.Grid(sweep.plan(build_parser().parse_args(["sweep", "--grid", "--study=many", *sys.argv[1:]])))
         for number in (1000, 999):
-            assert grid.take(number)
+            assert grid.lock_trial(number)
             grid.finish(_trials.Trial(number, {}), "complete")
         print([trial.number for trial in grid.all()])
     """

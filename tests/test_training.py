@@ -283,13 +283,13 @@ def test_no_more_than_two_micro_batches_are_held_at_once(render: Render) -> None
         import torch, tiny
         from my_project.engine import loop
         from my_project.engine.session import Session
-        from my_project.engine.state import build
+        from my_project.engine.state import build_state
         from pathlib import Path
         row = dict(scheduler="cosine", every="step", workers=0, loss="CrossEntropyLoss", decay_all=True, accumulate=8,
                    clip=None, ema=None, precision="fp32", compile=False, strategy="one", mode="min")
         config, device, alive, most = tiny.config_of(row, 1), torch.device("cpu"), weakref.WeakSet(), 0
         task = tiny.Tiny(config, device)
-        state = build(config, task, device, 8)
+        state = build_state(config, task, device, 8)
         def batches():
             global most
             for _ in range(8):
