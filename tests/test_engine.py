@@ -49,6 +49,29 @@ def test_the_mean_of_the_weights_moves_by_one_minus_the_decay(render: Render) ->
     assert in_project(render(), "-c", code).stdout == "0.1\n"
 
 
+def test_processes_share_what_is_left_of_an_epoch(render: Render) -> None:
+    code = """if True:
+        from itertools import product
+        from my_project.engine import distributed
+        from my_project.engine.sampler import EpochSampler
+        whole = [index for _, index in EpochSampler(22, seed=0, batch_size=4)]
+        for world, start in product((1, 2, 3), (0, 8, 13)):
+            distributed.world = lambda: world
+            shares = []
+            for rank in range(world):
+                distributed.rank = lambda: rank
+                sampler = EpochSampler(22, seed=0, batch_size=4)
+                sampler.start = start
+                shares.append([index for _, index in sampler])
+            assert len({-(-len(share) // 4) for share in shares}) == 1, "all take as many steps"
+            had = {index for share in shares for index in share}
+            assert sum(map(len, shares)) == len(had) and had <= set(whole[start:]), "each sample once"
+            assert len(whole) - start - len(had) < world, "only what can't be shared evenly is left out"
+            print(world, start)
+    """
+    assert len(in_project(render(), "-c", code).stdout.splitlines()) == 9
+
+
 def test_each_process_draws_dropout_of_its_own(render: Render) -> None:
     code = """if True:
         import torch

@@ -1,11 +1,8 @@
 from typing import Any
 
-import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from digits.engine import distributed
-from digits.engine.sampler import EpochSampler
 from digits.options import Config
 from digits.task import Task
 
@@ -56,24 +53,3 @@ def test_evaluation_comes_in_order_and_without_augmentation(config: Config) -> N
     first, second = (list(Task(config, CPU).eval_loader("valid")) for _ in range(2))
     assert [len(batch[0]) for batch in first] == [8, 2]
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
-
-
-@pytest.mark.parametrize("start", [0, 8, 13])
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_processes_share_what_is_left_of_an_epoch(
-    world: int, start: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = [index for _, index in EpochSampler(22, seed=0, batch_size=4)]
-    monkeypatch.setattr(distributed, "world", lambda: world)
-    shares = []
-    for rank in range(world):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        sampler = EpochSampler(22, seed=0, batch_size=4)
-        sampler.start = start
-        shares.append([index for _, index in sampler])
-    batches = {-(-len(share) // 4) for share in shares}
-    assert len(batches) == 1  # all take the same number of steps
-    had = {index for share in shares for index in share}
-    assert sum(map(len, shares)) == len(had)
-    assert had <= set(whole[start:])
-    assert len(whole) - start - len(had) < world  # fewer than can be shared

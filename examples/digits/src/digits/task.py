@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from .components import build_loss, build_model
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
-from .data.dataset import ClassFolder, find_images, read_image
+from .data.dataset import SUFFIXES, ClassFolder, read_image
+from .data.folders import find_files
 from .data.folders import find_classes
 from .data.splits import unpack_sample
 from .engine.metrics import Confusion
@@ -84,7 +85,7 @@ class Task:
         """For files, and for all images below folders."""
         for name in inputs:
             path = locate(name)
-            files = find_images(path) if path.is_dir() else [path]
+            files = find_files(path, SUFFIXES) if path.is_dir() else [path]
             if not files:
                 raise UserError(f"{path}: holds no images")
             for file in files:

@@ -77,18 +77,18 @@ def confusion_matrix(matrix: ArrayLike, classes: Sequence[str], path: Path) -> N
 
 
 def font_for(text: str) -> tuple[str, str]:
-    """The installed font, and its file, that has most letters of a text; none for plain Latin."""
+    """An installed font with most of the letters that DejaVu Sans may lack: its name and file."""
     letters = {ord(letter) for letter in text if letter >= "\u0900" and letter.isalpha()}
     if not letters:
         return "DejaVu Sans", ""
     from matplotlib.font_manager import fontManager, get_font
 
-    fonts = {e.fname: e.name for e in fontManager.ttflist if "Last Resort" not in e.name}
-    missing = {file: len(letters - get_font(file).get_charmap().keys()) for file in fonts}
-    best = min(fonts, key=lambda file: (missing[file], fonts[file] != "DejaVu Sans"))
-    if missing[best]:
+    fonts = [entry for entry in fontManager.ttflist if "Last Resort" not in entry.name]
+    missing = [len(letters - get_font(font.fname).get_charmap().keys()) for font in fonts]
+    if min(missing):
         print("warning: no font has all letters of a picture; install a Noto font", file=sys.stderr)
-    return fonts[best], best
+    best = fonts[missing.index(min(missing))]
+    return best.name, best.fname
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:

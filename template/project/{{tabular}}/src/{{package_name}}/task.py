@@ -22,8 +22,8 @@ from .data.dataset import TableFolder
 from .data.splits import unpack_sample
 from .data.tables import Row, find_tables, read_folder, read_rows
 from .engine.device import to_device
+from .engine.distributed import log
 from .engine.metrics import Confusion
-from .engine.progress import log
 from .errors import UserError
 from .metrics import Errors, Ranking
 from .options import Config

@@ -18,7 +18,7 @@ from .data.dataloader import Batch, eval_loader, train_loader
 from .data.dataset import Windows, check_step, read_series
 from .data.splits import unpack_sample
 from .data.tables import find_tables
-from .engine.progress import log
+from .engine.distributed import log
 from .errors import UserError
 from .forecast import ForecastErrors, seasonal_naive
 from .options import Config

@@ -10,15 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError
-from .folders import find_classes, find_files, find_samples
+from .folders import find_classes, find_samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
-
-
-def find_images(folder: Path) -> list[Path]:
-    """All image files below `folder`, sorted; hidden ones are passed over."""
-    return find_files(folder, SUFFIXES)
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:

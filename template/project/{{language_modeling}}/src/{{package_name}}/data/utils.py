@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .dataset import find_texts, read_folder, read_text
-from .splits import SPLITS, check_new, draw, table
+from .splits import SPLITS, check_new, draw, left_out, table
 
 
 def split_folder(
@@ -62,4 +62,5 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
             twin = seen.setdefault(digest(text), path)
             if twin != path:
                 problems.append(f"{path}: the same document as {twin}; remove one")
-    return table(counts).rpartition("\n")[0], problems  # without the sum of all rows
+    text = table(counts).rpartition("\n")[0]  # without the sum of all rows
+    return text + left_out(folder, [".txt"]), problems

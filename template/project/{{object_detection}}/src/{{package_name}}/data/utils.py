@@ -97,7 +97,7 @@ def describe(paths: Iterable[Path], options: Data) -> str:
         with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # damaged: a problem
             paged += getattr(image, "n_frames", 1) > 1
             colour += Image.getmodebase(image.mode) == "RGB"
-            dark += image.mode.startswith("I;16") and image.getextrema()[1] < 4096
+            dark += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
             sizes.append(image.size)
     if not sizes:
         return ""
@@ -109,7 +109,7 @@ def describe(paths: Iterable[Path], options: Data) -> str:
     if 1.5 * size < best:
         lines.append(f"data.image_size={size} loses detail; for more, set data.image_size={best}")
     if dark:
-        lines.append(f"{dark} have no value above 4,095 of 65,535: nearly black; scale them to 16 bits")
+        lines.append(f"{dark} have no value above 4,095 of 65,535, so they are dark; scale them")
     if paged:
         lines.append(f"{paged} have several pages or frames; only the first is read")
     return "".join(f"\n{line}" for line in lines)

@@ -3,18 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-from ..config import load, locate
-from ..options import Config
 from .dataset import SUFFIXES, check_texts, refuse
 from .folders import find_classes, find_files
 from .options import Data
-from .splits import SPLITS, check_new, draw, table
-
-
-def configured() -> Data:
-    """The section `data` of configs/train, or its defaults where there is no such file."""
-    files = list(locate("configs", inside=True).glob("train.*"))
-    return load(Config, files).data if files else Data()
+from .splits import SPLITS, check_new, draw, left_out, table
 
 
 def split_folder(
@@ -28,11 +20,11 @@ def split_folder(
     """Write the texts of class folders into `folder`/train, valid and test, class by class.
 
     `valid` and `test` are shares of each class's texts, at least one; equal texts stay together,
-    those of several classes too. Returns the number of texts in each split. `options` are those
-    of configs/train if not given. Raises UserError, before it writes any, if that cannot be done.
+    those of several classes too. Returns the number of texts in each split. Raises UserError,
+    before it writes any, if that cannot be done.
     """
     check_new(folder, valid, test)
-    whole = (options or configured()).text == "file"
+    whole = (options or Data()).text == "file"
     found, problems = dict[str, list[tuple[Path, str]]](), list[str]()
     for name in find_classes(source):
         found[name] = []
@@ -63,9 +55,9 @@ def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[s
     """Read every text: a table of texts per split and class, and a list of problems.
 
     Problems are unreadable lines, empty or unknown classes, and texts that are in two splits.
-    Below the table is what counts as a text. `options` are those of configs/train if not given.
+    Below the table is what counts as a text.
     """
-    whole = (options or configured()).text == "file"
+    whole = (options or Data()).text == "file"
     classes, read = find_classes(folder / "train"), 0
     problems, seen = list[str](), dict[str, tuple[str, Path]]()
     counts = {part: Counter[str]() for part in SPLITS}
@@ -93,4 +85,5 @@ def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[s
     says = "a file; data.text=line makes each line one"
     if not whole:
         says = "a line; data.text=file makes each file one"
-    return f"{table(counts)}\n{total} texts in {read} files: a text is {says}", problems
+    text = f"{table(counts)}\n{total} texts in {read} files: a text is {says}"
+    return text + left_out(folder, SUFFIXES), problems
