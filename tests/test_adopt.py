@@ -296,7 +296,7 @@ def test_a_guess_that_the_template_refuses_is_said_and_not_taken(adopt: Adopt, m
     project = make({"pyproject.toml": pyproject, "src/BigNet/__init__.py": ""})
     outcome = adopt(project, "-d", "user_email=kim@example.com", "--data", "license=MIT")
     assert (
-        "\n  package_name: big_net (the template's default; folder src/BigNet is 'BigNet', but use lower-case letters"
+        "\n  package_name: big_net (the template's default; folder src/BigNet is 'BigNet', but use a-z, 0-9, _"
         in outcome.out
     )
     assert "\n  user_email: kim@example.com (given)\n" in outcome.out
@@ -313,7 +313,7 @@ def test_several_extras_need_no_brackets(adopt: Adopt, make: Callable[..., Path]
 def test_an_answer_that_the_template_refuses_is_an_error(adopt: Adopt, make: Callable[..., Path]) -> None:
     project = make(FLAT)
     before = state(project)
-    assert_refused(adopt(project, "-d", "package_name=Ä"), "package_name", "use lower-case letters")
+    assert_refused(adopt(project, "-d", "package_name=Ä"), "package_name", "use a-z, 0-9, _")
     assert_refused(adopt(project, "-d", "licence=MIT"), "licence=MIT", "license")
     assert_refused(adopt(project, "-d", "license"), "KEY=VALUE")
     assert state(project) == before

@@ -103,7 +103,7 @@ def test_the_table_of_bad_answers_covers_every_question() -> None:
 
 def test_questions_and_choices_fit_in_80_columns() -> None:
     for about in (about for key, about in QUESTIONS.items() if not key.startswith("_")):
-        for text in (about["help"], *about.get("choices", [])):
+        for text in (about.get("help", ""), *about.get("choices", [])):
             assert len(text) <= 80 - len(" > o  "), text
 
 

@@ -143,8 +143,7 @@ def run(args: argparse.Namespace) -> None:
 def print_predictions(predictions: Iterable[tuple[Any, str]], as_json: bool) -> None:
     """Print each prediction's sentence as soon as it is made, or all predictions as JSON."""
     if as_json:
-        found = [prediction for prediction, _ in predictions]
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print(json.dumps([found for found, _ in predictions], ensure_ascii=False, indent=2))
     else:
         for _, sentence in predictions:
             print(sentence, flush=True)

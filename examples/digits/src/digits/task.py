@@ -12,8 +12,7 @@ from .components import build_loss, build_model
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
 from .data.dataset import SUFFIXES, ClassFolder, read_image
-from .data.folders import find_files
-from .data.folders import find_classes
+from .data.folders import find_classes, find_files
 from .data.splits import unpack_sample
 from .engine.metrics import Confusion
 from .errors import UserError
