@@ -14,6 +14,7 @@ MODELS = {"language_modeling": "gru", "object_detection": "fcos", "tabular": "ft
 
 # `run-exported` where the packages and modules for training cannot be imported.
 WITHOUT = """
+import importlib.util
 import sys
 from importlib.abc import MetaPathFinder
 
@@ -25,6 +26,8 @@ class Missing(MetaPathFinder):
         if name.partition(".")[0] in PACKAGES or name.startswith(MODULES) and not name.endswith(".utils"):
             raise ImportError(f"{name} is not there")
 
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name.partition(".")[0] in PACKAGES else real(name, *rest)
 sys.meta_path.insert(0, Missing())
 from my_project.cli import main
 sys.exit(main(["run-exported", *sys.argv[1:]]))

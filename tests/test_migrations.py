@@ -89,7 +89,7 @@ from my_project.task import Task
 task = Task(load(Config, ["configs/train.yaml"]), torch.device("cpu"))
 print(type(task.train_loader().sampler).__module__, type(task.eval_loader("valid").sampler).__name__)
 """
-    assert in_project(project, "-c", loaders).stdout.split() == ["my_project.engine.sampler", "Share"]
+    assert in_project(project, "-c", loaders).stdout.split() == ["my_project.engine.sampler", "EvalSampler"]
 
 
 @pytest.mark.parametrize(("file", "line"), [(TRAINING[0], "sampler: EpochSampler"), (TRAINING[1], "self.data.workers")])

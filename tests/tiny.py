@@ -269,7 +269,7 @@ def compared(rows: list[dict[str, Any]]) -> Iterator[str]:
 def main() -> None:
     rows = json.loads(sys.argv[1])
     torch.set_num_threads(1)
-    with part("engine.distributed").processes("pairs"):
+    with part("engine.distributed").process_group("pairs"):
         found = list(compared(rows))
     if int(os.environ.get("RANK", "0")) == 0:
         print(json.dumps(found))

@@ -182,9 +182,12 @@ def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, d
     folders, overrides = files_and_overrides(args.settings)
     if len(folders) > 1:
         raise UserError(f"give one folder, not {len(folders)}: {' '.join(folders)}")
+    takes_options = "options" in signature(function).parameters
+    if folders and not (takes_options or overrides or args.config):
+        return locate(folders[0]), {}  # whether there is a config, or not yet
     data = load(Config, args.config or default_config(), overrides).data
     folder = locate(folders[0]) if folders else locate(data.folder, inside=True)
-    return folder, {"options": data} if "options" in signature(function).parameters else {}
+    return folder, {"options": data} if takes_options else {}
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:

@@ -33,8 +33,8 @@ def find_samples(
     samples: list[tuple[Path, int]] = []
     for name in find_classes(folder):
         if name not in classes:
-            known = ", ".join(classes)
-            raise UserError(f"{folder / name}: not a class of the training data ({known})")
+            known = f"not a class of the training data ({', '.join(classes)})"
+            raise UserError(f"{folder / name}: {known}")
         files = find_files(folder / name, suffixes)
         if not files:
             raise UserError(f"{folder / name}: holds no files ({', '.join(suffixes)})")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..options import Config
+from ..visualization.charts import write
 from .device import pick_device, prepare, to_device
 from .loop import train_step
 from .metrics import Average
@@ -55,12 +56,11 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
 def _draw(rates: list[float], losses: list[float], best: float, picture: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained", dpi=120)
     axes = figure.subplots()
     axes.plot(rates, losses)
     axes.axvline(best, linestyle="--", color="grey", label=f"falls fastest: {best:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss (smoothed)")
     axes.grid(alpha=0.3)
     axes.legend()
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=120)
+    write(picture, figure.savefig)

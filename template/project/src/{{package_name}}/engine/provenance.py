@@ -25,7 +25,6 @@ FILE, LOCK = "provenance.json", "run.lock"
 _locks: dict[Path, tuple[IO[str], bool]] = {}
 
 
-# --- the lock ---
 def lock_run(run: Path, new: bool, rename: bool = False) -> Path:
     """Lock a run's folder until `unlock_runs` or the end of this process; returns the folder.
 
@@ -100,7 +99,6 @@ def _lock_file(file: IO[str]) -> bool:
     return True
 
 
-# --- provenance.json ---
 def record(run: Path, device: torch.device) -> None:
     """Add an entry for this start; uncommitted changes are saved in `code-<number>.diff`."""
     entries = read(run)

@@ -176,7 +176,6 @@ def check_finite(loss: float, state: State) -> float:
     return loss
 
 
-# --- speed ---
 class Progress:
     """Counts samples and the time spent waiting for data since the last progress line."""
 

@@ -43,7 +43,8 @@ def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
 
 
 def font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Matplotlib's has more letters than Pillow's; to look where it lies imports nothing.
-    matplotlib = Path(getattr(find_spec("matplotlib"), "origin", None) or "")
-    file = Path(font_for(text)[1] or matplotlib.with_name("mpl-data") / "fonts/ttf/DejaVuSans.ttf")
+    # Matplotlib's has more letters than Pillow's; looking where it is imports nothing.
+    spec = find_spec("matplotlib")
+    folder = Path(spec.origin if spec and spec.origin else "").parent / "mpl-data/fonts/ttf"
+    file = Path((font_for(text)[1] if spec else "") or folder / "DejaVuSans.ttf")
     return ImageFont.truetype(file, 15) if file.is_file() else ImageFont.load_default(15)
