@@ -719,7 +719,7 @@ def test_another_kind_of_data_never_deletes_an_edited_file(known: bool, template
         for name in ("cnn.py", "../task.py"):
             (model / name).write_text("# of toy\n" + (model / name).read_text().replace("\n", "  # toy\n", 30))
         settings = (clone / "copier.yml").read_text()
-        settings = settings.replace("    - image_classification\n", "    - image_classification\n    - toy\n")
+        settings = settings.replace('    "tabular: ', '    "toy: a kind of data": toy\n    "tabular: ')
         switch = "toy: {when: false, type: str, default: \"{% if data_kind == 'toy' %}.{% endif %}\"}\n"
         (clone / "copier.yml").write_text(settings + switch)
 
