@@ -231,7 +231,7 @@ COLOUR = """if True:
     import json, sys
     from pathlib import Path
     from PIL import Image
-    from my_project.data.utils import check_folder
+    from my_project.cli import main
     folder, kind = Path(sys.argv[1]), sys.argv[2]
     sub = "cat" if kind == "image_classification" else "images"
     for number, split in enumerate(("train", "valid", "test")):
@@ -258,14 +258,14 @@ COLOUR = """if True:
             classes = [{"id": 0, "name": "roboflow"}, {"id": 1, "name": "cat"}]
             content = {"images": images, "annotations": boxes, "categories": classes}
             (folder / split / "annotations.json").write_text(json.dumps(content))
-    table, problems = check_folder(folder)
-    print(table, *problems, sep="\\n")
+    main(["check-data", str(folder)])
 """
 
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_checking_data_says_what_is_not_read_of_it(render: Render, tmp_path: Path, kind: str) -> None:
-    said = in_project(render(data_kind=kind), "-c", COLOUR, tmp_path, kind).stdout
+    done = in_project(render(data_kind=kind), "-c", COLOUR, tmp_path, kind)
+    said = done.stdout + done.stderr
     assert "not read: 6 .heic, 3 .svg; the formats are .png, .jpg" in said
     assert "in colour; median size 300 x 140" in said
     assert "data.channels=1 reads them as grey; for colour, set data.channels=3" in said
