@@ -150,7 +150,7 @@ def test_an_update_loses_nothing(
     made = tree(fresh)
     case.rendered = frozenset({*begun, *made})
     if rng.random() < 0.1:
-        case.refused_for_a_link(folder)
+        case.refused_for_a_link(project / "src" / old["package_name"])  # where the template has it
     saves = case.while_copier_runs_and_the_owner_saves if by_copier else case.while_the_owner_saves
     rng.choice([saves, case.killed_and_cleaned_up])()
     if tree(project) == before:
