@@ -191,9 +191,11 @@ def finish_gradients(model: nn.Module, loss: nn.Module) -> None:
 
 def mixed_tensors() -> AbstractContextManager[None]:
     """Let an optimizer step FSDP's shards and a loss's whole tensors together."""
-    from torch.distributed.tensor.experimental import implicit_replication
+    if world() > 1 and not _wrapped:
+        from torch.distributed.tensor.experimental import implicit_replication  # slow to import
 
-    return implicit_replication() if world() > 1 and not _wrapped else nullcontext()
+        return implicit_replication()
+    return nullcontext()
 
 
 def even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:

@@ -126,10 +126,9 @@ def record(run: Path, device: torch.device) -> None:
 
 @cache
 def packages() -> dict[str, str]:
-    """The version of each installed package; of duplicates, the one that Python imports."""
+    """The version of each package with a name; of duplicates, the one that Python imports."""
     found = reversed([each.metadata for each in distributions()])
-    versions = {m["Name"]: m["Version"] for m in found if m["Name"]}  # a broken one has no name
-    return dict(sorted(versions.items()))
+    return dict(sorted({m["Name"]: m["Version"] for m in found if m["Name"]}.items()))
 
 
 def read(run: Path) -> list[dict[str, Any]]:
