@@ -22,8 +22,7 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
     Returns the rate at which the loss falls fastest; raises UserError if the range is useless.
     """
     if not (0 < first < last and steps >= 10):
-        given = f"--first {first} --last {last} --steps {steps}"
-        raise UserError(f"{given}: set 0 < first < last, and at least 10 steps")
+        raise UserError("--first, --last, --steps: set 0 < first < last, and at least 10 steps")
     device = pick_device(config.run.device)
     prepare(config.run)
     task = build_task(config, device, None)
