@@ -155,8 +155,8 @@ def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Ten
             Tiny.stop_at = 0
             torch.manual_seed(99)
             state = loop.train(config, run, checkpoint.newest(run))
-    full = part("engine.session").full
-    weights = {name: full(value) for name, value in state.evaluated.state_dict().items()}
+    tensors: dict[str, Any] = state.evaluated.state_dict()
+    weights = {name: value.full_tensor() if hasattr(value, "full_tensor") else value for name, value in tensors.items()}
     weights |= {f"loss.{name}": value for name, value in state.loss_module.state_dict().items() if name != "calls"}
     return weights, state.best, int(state.best_file.split("-e")[1][:3])
 
