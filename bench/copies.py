@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/copies.py [PAIRS]
 
-Both are whole `copier copy` processes, from plain folders, in turn, after one warm-up of each.
+Both are full `copier copy` processes from plain folders. They alternate, after one warm-up each.
 """
 
 import shutil

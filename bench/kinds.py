@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "kinds.md"
 SHEET = ROOT / "docs" / "pictures" / "kinds.png"
 BEGIN, END = "<!-- made by bench/kinds.py -->\n", "<!-- until here -->\n"
 NOTICES = "<!-- the archives' notices, put here by bench/kinds.py -->\n"
-TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 2  # pixels; so many kinds beside each other
+TILE, GAP, LINE, COLUMNS = (440, 280), 14, 26, 2  # pixels; kinds per row
 PAPER, INK = "#ffffff", "#222222"
 
 

@@ -283,7 +283,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], **env: str) -> Process:
-    """Start Python on a project that is not installed, in a process group of its own, and don't wait for it.
+    """Start Python on a project that is not installed, in its own process group, and don't wait for it.
 
     `files` are its standard input, output and error. Figures are not drawn.
     """

@@ -180,6 +180,6 @@ class Owner:
                 new.unlink()
             else:
                 new.replace(path)
-        except OSError:  # such as a link or a file in the place of a folder
+        except OSError:  # such as a link, or a file where a folder should be
             return ""
         return path.relative_to(self.project).as_posix()

@@ -109,7 +109,7 @@ def plant(fault: Fault, folder: Path) -> None:
 
 
 def plant_all(faults: list[Fault], source: Path, jobs: int) -> None:
-    """Plant each fault, `jobs` at a time, each in a copy of its own; print a line for each as it is done."""
+    """Plant each fault, `jobs` at a time, each in its own copy; print a line for each as it is done."""
     copies: queue.Queue[Path] = queue.Queue()
 
     def one(fault: Fault) -> None:

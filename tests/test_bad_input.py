@@ -419,7 +419,7 @@ def test_bad_data_to_test_on_are_refused(refuse: Refuse, tmp_path: Path, damage:
 INPUTS: dict[str, tuple[str, bytes | None, str]] = {
     "missing": ("gone.png", None, "gone.png: no such file"),
     "missing, with an equals sign": ("a=b.png", None, "a=b.png: no such file"),
-    "bytes that are no UTF-8": ("a\udcff.png", b"text", "not an image (cannot identify image file)"),
+    "bytes that are not UTF-8": ("a\udcff.png", b"text", "not an image (cannot identify image file)"),
     "quotes": ("a'\"b.png", b"text", "b.png: not an image (cannot identify image file)"),
     "text": ("a.png", b"text", "a.png: not an image (cannot identify image file)"),
     "empty": ("a.png", b"", "a.png: not an image (the file is empty)"),

@@ -4,7 +4,7 @@ are true.
 A command is a line of a block without a language, or of `sh` or `console`, or a line that is nothing but a command in
 backticks. Python above it whose first line names a file is written there first: `# src/…` is a whole file,
 `# into src/…` or `# src/…, its end` more of one, and `# …, in place of NAME` what a class or function becomes. A page
-is played from top to bottom in a project of its own, which is committed, has data and has trained a little. There,
+is run from top to bottom in its own project, which is committed, has data and has trained a little. There,
 configs/train.* says 2 epochs of 2 batches, so that the commands themselves stay as they are; `own/` holds what is no
 part of a project.
 """

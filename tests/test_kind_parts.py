@@ -81,7 +81,7 @@ def test_a_coco_id_of_another_type_is_named(render: Render, tmp_path: Path, valu
             print(error)
     """
     said = in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout
-    assert f"annotations.json: image number 1: the id {value!r} is no number or text; give it its own" in said
+    assert f"annotations.json: image number 1: the id {value!r} is not a number or text; give it its own" in said
 
 
 def test_a_series_that_ends_with_the_calendar_is_named(render: Render, tmp_path: Path) -> None:

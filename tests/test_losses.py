@@ -16,7 +16,7 @@ each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
     ids=lambda case: case.name,
 )
 def test_copier_alone_still_loses_it(case: Case, template: Path, tmp_path: Path) -> None:
-    assert not is_kept(case, template, tmp_path, alone=True), "mended in Copier: say so in docs/updating.md"
+    assert not is_kept(case, template, tmp_path, alone=True), "fixed in Copier: say so in docs/updating.md"
 
 
 @each

@@ -171,7 +171,7 @@ def test_a_job_whose_time_is_up_is_saved_requeued_and_goes_on(
     assert isinstance(step, int)
     assert 4 <= step < 80
 
-    config = project / "configs" / "train.yaml"  # which the owner goes on editing
+    config = project / "configs" / "train.yaml"  # which the owner keeps editing
     config.write_text(config.read_text().replace("lr: 0.003", "lr: 0.5"))
     assert job.run() == 0, job.said("output")
     assert job.checkpoint("a run")["step"] == 80

@@ -25,7 +25,7 @@ GRID = ["optimizer.lr=[0.1, 0.2]", "optimizer.weight_decay=0", "model.args.dropo
 
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One with both extras, in which each test has a sweep of its own."""
+    """One with both extras, in which each test has its own sweep."""
     folder = tmp_path_factory.mktemp("sweeps") / "project"
     copy(template, folder, extras="submitit", data_kind="custom")
     in_project(folder, "-m", "my_project", "train", *QUICK, "--smoke")  # unpacks the sample

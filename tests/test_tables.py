@@ -198,7 +198,7 @@ UNREAD = {
     ),
     "no header": (
         [f"2024-01-{1 + i:02},{i}" for i in range(20)],
-        "line 1: '2024-01-01' is no name; add a line with the names",
+        "line 1: '2024-01-01' is not a name; add a line with names",
     ),
 }
 

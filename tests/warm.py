@@ -174,7 +174,7 @@ class Command:
     Args:
         address: of the server.
         command: Python's arguments: `-m` and a module, `-c` and code, or a script; then its own.
-        session: give it a process group of its own.
+        session: give it its own process group.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class Server:
     def __init__(self) -> None:
         self.address = f"copier-torch-{os.getpid()}-{random.SystemRandom().getrandbits(64):x}"
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(f"\0{self.address}")  # a name that is no file, of Linux
+            listener.bind(f"\0{self.address}")  # an abstract socket of Linux, not a file
             listener.listen(64)
             number = listener.fileno()
             command = [sys.executable, __file__, "serve", str(number)]

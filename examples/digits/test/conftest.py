@@ -55,7 +55,7 @@ def config(settings: list[str]) -> Config:
 
 @pytest.fixture
 def inputs(data_folder: Path) -> dict[str, int]:
-    """What to give to `run`, and how many predictions that makes."""
+    """Inputs for `run`, and the number of predictions of each."""
     samples = ROOT / "images" / "sample"
     return {str(data_folder / "test/left/0.png"): 1, str(samples): len(list(samples.iterdir()))}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 def random_crop(
     sound: Tensor, target: int, rng: np.random.Generator, least: float = 0.5
 ) -> tuple[Tensor, int]:
-    """Keep a stretch of `least` to all of a sound, from anywhere in it.
+    """Crop a random stretch: from the fraction `least` up to the whole sound.
 
     Only the middle `data.seconds` of the stretch is used: where sounds are ten times as long, a
     `least` of 0.1 reaches all parts of them.

@@ -35,7 +35,7 @@ def _affine(
     translate: float = 0.1,
     scale: float = 0.1,
 ) -> list[tuple[Tensor, int]]:
-    """`random_affine` of images that are equally large, each with a generator of its own."""
+    """`random_affine` of images that are equally large, each with its own generator."""
     images, targets = zip(*samples, strict=True)
     matrices = []
     for rng in rngs:

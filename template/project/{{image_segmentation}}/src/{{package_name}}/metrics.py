@@ -19,7 +19,7 @@ class Overlap(Confusion):
         self.add(logits.detach().argmax(dim=1), batch[1])
 
     def add(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in classes of pixels; targets below 0 are passed over."""
+        """Take in classes of pixels; targets below 0 are skipped."""
         cells = (targets.clamp(min=0) * len(self.matrix) + predictions).flatten()
         self.matrix.view(-1).scatter_add_(0, cells, (targets >= 0).long().flatten())
 

@@ -132,7 +132,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """The start of the text by surprise, surprise by place, and how the model goes on."""
+        """The start of the text by surprise, surprise by position, and how the model continues."""
         rows, read = list[Tensor](), list[Tensor]()
         for logits, (_, targets) in outputs:
             rows.append(nats(logits, targets) / math.log(2))
@@ -183,7 +183,7 @@ def generate(
     """Tokens that follow `start`, until the document ends; the same ones for the same seed.
 
     The model never sees more than `options.context` tokens: when it has, it reads the newer half
-    again and goes on from there. One that has no `step` reads all it can see for each token.
+    again and continues from there. One that has no `step` reads all it can see for each token.
     """
 
     def reread(tokens: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:

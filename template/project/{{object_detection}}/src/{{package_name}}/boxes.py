@@ -21,7 +21,7 @@ class Detections(NamedTuple):
     """The K best boxes of each image, the surest first."""
 
     boxes: Tensor  # (N, K, 4)
-    scores: Tensor  # (N, K) from 0 to 1; 0 for what is no detection
+    scores: Tensor  # (N, K) from 0 to 1; 0 for what is not a detection
     labels: Tensor  # (N, K) int64
 
 

@@ -19,7 +19,7 @@ LARGEST = 10_000_000  # 44,100 to 16,000 takes 70,560
 
 
 def find_sounds(folder: Path) -> list[Path]:
-    """All sound files below `folder`, sorted; hidden ones are passed over."""
+    """All sound files below `folder`, sorted; hidden ones are skipped."""
     return find_files(folder, SUFFIXES)
 
 

@@ -11,7 +11,7 @@ from .splits import SPLITS, check_new, draw, left_out, table
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """All files below `folder` that end so, sorted; hidden ones are passed over."""
+    """All files below `folder` that end so, sorted; hidden ones are skipped."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
 

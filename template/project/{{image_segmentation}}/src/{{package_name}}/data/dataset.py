@@ -21,7 +21,7 @@ IGNORE = -100  # the same in memory: what torch's losses pass over
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """All files below `folder` that end so, sorted; hidden ones are passed over."""
+    """All files below `folder` that end so, sorted; hidden ones are skipped."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
 
@@ -58,7 +58,7 @@ def read_classes(folder: Path) -> list[str]:
     for number, name in enumerate(names, start=1):
         if not name or name in names[: number - 1]:
             what = f"{name!r} stands there twice" if name else "is empty"
-            raise UserError(f"{path}, line {number}: {what}; give each class a name of its own")
+            raise UserError(f"{path}, line {number}: {what}; give each class its own name")
     if not 2 <= len(names) <= UNLABELLED:
         raise UserError(f"{path}: names {len(names)} classes; there should be 2 to {UNLABELLED}")
     return names
@@ -97,7 +97,7 @@ def read_mask(path: Path, num_classes: int) -> Tensor:
     """Read a mask, grey or with a palette, as the class of each pixel: int64 (H, W).
 
     `UNLABELLED` becomes `IGNORE`. Raises UserError if the file is missing or damaged, or holds
-    colours, or a value that is no class.
+    colours, or a value that is not a class.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:

@@ -58,7 +58,7 @@ def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[s
     """Read every image and mask: a table of pixels per split and class, and a list of problems.
 
     Problems are unreadable files, images and masks without each other or of different sizes, values
-    that are no class, classes that a split lacks, and images that are in two splits.
+    that are not a class, classes that a split lacks, and images that are in two splits.
     """
     names = read_classes(folder)
     problems, seen = list[str](), dict[bytes, tuple[str, Path]]()

@@ -112,7 +112,7 @@ class Vocabulary:
 class Windows(Dataset[Sample]):
     """One split: its documents in a row, cut into windows of `context` tokens side by side.
 
-    What is left over at the end is no window. With `room` a sample is so many tokens longer, for
+    Tokens left over at the end are dropped. With `room` a sample is that many tokens longer, for
     transforms to move in; the last document then runs on into the first, and nothing is left over.
     Raises UserError if a file can't be used, or all together are shorter than a window.
     """

@@ -19,4 +19,4 @@ class Data(Section):
     # How the trained model writes
     generate: Annotated[int, Field(ge=1)] = 300  # tokens, unless the document ends before
     temperature: Annotated[float, Field(ge=0)] = 0.6  # 0: always the likeliest token
-    top_k: Annotated[int | None, Field(ge=1)] = None  # draw among so many; null: among all
+    top_k: Annotated[int | None, Field(ge=1)] = None  # sample from the k likeliest; null: all

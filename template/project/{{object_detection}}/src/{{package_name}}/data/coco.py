@@ -114,7 +114,7 @@ def _by_id(folder: Path, rows: list[dict[str, Any]], what: str) -> dict[Any, dic
         key = row.get("id")
         if not isinstance(key, int | str) or key in found:  # text: some tools write that
             where = f"{folder / ANNOTATIONS}: {what} number {number}"
-            problem = "is there before" if isinstance(key, int | str) else "is no number or text"
+            problem = "is a duplicate" if isinstance(key, int | str) else "is not a number or text"
             raise UserError(f"{where}: the id {key!r} {problem}; give it its own")
         found[key] = row
     return found

@@ -22,7 +22,7 @@ float32 (2,): the width and height that the image fills."""
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files below `folder`, sorted; hidden ones are passed over."""
+    """All image files below `folder`, sorted; hidden ones are skipped."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
 

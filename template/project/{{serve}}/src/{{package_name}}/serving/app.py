@@ -81,7 +81,7 @@ def build(folder: Path, megabytes: float, pt2: bool = False) -> FastAPI:
         yield
         aside.cleanup()
 
-    # FastAPI's own pages of documentation load from elsewhere; /openapi.json stays.
+    # FastAPI's docs pages load scripts from a CDN, so they are off; /openapi.json stays.
     app = FastAPI(title=about.model, docs_url=None, redoc_url=None, lifespan=life)
     app.add_middleware(Limit, most=int(megabytes * 1e6))
 

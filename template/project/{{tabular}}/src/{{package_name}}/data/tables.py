@@ -42,7 +42,7 @@ def read_rows(path: Path, delimiter: str | None = None) -> Iterator[Row]:
     Without a delimiter, the header decides: see `delimiter_of`.
 
     Raises UserError for a file that is empty, a header with a name twice or none, a row with more
-    or fewer cells than the header, and what is no CSV or no UTF-8. Empty lines are skipped.
+    or fewer cells than the header, and files not in CSV or UTF-8. Empty lines are skipped.
     """
     piped = str(path) == "-"
     with nullcontext(sys.stdin) if piped else open(path, encoding="utf-8-sig", newline="") as file:

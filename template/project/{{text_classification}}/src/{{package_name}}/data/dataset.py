@@ -125,7 +125,7 @@ def read_folder(
 class TextFolder(Dataset[tuple[Tensor, int]]):
     """One split: texts as numbers (L,), and the index of their class in `classes`.
 
-    Raises UserError if a folder is missing or empty or not among `classes`, or with all bad lines.
+    Raises UserError if a folder is missing, empty or not in `classes`; lists all bad lines.
     """
 
     def __init__(

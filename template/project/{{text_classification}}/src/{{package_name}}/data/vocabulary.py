@@ -57,7 +57,7 @@ class Vocabulary:
         return [self._ids.get(token, UNKNOWN) for token in self.cut(text)[:max_length]]
 
     def decode(self, ids: Tensor) -> str:
-        """The text of numbers (L,), `�` for what was unknown; padding is passed over."""
+        """The text of numbers (L,), `�` for what was unknown; padding is skipped."""
         known = {PADDING: "", UNKNOWN: "�"}
         tokens = [known[i] if i in known else self.tokens[i - 2] for i in ids.tolist()]
         return (" " if self.unit == "words" else "").join(tokens).strip()

@@ -127,7 +127,7 @@ def same(one: Time, other: Time) -> bool:
 
 
 def describe(step: Step) -> str:
-    """A step for a person: 7 days, 1 hour."""
+    """A readable step: 7 days, 1 hour."""
     size, unit = step
     if unit == "seconds":
         units = {86400: "days", 3600: "hours", 60: "minutes"}

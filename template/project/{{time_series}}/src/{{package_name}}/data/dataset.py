@@ -54,7 +54,7 @@ def read_series(
     With `data.missing` "interpolate", empty cells and rows that are left out get the values on a
     straight line between their neighbours; at an end, the nearest value.
 
-    Raises UserError, with the line, where the file is no table, a cell no number, or a time not
+    Raises UserError, with the line, if the file is not a table, a cell not a number, or a time not
     after the one before or not at a regular step; where a value is missing and may not be.
     """
     data, name, chunks = data or Data(), name_of(path), read_chunks(path)

@@ -36,7 +36,7 @@ def name_of(path: Path | None) -> str:
 def read_chunks(path: Path | None) -> Iterator[Chunk]:
     """The header by itself, then the rows, of a file, or of standard input for None.
 
-    Raises UserError if it can't be read, is no text, or no table.
+    Raises UserError if it can't be read, is not text or not a table.
     """
     name, given = name_of(path), nullcontext(sys.stdin)
     try:
@@ -102,7 +102,7 @@ def find_time(
                 even.append(column)
     if len(found := dates or even) == 1:
         if _is_time(found[0]):
-            raise UserError(f"{name}, line 1: {found[0]!r} is no name; add a line with the names")
+            raise UserError(f"{name}, line 1: {found[0]!r} is not a name; add a line with names")
         return found[0]
     advice = "set data.time_column, and data.time_format if the times are not ISO 8601"
     if found:

@@ -33,7 +33,7 @@ def split_folder(
     files = find_tables(source) if source.is_dir() else [source]
     parts: dict[Path, dict[str, int]] = {}
     for file in files:
-        read_series(file, options)  # refuses what is no series
+        read_series(file, options)  # refuses what is not a series
         count = sum(len(rows) for _, rows in read_chunks(file)) - 1
         parts[file] = sizes(count, valid, test, f"{file}: rows")
     for file, counts in parts.items():

@@ -40,7 +40,7 @@ class Tracker:
         writer.add_image(f"{path.parent.name}/{path.stem}", pixels, step, dataformats="HWC")
 
     def open(self, step: int, training: bool) -> SummaryWriter:
-        """The writer; a run that goes on takes back what it logged from this step on."""
+        """The writer; a resumed run removes what it logged from this step on."""
         if training and "writer" not in vars(self):
             self.again = step
             start = provenance.newest(self.run)
