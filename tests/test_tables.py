@@ -82,6 +82,8 @@ def table(folder: Path, header: str, rows: list[str]) -> Path:
 
 REFUSED = {
     "31/01/2024,5": "column 'a': '31/01/2024' looks like a date; write dates as 2026-01-31, or list",
+    "19-Sep-03,29.96": "column 'a': '19-Sep-03' looks like a date; write dates as 2026-01-31, or list",
+    "Jan 1 2000,39.81": "column 'a': 'Jan 1 2000' looks like a date; write dates as 2026-01-31, or list",
     '"1,234",5': "column 'a': '1,234' is not a finite number (if the comma is a decimal one, set data.decimal=,)",
     "1,?": "no value for the target 'b' ('?': data.missing); add it, or remove the row",
 }
@@ -89,7 +91,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("row", REFUSED)
 def test_what_could_be_meant_in_two_ways_names_the_option(render: Render, tmp_path: Path, row: str) -> None:
-    first = [] if "/" in row else ["1,2", "3,4"]
+    first = ["1,2", "3,4"] if "looks like a date" not in REFUSED[row] else []
     folder = table(tmp_path / "data", "a,b", [*first, row])
     said = command(render(data_kind="tabular"), "check-data", folder, "data.target=b", ok=False)
     assert f"{folder}/train/t.csv:{2 + len(first)}: {REFUSED[row]}" in said
@@ -182,6 +184,14 @@ UNREAD = {
         "line 2, column 'timestamp': '01/01/2010 00:00' is not a time in ISO 8601; "
         'set data.time_format="%d/%m/%Y %H:%M" or data.time_format="%m/%d/%Y %H:%M"',
     ),
+    "days with the names of months, and volumes of which one reads as 20030919": (  # as matplotlib's msft.csv
+        ["Date,Close,Volume", "19-Sep-03,29.96,92433800", "18-Sep-03,29.50,20030919", "17-Sep-03,28.85,47221600"],
+        "line 2, column 'Date': '19-Sep-03' is not a time in ISO 8601; set data.time_format=\"%d-%b-%y\"",
+    ),
+    "months in front": (  # as elec_equip.csv of statsmodels
+        ["DATE,value", "Jan-1-1995,66.19", "Feb-1-1995,69.02", "Mar-1-1995,72.58"],
+        "line 2, column 'DATE': 'Jan-1-1995' is not a time in ISO 8601; set data.time_format=\"%b-%d-%Y\"",
+    ),
     "long": (
         ["ds,unique_id,y", *LONG],
         "line 2: long format: the times repeat for each text in 'unique_id'; make a row of each time and a column of "
@@ -189,12 +199,12 @@ UNREAD = {
     ),
     "year and quarter": (
         ["year,quarter,realgdp", *(f"{1959 + i // 4}.0,{1 + i % 4}.0,{i % 7}" for i in range(40))],
-        "line 1: no column 'time', and no other one holds times; set data.time_column, and data.time_format if the "
+        "line 1: no column 'time', and no other contains times; set data.time_column, and data.time_format if the "
         "times are not ISO 8601; year and quarter become one column, as 1959Q1",
     ),
     "two": (
         ["start,end,y", *(f"2024-01-{1 + i:02},2024-01-{2 + i:02},{i % 7}" for i in range(20))],
-        "line 1: no column 'time', and 'start' and 'end' both hold times; set data.time_column",
+        "line 1: no column 'time', and 'start' and 'end' contain times; set data.time_column",
     ),
     "no header": (
         [f"2024-01-{1 + i:02},{i}" for i in range(20)],

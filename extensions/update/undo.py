@@ -98,10 +98,12 @@ def keep_replaced(project: Project, snapshot: Snapshot, strange: Iterable[str]) 
 
 
 def half_written(project: Project, path: str, entry: Entry | None) -> bool:
-    """Whether a file contains only the beginning of what the update was writing."""
+    """Whether a file contains only the beginning of what the update was writing, with line ends of any kind."""
     disk = project.path / path
-    content = disk.read_bytes() if disk.is_file() and not disk.is_symlink() else None
-    return entry is not None and content is not None and read_blob(project.path, entry[1]).startswith(content)
+    if entry is None or disk.is_symlink() or not disk.is_file():
+        return False
+    whole, content = (text.replace(b"\r", b"") for text in (read_blob(project.path, entry[1]), disk.read_bytes()))
+    return whole.startswith(content)
 
 
 def revert_writes(project: Project, snapshot: Snapshot, keep: bool = False) -> list[str]:

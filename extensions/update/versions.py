@@ -24,12 +24,8 @@ from .rules import answer_effects, regex
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = next((folder for folder in HERE.parents if (folder / ".git").exists()), HERE.parents[1])
-JOINED = (
-    "_exclude",
-    "_jinja_extensions",
-    "_secret_questions",
-    "_skip_if_exists",
-)  # lists that all parts extend; of other settings the last counts
+# Lists that all parts of copier.yml extend; of other settings the last counts.
+JOINED = ("_exclude", "_jinja_extensions", "_secret_questions", "_skip_if_exists")
 EXCLUDED = ["copier.yml", "copier.yaml", "*.py[co]", "__pycache__", ".git", ".DS_Store", ".svn"]  # Copier's default
 
 

@@ -1,4 +1,4 @@
-"""Sound files, read as one channel, and brought to another rate."""
+"""Reads sound files as one channel, and resamples them."""
 
 import importlib
 import importlib.util
@@ -20,7 +20,7 @@ from ..errors import UserError
 WAV = (".wav", ".wave")
 OTHER = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus")  # need the package soundfile
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of WAV files
-STREAMED = 0x7FFFF000  # sizes from here on: a program that wrote to a pipe did not know the size
+STREAMED = 0x7FFFF000  # from this size on, the size is unknown: written to a pipe
 LOUDEST = 100.0  # floats beyond this are not samples from -1 to 1
 ADVICE = "convert it to PCM (ffmpeg -i FILE OUT.wav) or remove it"
 
@@ -36,9 +36,9 @@ def need_soundfile(files: Sequence[Path]) -> None:
 
 
 def read(path: Path) -> tuple[Tensor, int]:
-    """Samples, float32 (T,) from -1 to 1, the mean of all channels; and how many make a second.
+    """Samples, float32 (T,) from -1 to 1, the mean of all channels; and the sample rate in Hz.
 
-    Raises UserError if the file is missing, empty, damaged, or of a format that is not known.
+    Raises UserError if the file is missing, empty, damaged, or of an unknown format.
     """
     try:
         content = path.read_bytes()
@@ -64,7 +64,7 @@ def _read_other(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
     try:
         soundfile: Any = importlib.import_module("soundfile")
         with soundfile.SoundFile(io.BytesIO(content)) as file:
-            # In parts: how long a damaged header says it is may be more than the memory.
+            # In parts: a damaged header may give a length that does not fit in memory.
             while len(part := file.read(1 << 20, dtype="float32", always_2d=True)):
                 parts.append(part)
             rate = file.samplerate
@@ -106,7 +106,7 @@ def _chunks(path: Path, content: bytes) -> tuple[bytes, bytes]:
             if len(header) < 16:
                 break
             if len(chunk) < size < STREAMED:
-                sizes = f"{len(chunk)} of {size} bytes are there"
+                sizes = f"it has {len(chunk)} of {size} bytes"
                 raise UserError(f"{path}: cut short: {sizes}; remove it")
             return header, chunk
         at += 8 + size + size % 2

@@ -1,6 +1,6 @@
-"""Columns: what the training rows say of them, and from text to tensors with that.
+"""Columns: detected in the training rows, then used to convert rows to tensors.
 
-What was found is kept as `info`: plain values, so that a checkpoint needs no data.
+The result is kept as `info`, plain values, so that a checkpoint needs no data.
 """
 
 import math
@@ -23,15 +23,15 @@ from ..errors import UserError
 from .options import Data
 from .tables import Row
 
-FOR_CLASSES = (  # what else changes with the task
+FOR_CLASSES = (  # the overrides of a classification
     "data.task=classification loss.name=CrossEntropyLoss "
     "checkpoint.monitor=auroc checkpoint.mode=max"
 )
-FARTHEST = 10.0  # standard deviations from the mean: what lies beyond counts as if it lay there
+FARTHEST = 10.0  # standard deviations from the mean; values beyond are clipped
 QUANTILES = 200
 
 Curve = list[list[float]]
-"""Values and what the model sees for them; linear in between, constant beyond."""
+"""Values, and the normalized value of each; linear in between, constant beyond."""
 
 
 def number(text: str, decimal: str = ".") -> float | None:
@@ -57,9 +57,9 @@ def day(text: str) -> float | None:
 
 
 def decimal_of(texts: Iterable[str]) -> str:
-    """A comma if there are numbers with one, and none with a point; else a point.
+    """The decimal sign: a comma if some numbers have one and none has a point, else a point.
 
-    Three digits after each comma could be thousands, and decide nothing.
+    A comma before three digits decides nothing, since it could separate thousands.
     """
     found = [match for text in texts if (match := re.fullmatch(r"[-+]?\d+([.,])(\d+)", text))]
     commas = {len(match[2]) != 3 for match in found if match[1] == ","}
@@ -67,20 +67,20 @@ def decimal_of(texts: Iterable[str]) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Numbers by their value, then texts by letter."""
+    """Sort names: numbers by value, then texts."""
     keys = {name: number(name) for name in names}
     return sorted(keys, key=lambda name: (keys[name] is None, keys[name] or 0.0, name))
 
 
 def standard(values: NDArray[np.float64]) -> Curve:
-    """To mean 0 and standard deviation 1."""
+    """Normalize to mean 0 and standard deviation 1."""
     reach = FARTHEST * (float(values.std()) or 1.0)
     middle = float(values.mean())
     return [[middle - reach, middle + reach], [-FARTHEST, FARTHEST]]
 
 
 def quantile(values: NDArray[np.float64]) -> Curve:
-    """To a normal distribution, by rank: what is far out comes near, and no outlier matters."""
+    """Normalize to a normal distribution by rank, so that outliers have little effect."""
     shares = (np.arange(QUANTILES) + 0.5) / QUANTILES
     normal = np.array([NormalDist().inv_cdf(share) for share in shares])
     known, place = np.unique(np.quantile(values, shares), return_inverse=True)
@@ -92,11 +92,10 @@ CURVES = {"standard": standard, "quantile": quantile}
 
 
 def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
-    """What training rows say of their columns: kinds, categories, normalization, classes.
+    """Detect in training rows the columns' kinds, categories, normalization and classes.
 
-    A column is numeric if all its values are numbers or all are dates, and categorical if none is,
-    but for `options`. Raises UserError for anything in between, and where options name unknown
-    columns.
+    A column is numeric if all its values are numbers or all are dates, and categorical if none is;
+    `options` override that. Raises UserError for a mix, and if options name unknown columns.
     """
     rows = iter(rows)
     head = list(islice(rows, 1000))
@@ -152,7 +151,7 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
     if problems:
         raise UserError("\n".join(problems))
     if options.task == "classification" and len(classes) < 2:
-        raise UserError(f"{options.folder}/train: column {options.target!r} has one class alone")
+        raise UserError(f"{options.folder}/train: column {options.target!r} has only one class")
     curve, truths = CURVES[options.normalize], np.array(targets or [0.0])
     return {
         "target": options.target,
@@ -177,14 +176,14 @@ def _check(
     options: Data,
     count: int,
 ) -> str | None:
-    """What is wrong with a column that is neither numeric nor categorical."""
+    """The message for a column that is neither numeric nor categorical."""
     if not numbers and not texts:
         return f"column {name!r} is empty in all training rows; list it in data.ignore"
     text = next(iter(texts), "")
     if texts and (numbers or name in options.numeric):
         advice = "fix it, or list the column in data.categorical, or the text in data.missing"
         return f"{where}: column {name!r}: {not_a_number(text)}; {advice}"
-    form = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}( .*)?")
+    form = re.compile(r"(\d{1,4}|[A-Za-z]{3,9})([ ./-])(\d{1,2}|[A-Za-z]{3,9}),?\2\d{1,4}( .*)?")
     if texts and name not in options.categorical and all(map(form.fullmatch, texts)):
         advice = "write dates as 2026-01-31, or list the column in data.categorical or data.ignore"
         return f"{where}: column {name!r}: {text!r} looks like a date; {advice}"
@@ -195,7 +194,7 @@ def _check(
 
 
 def not_a_number(text: str) -> str:
-    """What to say of a text in place of a number."""
+    """The message for a text in place of a number."""
     commas = re.fullmatch(r"[-+]?[\d.]+,\d+", text)
     hint = " (if the comma is a decimal one, set data.decimal=,)" if commas else ""
     return f"{text!r} is not a finite number{hint}"
@@ -221,11 +220,11 @@ def target_number(row: Row, text: str, target: str, log: bool, decimal: str) -> 
 
 
 class Columns:
-    """From rows to tensors and back, by what `fit` found.
+    """Converts rows to tensors and back, with the result of `fit`.
 
     Attributes:
-        numbers, categories: the names of the columns, in the order in which a model gets them.
-        sizes: for each categorical column how many codes it has; 0 is for missing and unknown.
+        numbers, categories: the names of the columns, in the order of the model's inputs.
+        sizes: the number of codes of each categorical column; 0 means missing or unknown.
     """
 
     def __init__(self, info: dict[str, Any]) -> None:
@@ -242,17 +241,17 @@ class Columns:
         self.sizes = [1 + len(codes) for codes in self.codes.values()]
 
     def found(self) -> list[str]:
-        """What was found out without being told, a line each."""
+        """Lines on what was detected rather than configured."""
         dates, comma = ", ".join(self.dates), self.decimal == ","
         lines = [f"dates, as numbers of days: {dates} (else: data.categorical)"] if dates else []
         return [*lines, "decimal sign: a comma (data.decimal)"] if comma else lines
 
     def tensors(self, rows: Iterable[Row], targets: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-        """Numbers, categories and targets of N rows (no targets where they are not asked for).
+        """Numbers, categories and targets of N rows; without `targets`, these are empty.
 
         Numbers are float32 (N, 2, A): the normalized value, 0 where it is missing; and 1 where it
         is missing, else 0. Categories are int64 (N, B). Targets (N,) are float32 with mean 0 and
-        deviation 1, or int64, the index of a class. Raises UserError for a row that won't do.
+        deviation 1, or int64, the index of a class. Raises UserError for an invalid row.
         """
         values, codes = array("d"), array("q")
         truths = array("q" if self.classes else "d")

@@ -31,7 +31,7 @@ def find_tables(folder: Path) -> list[Path]:
 
 
 def delimiter_of(header: str) -> str:
-    """The character that cuts the first line of a file into the most cells."""
+    """The separator that splits the first line of a file into the most cells."""
     counts = {sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in ",;\t|"}
     return max(counts, key=counts.__getitem__)
 
@@ -39,10 +39,9 @@ def delimiter_of(header: str) -> str:
 def read_rows(path: Path, delimiter: str | None = None) -> Iterator[Row]:
     """The rows of a CSV file with a header, or of standard input for the path `-`.
 
-    Without a delimiter, the header decides: see `delimiter_of`.
-
-    Raises UserError for a file that is empty, a header with a name twice or none, a row with more
-    or fewer cells than the header, and files not in CSV or UTF-8. Empty lines are skipped.
+    Without a delimiter, `delimiter_of` detects it. Empty lines are skipped. Raises UserError for an
+    empty file, a duplicate or missing name in the header, a row with more or fewer cells than the
+    header, and files not in CSV or UTF-8.
     """
     piped = str(path) == "-"
     with nullcontext(sys.stdin) if piped else open(path, encoding="utf-8-sig", newline="") as file:
@@ -69,7 +68,7 @@ def read_rows(path: Path, delimiter: str | None = None) -> Iterator[Row]:
 
 
 def first_delimiter(path: Path) -> str:
-    """The delimiter of a file."""
+    """The delimiter of a file, detected in its header."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         return delimiter_of(file.readline())
 

@@ -17,7 +17,8 @@ Step = tuple[float, str]
 
 QUARTER = re.compile(r"(\d{4})([- ]?)[Qq]([1-4])")
 DATES = ["%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y"]
-DATES += ["%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y", "%b %Y", "%b-%y", "%YM%m"]
+DATES += ["%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%b %d %Y"]
+DATES += ["%b-%d-%Y", "%d %B %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%y", "%YM%m"]
 HOURS = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H.%M.%S"]
 
 

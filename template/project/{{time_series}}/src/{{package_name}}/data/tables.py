@@ -1,4 +1,4 @@
-"""CSV files of series: their rows in parts, and which column has the times."""
+"""CSV files of series: reads rows in parts, and finds the time column."""
 
 import csv
 import math
@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import UserError
 from . import clock
 
-CHUNK = 1000  # rows that are text in memory at once
-EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # what a missing value may be written as
+CHUNK = 1000  # rows kept as text at a time
+EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # missing values, in lower case
 
 Chunk = tuple[list[int], list[list[str]]]
 """Line numbers, and the cells of each line."""
@@ -34,7 +34,7 @@ def name_of(path: Path | None) -> str:
 
 
 def read_chunks(path: Path | None) -> Iterator[Chunk]:
-    """The header by itself, then the rows, of a file, or of standard input for None.
+    """The header alone, then the rows in chunks, of a file, or of standard input for None.
 
     Raises UserError if it can't be read, is not text or not a table.
     """
@@ -79,9 +79,9 @@ def _chunks(name: str, file: Iterable[str]) -> Iterator[Chunk]:
 def find_time(
     name: str, header: Sequence[str], rows: Sequence[Sequence[str]], form: str | None
 ) -> str:
-    """The column of the times: the one called time, or the only one that holds times.
+    """The time column: the one called time, or the only one that contains times.
 
-    Those are dates, or else numbers at an even step. UserError if there are none or several.
+    Times are dates, or else evenly spaced numbers. UserError if no column or several fit.
     """
     if named := sorted(column for column in header if column.lower() == "time"):
         return named[-1]
@@ -93,9 +93,10 @@ def find_time(
         except ValueError:
             dates += [column] if clock.formats(texts) else []  # to ask for the format then
             continue
-        if any(isinstance(time, datetime) for time in times):
+        kinds = {isinstance(time, datetime) for time in times}
+        if kinds == {True}:
             dates.append(column)
-        elif len(times) > 1:
+        elif kinds == {False} and len(times) > 1:  # not: numbers of which some read as 20240131
             with np.errstate(all="ignore"):
                 steps = np.diff(np.array(times, np.float64))
             if 0 < steps[0] < math.inf and np.allclose(steps, steps[0], rtol=0.01, atol=0):
@@ -107,13 +108,13 @@ def find_time(
     advice = "set data.time_column, and data.time_format if the times are not ISO 8601"
     if found:
         names = " and ".join(map(repr, found))
-        raise UserError(f"{name}, line 1: no column 'time', and {names} both hold times; {advice}")
+        raise UserError(f"{name}, line 1: no column 'time', and {names} contain times; {advice}")
     advice += "; year and quarter become one column, as 1959Q1"
-    raise UserError(f"{name}, line 1: no column 'time', and no other one holds times; {advice}")
+    raise UserError(f"{name}, line 1: no column 'time', and no other contains times; {advice}")
 
 
 def refuse_long(name: str, line: int, cells: Mapping[str, Sequence[str]], time: str) -> None:
-    """UserError for a table in long format: each time again for each name in a column."""
+    """UserError for a table in long format: times repeat for each name in another column."""
     if len({*cells[time]}) == len(cells[time]):
         return
     for column, texts in cells.items():
@@ -143,7 +144,7 @@ def _is_number(text: str) -> bool:
 def read_times(
     name: str, lines: Sequence[int], texts: Sequence[str], column: str, form: str | None
 ) -> list[clock.Time]:
-    """The times of rows; UserError that names the first one that is none."""
+    """The times of rows; UserError for the first that is not a time."""
     try:
         return clock.parse_all(texts, form)
     except ValueError:
