@@ -531,6 +531,7 @@ def test_a_commit_is_a_version_after_the_last_tag(tmp_path: Path, monkeypatch: p
         git("tag", tag, cwd=tmp_path)
     assert list(versions.releases().values()) == ["v1.0.0", "v1.9.0", "v1.10.0"]
     git("tag", "--delete", "a-name", "v2.0.0rc1", "v1.9.0", "v1.0.0", cwd=tmp_path)
+    assert versions.as_version("HEAD") == versions.Version("1.10.0")
     save(tmp_path, "second")
     assert versions.Version("1.10.0") < versions.as_version("HEAD") < versions.Version("1.10.1")
     assert versions.as_version("v1.10.0") == versions.Version("1.10.0")
