@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, get_type_hints
 
@@ -19,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from . import loss, model, optim, scheduler, transforms
 from .config import did_you_mean
 from .errors import UserError
-from .options import Component, Config, Optimizer, Scheduler
+from .options import Component, Config, Model, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
 UNSUPPORTED = {  # classes of torch.optim
@@ -69,17 +70,29 @@ def build(key: str, known: Mapping[str, Factory], config: Component, **given: An
 def build_model(config: Component, **given: Any) -> nn.Module:
     """A model of `model/`; `given` are arguments from the data (num_classes, ...). UserError."""
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
-    return build("model", own, config, **given)
+    built: nn.Module = build("model", own, config, **given)
+    if isinstance(config, Model) and config.weights:
+        fine_tuning("weights").load_weights(built, config.weights)
+    return built
+
+
+def fine_tuning(option: str) -> ModuleType:
+    """The module of the extra `pretrained`; UserError without it."""
+    if not find_spec(f"{__package__}.engine.pretrained"):
+        advice = "add it with: make update ARGS='-d extras=pretrained', and your other extras"
+        raise UserError(f"model.{option}: needs the extra pretrained; {advice}")
+    return importlib.import_module(f"{__package__}.engine.pretrained")
 
 
 def without_pretrained(config: Config) -> Config:
-    """The config with the model's argument `pretrained` off: a checkpoint has all weights."""
+    """The config that reads no pretrained weights again: a checkpoint has all weights."""
     factory, args = defined_in(model).get(config.model.name), config.model.args
-    if factory is None or "pretrained" not in (known := inspect.signature(factory).parameters):
-        return config
-    before = args.get("pretrained", known["pretrained"].default)
-    off = {**args, "pretrained": False if isinstance(before, bool) else None}
-    return config.model_copy(update={"model": config.model.model_copy(update={"args": off})})
+    known = inspect.signature(factory).parameters if factory else {}
+    if "pretrained" in known:
+        before = args.get("pretrained", known["pretrained"].default)
+        args = {**args, "pretrained": False if isinstance(before, bool) else None}
+    own = config.model.model_copy(update={"args": args, "weights": None})
+    return config.model_copy(update={"model": own})
 
 
 def build_loss(config: Component) -> Callable[..., Tensor]:

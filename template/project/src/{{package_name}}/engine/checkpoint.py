@@ -167,7 +167,7 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        if not _intact(path):
+        if not intact(path):
             raise ValueError("wrong checksum")
         contents = _read(path)
     except Exception as error:  # torch raises many types
@@ -206,7 +206,7 @@ def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _intact(path: Path) -> bool:
+def intact(path: Path) -> bool:
     """Whether the checksum at the end fits; files of v0.7 and older have those of a zip archive."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 22))
