@@ -480,6 +480,7 @@ def test_run_prints_each_prediction_before_it_reads_the_next(
         said = list[str]()
         assert command.print_predictions(Watched(), None, Namespace(inputs=["a", "b"], json=form, debug=False)) == 0
         assert said == ["", first]
+        capfd.readouterr()
 
 
 def test_run_goes_on_with_a_task_that_ends_at_an_error(home: Path, main: Main, capfd: Any) -> None:
@@ -490,6 +491,8 @@ def test_run_goes_on_with_a_task_that_ends_at_an_error(home: Path, main: Main, c
 
         def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
             for name in inputs:
+                if name == "absent":
+                    Path(name).read_text()
                 if name.startswith("bad"):
                     raise errors.UserError(f"{name}: line 1\n{name}: line 2")
                 yield {"file": name}
@@ -500,11 +503,30 @@ def test_run_goes_on_with_a_task_that_ends_at_an_error(home: Path, main: Main, c
     assert [json.loads(line)["file"] for line in out.splitlines()] == ["a", "b", "c"]
     lines = [f"error: bad{number}: line {line}" for number in (1, 2, 3) for line in (1, 2)]
     assert err.splitlines() == [*lines, "error: failed inputs: 3; predictions made: 3"]
-    arguments.inputs = ["bad1", "bad2"]
+    arguments.inputs = ["bad1", "absent"]
     assert command.print_predictions(Old(), None, arguments) == 2
+    assert capfd.readouterr().err.endswith("error: [Errno 2] No such file or directory: 'absent'\n")
     arguments.debug = True
     with pytest.raises(errors.UserError, match="bad1"):
         command.print_predictions(Old(), None, arguments)
+
+
+def test_run_ends_when_nobody_reads_its_output(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = importlib.import_module("my_project.cli")
+
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    class Echo:
+        def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
+            return map(taken.append, inputs)  # type: ignore[func-returns-value]
+
+    taken = list[str]()
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(BrokenPipeError):
+        command.print_predictions(Echo(), None, Namespace(inputs=["a", "b"], json="lines", debug=False))
+    assert taken == ["a"]
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--jsonl"]])

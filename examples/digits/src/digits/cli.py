@@ -157,8 +157,8 @@ def print_predictions(task: Any, model: Any, args: argparse.Namespace) -> int:
             found = task.predict(model, chain([next(names)], names))  # an error ends a generator
         except StopIteration:
             break
-        except UserError as error:
-            if args.debug:
+        except (UserError, OSError) as error:
+            if args.debug or not getattr(error, "filename", True):  # of standard output
                 raise
             print("error: " + str(error).replace("\n", "\nerror: "), file=sys.stderr)
             failed += 1
