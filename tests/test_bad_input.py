@@ -456,7 +456,7 @@ def test_run_skips_what_it_cannot_read_and_predicts_the_rest(
     assert bad[3:] == ["error: failed inputs: 3; predictions made: 6"]
     assert main([*arguments, "--json"]) == 3
     assert json.loads(capfd.readouterr().out) == found
-    assert main([*arguments, inputs[1]]) == 3
+    assert main(["run", inputs[1], *arguments[1:]]) == 3
     assert len(capfd.readouterr().out.splitlines()) == 9
 
 

@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 
 def print_predictions(task: Any, model: Any, args: argparse.Namespace) -> int:
     """Print predictions at once, or as one JSON list; returns 3 if some inputs failed, 2 if all."""
-    names, found, values, made, failed = iter(args.inputs), iter(()), list[Any](), 0, 0
+    names, found, values, made, failed = iter(args.inputs), iter(list[Any]()), list[Any](), 0, 0
     text = partial(json.dumps, ensure_ascii=False) if args.json else task.sentence
     show = values.append if args.json is True else lambda value: print(text(value), flush=True)
     while True:
