@@ -439,16 +439,17 @@ def test_bad_input_to_run_on_is_refused(
 
 
 def test_run_skips_what_it_cannot_read_and_predicts_the_rest(
-    home: Path, main: Main, tmp_path: Path, capfd: Any
+    home: Path, main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(home / "data/test", tmp_path / "inputs")
     (tmp_path / "inputs/left/00.png").write_bytes(b"text")  # of a folder, between others
-    inputs = [str(tmp_path / name) for name in ("gone.png", "inputs/left", "gone-too.png", "inputs/right")]
+    inputs = ["gone.png", "inputs/left", "gone-too.png", "inputs/right"]
     arguments = ["run", *inputs, "--checkpoint", "first"]
     assert main([*arguments, "--jsonl"]) == 3
     out, err = capfd.readouterr()
     found = [json.loads(line) for line in out.splitlines()]
-    read = [str(tmp_path / f"inputs/{half}/{i}.png") for half in ("left", "right") for i in range(3)]
+    read = [f"inputs/{half}/{number}.png" for half in ("left", "right") for number in range(3)]
     assert [each["file"] for each in found] == read
     bad = [line for line in err.splitlines() if line.startswith("error: ")]
     names = "gone.png: no such file", "left/00.png: not an image", "gone-too.png: no such file"
