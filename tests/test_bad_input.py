@@ -8,12 +8,14 @@ import csv
 import importlib
 import io
 import itertools
+import json
 import os
 import pickle
 import random
 import shutil
 import sys
 import zipfile
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -429,14 +431,106 @@ INPUTS: dict[str, tuple[str, bytes | None, str]] = {
 
 @pytest.mark.parametrize(("name", "content", "message"), INPUTS.values(), ids=INPUTS)
 def test_bad_input_to_run_on_is_refused(
-    refuse: Refuse, home: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+    refuse: Refuse, tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     if content is not None and name != ".":
         (tmp_path / name).write_bytes(content)
-    refuse(message, "run", str(home / "data" / "test"), name, "--json")
+    refuse(message, "run", name, "--json")
 
 
-@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_run_skips_what_it_cannot_read_and_predicts_the_rest(
+    home: Path, main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(home / "data/test", tmp_path / "inputs")
+    (tmp_path / "inputs/left/00.png").write_bytes(b"text")  # of a folder, between others
+    inputs = ["gone.png", "inputs/left", "gone-too.png", "inputs/right"]
+    arguments = ["run", *inputs, "--checkpoint", "first"]
+    assert main([*arguments, "--jsonl"]) == 3
+    out, err = capfd.readouterr()
+    found = [json.loads(line) for line in out.splitlines()]
+    read = [f"inputs/{half}/{number}.png" for half in ("left", "right") for number in range(3)]
+    assert [each["file"] for each in found] == read
+    bad = [line for line in err.splitlines() if line.startswith("error: ")]
+    names = "gone.png: no such file", "left/00.png: not an image", "gone-too.png: no such file"
+    assert all(name in line for name, line in zip(names, bad, strict=False))
+    assert bad[3:] == ["error: failed inputs: 3; predictions made: 6"]
+    assert main([*arguments, "--json"]) == 3
+    assert json.loads(capfd.readouterr().out) == found
+    assert main(["run", inputs[1], *arguments[1:]]) == 3
+    assert len(capfd.readouterr().out.splitlines()) == 9
+
+
+def test_run_prints_each_prediction_before_it_reads_the_next(
+    home: Path, main: Main, tmp_path: Path, capfd: Any
+) -> None:
+    command = importlib.import_module("my_project.cli")
+
+    class Watched:
+        """Its second input is read once the first prediction is printed."""
+
+        def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
+            for name in inputs:
+                said.append(capfd.readouterr().out)
+                yield {"file": name}
+
+        def sentence(self, prediction: dict[str, Any]) -> str:
+            return f"{prediction['file']}!"
+
+    for form, first in ((False, "a!\n"), ("lines", '{"file": "a"}\n')):
+        said = list[str]()
+        assert command.print_predictions(Watched(), None, Namespace(inputs=["a", "b"], json=form, debug=False)) == 0
+        assert said == ["", first]
+        capfd.readouterr()
+
+
+def test_run_goes_on_with_a_task_that_ends_at_an_error(home: Path, main: Main, capfd: Any) -> None:
+    command, errors = importlib.import_module("my_project.cli"), importlib.import_module("my_project.errors")
+
+    class Old:
+        """Its `predict` is a generator, as those of earlier releases."""
+
+        def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
+            for name in inputs:
+                if name == "absent":
+                    Path(name).read_text()
+                if name.startswith("bad"):
+                    raise errors.UserError(f"{name}: line 1\n{name}: line 2")
+                yield {"file": name}
+
+    arguments = Namespace(inputs=["a", "bad1", "b", "bad2", "bad3", "c"], json="lines", debug=False)
+    assert command.print_predictions(Old(), None, arguments) == 3
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["file"] for line in out.splitlines()] == ["a", "b", "c"]
+    lines = [f"error: bad{number}: line {line}" for number in (1, 2, 3) for line in (1, 2)]
+    assert err.splitlines() == [*lines, "error: failed inputs: 3; predictions made: 3"]
+    arguments.inputs = ["bad1", "absent"]
+    assert command.print_predictions(Old(), None, arguments) == 2
+    assert capfd.readouterr().err.endswith("error: [Errno 2] No such file or directory: 'absent'\n")
+    arguments.debug = True
+    with pytest.raises(errors.UserError, match="bad1"):
+        command.print_predictions(Old(), None, arguments)
+
+
+def test_run_ends_when_nobody_reads_its_output(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = importlib.import_module("my_project.cli")
+
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    class Echo:
+        def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
+            return map(taken.append, inputs)  # type: ignore[func-returns-value]
+
+    taken = list[str]()
+    monkeypatch.setattr(sys, "stdout", Closed())
+    with pytest.raises(BrokenPipeError):
+        command.print_predictions(Echo(), None, Namespace(inputs=["a", "b"], json="lines", debug=False))
+    assert taken == ["a"]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--jsonl"]])
 def test_run_names_its_checkpoint_on_standard_error(home: Path, main: Main, capfd: Any, form: list[str]) -> None:
     (image,) = (home / "data/test/left").glob("0.png")
     assert main(["run", str(image), "--checkpoint", "first", *form]) == 0

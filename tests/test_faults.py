@@ -296,6 +296,14 @@ def test_of_starts_at_once_with_one_name_one_trains(project: Path, undisturbed: 
     assert len(list((project / "checkpoints").iterdir())) == 2  # and README.md
 
 
+def test_an_input_that_cannot_be_read_is_skipped_by_run(project: Path) -> None:
+    in_project(project, *TRAIN, *SHORT)
+    done = in_project(project, "-m", "my_project", "run", "gone.png", "images/sample", ok=False)
+    assert len(done.stdout.splitlines()) == 3
+    done.stdout, (_, _, done.stderr) = "", done.stderr.partition("\n")  # without the checkpoint's name
+    assert_documented(project, "An input cannot be read", done)
+
+
 # --- every call that changes a file fails once ---
 
 WAYS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "killed": 0}

@@ -298,7 +298,7 @@ def test_no_more_than_two_micro_batches_are_held_at_once(render: Render) -> None
                 most = max(most, len(alive))
                 yield x, y
                 del x, y
-        session = Session(config, task, device, Path("run"), state, False)
+        session = Session(config, task, Path("run"), state, False)
         samples = loop.train_step(state, session, batches(), 8)
         assert (samples, state.batches, state.samples) == (64, 8, 64)
         print(most)

@@ -1,6 +1,8 @@
 """All that the engine knows of your data and models; `engine/contract.py` explains the methods."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +83,18 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all images below folders."""
-        for name in inputs:
-            path = locate(name)
-            files = find_files(path, SUFFIXES) if path.is_dir() else [path]
-            if not files:
-                raise UserError(f"{path}: holds no images")
-            for file in files:
-                image = read_image(file, self.data.image_size, self.data.channels).to(self.device)
-                shares = model(image[None])[0].softmax(dim=0).tolist()
-                probabilities = dict(zip(self.classes, shares, strict=True))
-                best = max(probabilities, key=probabilities.__getitem__)
-                yield {"file": str(file), "prediction": best, "probabilities": probabilities}
+        """For files, and for all images below folders; `map` goes on after an error."""
+        files = (find_files(path, SUFFIXES) or [path] for path in map(locate, inputs))
+        return map(partial(self._predict, model), chain.from_iterable(files))
+
+    def _predict(self, model: nn.Module, file: Path) -> dict[str, Any]:
+        if file.is_dir():
+            raise UserError(f"{file}: holds no images")
+        image = read_image(file, self.data.image_size, self.data.channels).to(self.device)
+        shares = model(image[None])[0].softmax(dim=0).tolist()
+        probabilities = dict(zip(self.classes, shares, strict=True))
+        best = max(probabilities, key=probabilities.__getitem__)
+        return {"file": str(file), "prediction": best, "probabilities": probabilities}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
         best = prediction["prediction"]

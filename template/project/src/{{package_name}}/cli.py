@@ -8,8 +8,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from functools import partial
 from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -130,31 +131,49 @@ def test(args: argparse.Namespace) -> None:
         print(*(f"  {picture}" for picture in pictures), sep="\n")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Predict for new inputs: files, or all files in folders."""
+    from torch import no_grad
+
     from .engine import checkpoint
-    from .engine.inference import predict
+    from .engine.inference import load
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
     print(f"checkpoint: {path}", file=sys.stderr)
-    print_predictions(predict(path, args.inputs), args.json)
+    with no_grad():
+        return print_predictions(*load(path)[1:], args)
 
 
-def print_predictions(predictions: Iterable[tuple[Any, str]], as_json: bool) -> None:
-    """Print each prediction's sentence as soon as it is made, or all predictions as JSON."""
-    if as_json:
-        print(json.dumps([found for found, _ in predictions], ensure_ascii=False, indent=2))
-    else:
-        for _, sentence in predictions:
-            print(sentence, flush=True)
+def print_predictions(task: Any, model: Any, args: argparse.Namespace) -> int:
+    """Print predictions at once, or as one JSON list; returns 3 if some inputs failed, 2 if all."""
+    names, found, values, made, failed = iter(args.inputs), iter(list[Any]()), list[Any](), 0, 0
+    text = partial(json.dumps, ensure_ascii=False) if args.json else task.sentence
+    show = values.append if args.json is True else lambda value: print(text(value), flush=True)
+    while True:
+        try:
+            for value in found:
+                show(value)
+                made += 1
+            found = task.predict(model, chain([next(names)], names))  # an error ends a generator
+        except StopIteration:
+            break
+        except (UserError, OSError) as error:
+            if args.debug or not getattr(error, "filename", True):  # of standard output
+                raise
+            print("error: " + str(error).replace("\n", "\nerror: "), file=sys.stderr)
+            failed += 1
+    if args.json is True and (made or not failed):
+        print(text(values, indent=2))
+    if made and failed:
+        print(f"error: failed inputs: {failed}; predictions made: {made}", file=sys.stderr)
+    return (3 if made else 2) if failed else 0
 
 
 def config(args: argparse.Namespace) -> None:
     """Print the resolved config in one of the four formats."""
     files, overrides = files_and_overrides(args.settings)
-    resolved = load(Config, files, overrides)
     only = read(locate(files[-1])) if args.last and files else None
-    print(dump(resolved, args.to, only), end="")
+    print(dump(load(Config, files, overrides), args.to, only), end="")
 
 
 def check_data(args: argparse.Namespace) -> None:
@@ -228,6 +247,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--split", default="test", choices=["train", "valid", "test"])
     sub = add(run, inputs={"nargs": "+", "metavar": "INPUT"})
     sub.add_argument("--checkpoint", help=best)
+    sub.add_argument("--jsonl", action="store_const", dest="json", const="lines", help="JSON Lines")
     sub = add(config, settings=settings | {"nargs": "+"})
     sub.add_argument("--to", default="yaml", choices=FORMATS)
     sub.add_argument("--last", action="store_true", help="only what the last file sets")
@@ -252,7 +272,7 @@ def suggest_override(words: list[str]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0, 2 for a UserError, or one of `signals.CODES`."""
+    """Run a command; returns its status: its own, 2 for a UserError, or one of `signals.CODES`."""
     # Threads that spin while they wait would take cores from other programs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = build_parser()
@@ -264,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     args.settings = [*getattr(args, "settings", []), *rest]  # those after an option are in `rest`
     try:
-        args.command(args)
+        status: int | None = args.command(args)
     except (UserError, OSError) as error:
         if args.debug:
             raise
@@ -280,4 +300,4 @@ def main(argv: list[str] | None = None) -> int:
         saved = f"; resume with: {command}" if (run / "last.pt").is_file() else ""
         print(f"stopped{saved}", file=sys.stderr)
         return 130
-    return 0
+    return status or 0

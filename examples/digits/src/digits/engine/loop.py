@@ -50,7 +50,7 @@ def train(
     if resume:
         states.restore(state, resume, config)
     patience = config.train.patience or math.inf
-    with Session(config, task, device, run, state, profile) as session:
+    with Session(config, task, run, state, profile) as session:
         if distributed.rank() == 0:
             session.trackers = open_trackers(config.run.tracker, run, config.model_dump(), state)
         where = f"{distributed.world()} x {device.type}, threads: {torch.get_num_threads()}"

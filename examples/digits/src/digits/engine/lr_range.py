@@ -28,7 +28,7 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
     task = build_task(config, device, None)
     loader = task.train_loader()
     state = build_state(config, task, device, len(loader))
-    session = Session(config, task, device, picture.parent, state, profile=False)
+    session = Session(config, task, picture.parent, state, profile=False)
     state.net.train()
     rates, losses, mean = list[float](), list[float](), 0.0
     endless = chain.from_iterable(repeat(loader))

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from functools import cache
+from contextlib import suppress
 from importlib.metadata import distributions
 from itertools import count
 from pathlib import Path
@@ -30,12 +30,11 @@ def lock_run(run: Path, new: bool, rename: bool = False) -> Path:
 
     If the folder is taken, `rename` appends -2, -3 and so on; otherwise, UserError.
     """
-    path, number = run, 1
+    path, numbers = run, count(2)
     while problem := _try_lock(path, new):
         if not rename:
             raise UserError(f"{path}: {problem}")
-        number += 1
-        path = run.with_name(f"{run.name}-{number}")
+        path = run.with_name(f"{run.name}-{next(numbers)}")
     return path
 
 
@@ -109,6 +108,8 @@ def record(run: Path, device: torch.device) -> None:
     name = next(name for name in names if not (run / name).exists()) if changes else None
     if name:
         (run / name).write_text(changes, encoding="utf-8")
+    found = reversed([each.metadata for each in distributions()])  # the one imported comes last
+    versions = {each["Name"]: each["Version"] for each in found if each["Name"]}
     entry = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
@@ -118,28 +119,18 @@ def record(run: Path, device: torch.device) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "packages": packages(),
+        "packages": dict(sorted(versions.items())),
     }
-    text = json.dumps([*entries, entry], indent=2, ensure_ascii=False)
-    write_whole(run / FILE, text + "\n")
-
-
-@cache
-def packages() -> dict[str, str]:
-    """The version of each package with a name; of duplicates, the one that Python imports."""
-    found = reversed([each.metadata for each in distributions()])
-    return dict(sorted({m["Name"]: m["Version"] for m in found if m["Name"]}.items()))
+    write_whole(run / FILE, json.dumps([*entries, entry], indent=2, ensure_ascii=False) + "\n")
 
 
 def read(run: Path) -> list[dict[str, Any]]:
     """The entries of a run, oldest first; empty, with a warning, if the file is damaged."""
     path = run / FILE
-    try:
+    with suppress(OSError, ValueError, RecursionError):
         entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
             return entries
-    except (OSError, ValueError, RecursionError):
-        pass
     print(f"warning: {path}: damaged; the record of earlier starts is lost", file=sys.stderr)
     return []
 

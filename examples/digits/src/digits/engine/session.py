@@ -17,29 +17,21 @@ from ..errors import Stopped, UserError
 from ..options import Config
 from . import checkpoint, distributed, provenance
 from .contract import Batch, Task
-from .device import peak_memory, to_device
+from .device import peak_memory, pick_device, to_device
 from .distributed import log
 from .signals import CODES, Signals, signals_blocked
 from .state import State, to_checkpoint
 from .tracking import log_pictures
 
-WORKER = "DataLoader worker"  # what torch calls the process that died
 WAIT, WARMUP, ACTIVE = 3, 2, 10  # steps that --profile skips, warms up with, and records
 
 
 class Session:
     """One start of a run, as a context: locks its folder, saves, stops, and saves after errors."""
 
-    def __init__(
-        self,
-        config: Config,
-        task: Task,
-        device: torch.device,
-        run: Path,
-        state: State,
-        profile: bool,
-    ) -> None:
-        self.config, self.task, self.device, self.run = config, task, device, run
+    def __init__(self, config: Config, task: Task, run: Path, state: State, profile: bool) -> None:
+        self.config, self.task, self.run = config, task, run
+        self.device = pick_device(config.run.device)
         self.state, self.best_file = state, state.best_file
         modules = state.model, state.loss_module
         self.weights: list[torch.Tensor] = [p for module in modules for p in module.parameters()]
@@ -74,9 +66,8 @@ class Session:
         finally:
             self.stack.__exit__(kind, error, traceback)  # Signals acts on the error
         if self.profiler and not error and self.profiler.step_num <= WAIT + WARMUP:
-            steps = self.profiler.step_num
-            log(f"--profile: needs more than {WAIT + WARMUP} steps, the run has {steps}")
-        if isinstance(error, RuntimeError) and WORKER in str(error):  # raised at any point
+            log(f"--profile: needs more than {WAIT + WARMUP} steps, not {self.profiler.step_num}")
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):  # by torch
             advice = "if memory ran out, lower data.workers or data.batch_size"
             raise UserError(f"data.workers: a worker process died; {advice}") from error
 
@@ -181,9 +172,6 @@ class Progress:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._reset()
-
-    def _reset(self) -> None:
         self.started, self.waited, self.samples = time.perf_counter(), 0.0, 0.0
 
     def fetch(self, loader: Iterable[Batch], skip: int, limit: int) -> Iterator[Batch]:
@@ -202,15 +190,14 @@ class Progress:
         parts = [f"step {step}", *(f"{name} {value:.4f}" for name, value in figures.items())]
         parts += [f"{self.samples / seconds:.0f}/s", f"wait {self.waited / seconds:.0%}"]
         parts += [f"lr {learning_rate:.1e}", f"{peak_memory(self.device) / 2**30:.1f} GiB"]
-        self._reset()
+        self.started, self.waited, self.samples = time.perf_counter(), 0.0, 0.0
         return "  " + "  ".join(parts)
 
 
-def profiler(run: Path) -> "torch.profiler.profile":
+def profiler(run: Path) -> torch.profiler.profile:
     """A torch.profiler of a run's first steps, which prints a table and writes a trace."""
-    from torch.profiler import profile, schedule
 
-    def write(profiled: profile) -> None:
+    def write(profiled: torch.profiler.profile) -> None:
         trace = run / f"trace-{distributed.rank()}.json"
         try:
             profiled.export_chrome_trace(str(trace))
@@ -220,5 +207,5 @@ def profiler(run: Path) -> "torch.profiler.profile":
         log(profiled.key_averages().table(sort_by=order, row_limit=15))
         log(f"the trace: {trace}, for chrome://tracing or ui.perfetto.dev")
 
-    plan = schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1)
-    return profile(schedule=plan, on_trace_ready=write)
+    plan = torch.profiler.schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1)
+    return torch.profiler.profile(schedule=plan, on_trace_ready=write)

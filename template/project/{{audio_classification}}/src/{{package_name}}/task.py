@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,20 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all sounds below folders; long ones by the mean of their windows."""
-        for name in inputs:
-            path = locate(name)
-            files = find_sounds(path) if path.is_dir() else [path]
-            if not files:
-                raise UserError(f"{path}: holds no sound files ({', '.join(SUFFIXES)})")
-            for file in files:
-                sound = read_sound(file, self.data.sample_rate, self.data.resample)
-                parts = windows(sound, self.length).to(self.device)
-                shares = model(parts).float().softmax(dim=1).mean(dim=0).tolist()
-                probabilities = dict(zip(self.classes, shares, strict=True))
-                best = max(probabilities, key=probabilities.__getitem__)
-                yield {"file": str(file), "prediction": best, "probabilities": probabilities}
+        """For files, and for all sounds below folders; `map` goes on after an error."""
+        files = (find_sounds(path) or [path] for path in map(locate, inputs))
+        return map(partial(self._predict, model), chain.from_iterable(files))
+
+    def _predict(self, model: nn.Module, file: Path) -> dict[str, Any]:
+        """For a file; a long one by the mean of its windows."""
+        if file.is_dir():
+            raise UserError(f"{file}: holds no sound files ({', '.join(SUFFIXES)})")
+        sound = read_sound(file, self.data.sample_rate, self.data.resample)
+        parts = windows(sound, self.length).to(self.device)
+        shares = model(parts).float().softmax(dim=1).mean(dim=0).tolist()
+        probabilities = dict(zip(self.classes, shares, strict=True))
+        best = max(probabilities, key=probabilities.__getitem__)
+        return {"file": str(file), "prediction": best, "probabilities": probabilities}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
         best = prediction["prediction"]

@@ -5,6 +5,8 @@ word "Yours". `docs/data.md` does it once in nine steps; `engine/contract.py` ha
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +124,19 @@ class Task:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
         """For each point of files, of folders, and of standard input if an input is `-`.
 
-        Yours: plain values for each input of `run`, which has no target.
+        Yours: the files that an input of `run` means. `map` goes on with the next after an error.
         """
-        for name in inputs:
-            for file in find_files(Path(name) if name == "-" else locate(name)):
-                for line, (point, *_) in read_file(file, new=True).items():
-                    logits = self.forward(model, (point[None].to(self.device),))
-                    shares = logits[0].softmax(dim=0).tolist()
-                    answer = {"prediction": shares.index(max(shares)), "probabilities": shares}
-                    yield {"file": str(file), "line": line, "point": point.tolist(), **answer}
+        paths = (Path(name) if name == "-" else locate(name) for name in inputs)
+        files = chain.from_iterable(map(find_files, paths))
+        return chain.from_iterable(map(partial(self._predict, model), files))
+
+    def _predict(self, model: nn.Module, file: Path) -> Iterator[dict[str, Any]]:
+        """Yours: plain values for each sample of a file, which has no target."""
+        for line, (point, *_) in read_file(file, new=True).items():
+            logits = self.forward(model, (point[None].to(self.device),))
+            shares = logits[0].softmax(dim=0).tolist()
+            answer = {"prediction": shares.index(max(shares)), "probabilities": shares}
+            yield {"file": str(file), "line": line, "point": point.tolist(), **answer}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
         """Yours: one prediction for a person, in a line."""

@@ -5,6 +5,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +112,17 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all images below folders; masks go to the folder of results."""
-        folder, used = locate(self.config.run.images, inside=True) / "result", Counter[str]()
-        for name in inputs:
-            path = locate(name)
-            files = find_files(path, SUFFIXES) if path.is_dir() else [path]
-            if not files:
-                raise UserError(f"{path}: holds no images")
-            for file in files:
-                used[file.stem] += 1  # files of one name in several folders
-                stem = file.stem if used[file.stem] == 1 else f"{file.stem}-{used[file.stem]}"
-                yield self._predict(model, file, folder, stem)
+        """For files, and for all images below folders; masks go to the folder of results.
 
-    def _predict(self, model: nn.Module, file: Path, folder: Path, stem: str) -> dict[str, Any]:
+        `map` goes on after an error.
+        """
+        files = (find_files(path, SUFFIXES) or [path] for path in map(locate, inputs))
+        predict = partial(self._predict, model, Counter[str]())
+        return map(predict, chain.from_iterable(files))
+
+    def _predict(self, model: nn.Module, used: Counter[str], file: Path) -> dict[str, Any]:
+        if file.is_dir():
+            raise UserError(f"{file}: holds no images")
         image, size = read_image(file, self.data.channels, self.data.max_size)
         logits = model(image[None].to(self.device)).float()
         if logits.shape[-2:] != size:
@@ -131,6 +131,9 @@ class Task:
         mask = logits[0].argmax(dim=0).cpu()
         counts = torch.bincount(mask.flatten(), minlength=len(self.classes))
         shares = dict(zip(self.classes, (counts / mask.numel()).tolist(), strict=True))
+        used[file.stem] += 1  # files of one name in several folders
+        stem = file.stem if used[file.stem] == 1 else f"{file.stem}-{used[file.stem]}"
+        folder = locate(self.config.run.images, inside=True) / "result"
         paths = {key: folder / f"{stem}-{key}.png" for key in ("mask", "overlay")}
         plots.save_mask(mask, len(self.classes), paths["mask"])
         write(paths["overlay"], plots.overlay(image, mask, side=max(512, *size)).save)

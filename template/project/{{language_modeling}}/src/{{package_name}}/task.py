@@ -157,18 +157,22 @@ class Task:
         return self.vocabulary.decode(islice(tokens, self.data.generate))
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For text files, all of those below folders, and `-`, which is standard input."""
-        for name in inputs:
-            if name == "-":
-                texts = {"-": decode(sys.stdin.buffer.read(), "standard input")}
-            else:
-                path = locate(name)
-                files = find_texts(path) if path.is_dir() else [path]
-                texts = {str(file): read_text(file) for file in files}
-            for file, text in texts.items():
-                prompt = text.removesuffix("\n")  # an editor's, not the author's
-                more = self.continuation(model, prompt)
-                yield {"file": file, "prompt": prompt, "continuation": more}
+        """For text files, all of those below folders, and `-`, which is standard input.
+
+        `map` goes on with the next file after an error.
+        """
+        paths = (Path(name) if name == "-" else locate(name) for name in inputs)
+        files = (f for path in paths for f in (find_texts(path) if path.is_dir() else [path]))
+        return map(partial(self._predict, model), files)
+
+    def _predict(self, model: nn.Module, file: Path) -> dict[str, Any]:
+        if file == Path("-"):
+            text = decode(sys.stdin.buffer.read(), "standard input")
+        else:
+            text = read_text(file)
+        prompt = text.removesuffix("\n")  # an editor's, not the author's
+        more = self.continuation(model, prompt)
+        return {"file": str(file), "prompt": prompt, "continuation": more}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
         """The file's name; then its text and, after an arrow, what the model writes."""

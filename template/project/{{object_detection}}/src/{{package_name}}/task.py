@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -111,19 +113,22 @@ class Task:
         return int((~seen).sum() + (~right).sum()), marks
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all images below folders; each is drawn with its boxes, too."""
-        pictures = locate(self.config.run.images, inside=True) / "result"
-        for name in inputs:
-            path = locate(name)
-            files = find_images(path) if path.is_dir() else [path]
-            if not files:
-                raise UserError(f"{path}: holds no images")
-            for file in files:
-                parts = file.relative_to(path).parts if path.is_dir() else (file.name,)
-                picture = pictures / f"run-{Path('-'.join(parts)).stem}.png"
-                yield self._predict_one(model, file, picture)
+        """For files, and for all images below folders; each is drawn with its boxes, too.
 
-    def _predict_one(self, model: nn.Module, file: Path, picture: Path) -> dict[str, Any]:
+        `map` goes on after an error.
+        """
+        files = (
+            (path, file) for path in map(locate, inputs) for file in find_images(path) or [path]
+        )
+        return starmap(partial(self._predict_one, model), files)
+
+    def _predict_one(self, model: nn.Module, path: Path, file: Path) -> dict[str, Any]:
+        """For a file that is an input itself, or below an input."""
+        if file.is_dir():
+            raise UserError(f"{file}: holds no images")
+        parts = file.relative_to(path).parts or (file.name,)
+        pictures = locate(self.config.run.images, inside=True) / "result"
+        picture = pictures / f"run-{Path('-'.join(parts)).stem}.png"
         image = read_image(file, self.data.channels)
         pixels, size, scale = fit(image, self.data.image_size)
         outputs = model(pixels[None].to(self.device))

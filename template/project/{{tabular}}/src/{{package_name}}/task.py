@@ -5,7 +5,8 @@
 
 import warnings
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -180,20 +181,27 @@ class Task:
         return {name: after - before for name, after in losses.items()}
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For the rows of files, of all files below folders, and of standard input (`-`)."""
-        for name in inputs:
-            path = Path(name) if name == "-" else locate(name)
-            for file in find_tables(path) if path.is_dir() else [path]:
-                rows = read_rows(file, self.data.delimiter)
-                empty = True
-                while part := list(islice(rows, self.data.batch_size)):
-                    empty = False
-                    numbers, categories, _ = self.columns.tensors(part, targets=False)
-                    batch = to_device((numbers, categories), self.device)
-                    outputs = self.forward(model, batch)
-                    yield from map(self._prediction, part, outputs.float().cpu())
-                if empty:
-                    raise UserError(f"{file}: holds no rows")
+        """For the rows of files, of all files below folders, and of standard input (`-`).
+
+        `map` goes on with the next file after an error.
+        """
+        paths = (Path(name) if name == "-" else locate(name) for name in inputs)
+        files = (f for path in paths for f in (find_tables(path) if path.is_dir() else [path]))
+        return chain.from_iterable(map(partial(self._predict, model), files))
+
+    def _predict(self, model: nn.Module, file: Path) -> Iterator[dict[str, Any]]:
+        if file != Path("-") and not file.exists():
+            raise UserError(f"{file}: no such file")
+        rows = read_rows(file, self.data.delimiter)
+        empty = True
+        while part := list(islice(rows, self.data.batch_size)):
+            empty = False
+            numbers, categories, _ = self.columns.tensors(part, targets=False)
+            batch = to_device((numbers, categories), self.device)
+            outputs = self.forward(model, batch)
+            yield from map(self._prediction, part, outputs.float().cpu())
+        if empty:
+            raise UserError(f"{file}: holds no rows")
 
     def _prediction(self, row: Row, output: Tensor) -> dict[str, Any]:
         truth = row.cells.get(self.columns.target, "")

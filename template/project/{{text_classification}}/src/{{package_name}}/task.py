@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from torch.utils.data import DataLoader
 from .components import build_loss, build_model
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
-from .data.dataset import TextFolder, collate, read_folder, read_inputs
-from .data.folders import find_classes
+from .data.dataset import SUFFIXES, TextFolder, collate, read_folder, read_inputs
+from .data.folders import find_classes, find_files
 from .data.splits import unpack_sample
 from .data.vocabulary import Vocabulary
 from .engine.metrics import Confusion
@@ -109,15 +111,22 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For each text of files, of all files below folders, and of standard input, `-`."""
-        for name in inputs:
-            for file, line, text in read_inputs(name, self.whole):
-                ids = self.vocabulary.encode(text, self.data.max_length).to(self.device)
-                shares = model(ids[None])[0].softmax(dim=0).tolist()
-                probabilities = dict(zip(self.classes, shares, strict=True))
-                best = max(probabilities, key=probabilities.__getitem__)
-                where = {"file": file, "line": line, "text": text}
-                yield {**where, "prediction": best, "probabilities": probabilities}
+        """For each text of files, of all files below folders, and of standard input, `-`.
+
+        `map` goes on with the next file after an error.
+        """
+        found = ((name, name != "-" and find_files(locate(name), SUFFIXES)) for name in inputs)
+        files = (str(file) for name, files in found for file in files or [name])
+        return chain.from_iterable(map(partial(self._predict, model), files))
+
+    def _predict(self, model: nn.Module, name: str) -> Iterator[dict[str, Any]]:
+        for file, line, text in read_inputs(name, self.whole):
+            ids = self.vocabulary.encode(text, self.data.max_length).to(self.device)
+            shares = model(ids[None])[0].softmax(dim=0).tolist()
+            probabilities = dict(zip(self.classes, shares, strict=True))
+            best = max(probabilities, key=probabilities.__getitem__)
+            where = {"file": file, "line": line, "text": text}
+            yield {**where, "prediction": best, "probabilities": probabilities}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
         best, text = prediction["prediction"], prediction["text"]

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,23 +120,28 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, all files below folders, and `-`: standard input."""
-        for name in inputs:
-            path = None if name == "-" else locate(name)
-            for file in find_tables(path) if path and path.is_dir() else [path]:
-                series = read_series(file, self.data, self.columns, self.info["time"])
-                check_step(series, self.step)
-                if len(series.times) < self.data.context:
-                    short = f"{len(series.times)} rows; the model looks back {self.data.context}"
-                    raise UserError(f"{series.name}: has {short}")
-                past = torch.from_numpy(series.values[None, :, -self.data.context :])
-                values = self.forward(model, (past.to(self.device),))[0].tolist()
-                times, form = series.later(range(1, self.data.horizon + 1)), self.data.time_format
-                yield {
-                    "file": series.name,
-                    "time": [clock.write(time, series.last, form) for time in times],
-                    "forecast": dict(zip(self.columns, values, strict=True)),
-                }
+        """For files, all files below folders, and `-`: standard input.
+
+        `map` goes on with the next file after an error.
+        """
+        paths = (None if name == "-" else locate(name) for name in inputs)
+        files = (f for p in paths for f in (find_tables(p) if p and p.is_dir() else [p]))
+        return map(partial(self._predict, model), files)
+
+    def _predict(self, model: nn.Module, file: Path | None) -> dict[str, Any]:
+        series = read_series(file, self.data, self.columns, self.info["time"])
+        check_step(series, self.step)
+        if len(series.times) < self.data.context:
+            short = f"{len(series.times)} rows; the model looks back {self.data.context}"
+            raise UserError(f"{series.name}: has {short}")
+        past = torch.from_numpy(series.values[None, :, -self.data.context :])
+        values = self.forward(model, (past.to(self.device),))[0].tolist()
+        times, form = series.later(range(1, self.data.horizon + 1)), self.data.time_format
+        return {
+            "file": series.name,
+            "time": [clock.write(time, series.last, form) for time in times],
+            "forecast": dict(zip(self.columns, values, strict=True)),
+        }
 
     def sentence(self, prediction: dict[str, Any]) -> str:
         rows = [["time", *prediction["forecast"]]]

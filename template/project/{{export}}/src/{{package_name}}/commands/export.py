@@ -75,13 +75,12 @@ def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
     return tried
 
 
-def run_exported(args: argparse.Namespace) -> None:
+def run_exported(args: argparse.Namespace) -> int:
     """Predict as `run` does, with an exported model."""
     from ..exported import load
 
     _, task, model = load(locate(args.folder), args.pt2)
-    predictions = task.predict(model, args.inputs)
-    print_predictions(((each, task.sentence(each)) for each in predictions), args.json)
+    return print_predictions(task, model, args)
 
 
 def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -96,3 +95,4 @@ def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
     pt2 = "use model.pt2, not model.onnx; loading it can run code in it"
     sub.add_argument("--pt2", action="store_true", help=pt2)
     sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument("--jsonl", action="store_const", dest="json", const="lines", help="JSON Lines")
