@@ -28,7 +28,7 @@ def laid_out(project: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.slow
-def test_copier_alone_in_an_environment_is_enough(template: Path, tmp_path: Path) -> None:
+def test_a_copy_needs_no_package_except_copier(template: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", "copier", cwd=tmp_path)
@@ -38,9 +38,7 @@ def test_copier_alone_in_an_environment_is_enough(template: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_oldest_copier_that_the_template_admits_makes_the_same_project(
-    plain: Path, render: Render, tmp_path: Path
-) -> None:
+def test_the_oldest_supported_copier_makes_the_same_project(plain: Path, render: Render, tmp_path: Path) -> None:
     (floor,) = [line for line in (ROOT / "copier.yml").read_text().splitlines() if "_min_copier_version" in line]
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
@@ -108,12 +106,12 @@ def test_python_files_of_the_package_are_copied_byte_for_byte(render: Render, te
         assert module.read_bytes() in sources, module
 
 
-def test_scripts_can_be_executed_and_nothing_else(render: Render) -> None:
+def test_only_scripts_are_executable(render: Render) -> None:
     executable = {name for name, (_, mode) in tree(render()).items() if mode}
     assert executable == {"scripts/train.sh", "scripts/test.sh", "scripts/run.sh", "scripts/slurm.sh"}
 
 
-def test_a_path_that_renders_into_git_plants_no_hook(template: Path, tmp_path: Path) -> None:
+def test_a_path_that_renders_into_git_creates_no_hook(template: Path, tmp_path: Path) -> None:
     clone = tmp_path / "template"
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     hook = clone / "template" / "project" / "{{ '.git' }}" / "hooks" / "post-checkout"

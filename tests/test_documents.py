@@ -403,9 +403,7 @@ NAMES = sorted(
 
 
 @pytest.mark.parametrize("answers", [{}, EVERYTHING, *({"data_kind": kind} for kind in KINDS)], ids=str)
-def test_each_block_of_a_page_is_known_as_commands_or_as_something_else(
-    render: Render, answers: dict[str, str]
-) -> None:
+def test_each_block_of_a_page_is_classified_as_commands_or_other(render: Render, answers: dict[str, str]) -> None:
     found = pages(render(**answers))
     assert set(found) <= set(NAMES)
     assert sum(len(page) for page in found.values()) > 30
@@ -417,7 +415,7 @@ def test_each_block_of_a_page_is_known_as_commands_or_as_something_else(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", NAMES)
-def test_each_command_of_a_page_works_as_it_stands(
+def test_each_command_of_a_page_works_as_written(
     render: Render, used: Callable[..., Path], tmp_path: Path, page: str
 ) -> None:
     """In a project without extras, and what is more where there are all of them."""
@@ -433,7 +431,7 @@ def test_each_command_of_a_page_works_as_it_stands(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_pages_of_other_kinds_say_works_too(
+def test_commands_in_the_pages_of_other_kinds_work_too(
     render: Render, used: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
     """What they alone have: the rest is the same text, and has run for the default kind."""
@@ -483,14 +481,14 @@ def extras() -> ModuleType:
     return module
 
 
-def test_a_default_project_brings_at_most_15_packages(render: Render, extras: ModuleType) -> None:
+def test_a_default_project_installs_at_most_15_packages(render: Render, extras: ModuleType) -> None:
     packages = extras.core(render)
     assert {"matplotlib", "pillow", "pydantic", "pyyaml"} < packages
     assert len(packages) <= 15, sorted(packages)
 
 
 @pytest.mark.slow
-def test_docs_extras_counts_right_and_what_is_not_chosen_leaves_nothing(render: Render, extras: ModuleType) -> None:
+def test_docs_extras_counts_right_and_unused_extras_leave_nothing(render: Render, extras: ModuleType) -> None:
     page = extras.PAGE.read_text().partition(extras.BEGIN)[2].partition(extras.END)[0]
     said = [line.split("|")[1:6] for line in page.splitlines() if line.startswith("| `")]
     rows = extras.measure(render)
@@ -503,7 +501,7 @@ def test_docs_extras_counts_right_and_what_is_not_chosen_leaves_nothing(render: 
 
 
 @pytest.mark.slow
-def test_the_walk_of_docs_adopting_ends_in_a_project_that_trains(template: Path, tmp_path: Path) -> None:
+def test_the_steps_of_docs_adopting_end_in_a_project_that_trains(template: Path, tmp_path: Path) -> None:
     clone, project = tmp_path / "copier-torch", tmp_path / "waves"
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     git("remote", "remove", "origin", cwd=clone)
@@ -523,7 +521,7 @@ def test_the_walk_of_docs_adopting_ends_in_a_project_that_trains(template: Path,
     assert float(best.stem.rpartition("acc")[2]) > 0.9
 
 
-def test_links_between_the_templates_pages_lead_somewhere() -> None:
+def test_links_between_the_templates_pages_are_valid() -> None:
     own = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     for page in own:
         for link in re.findall(r"\]\((?:<([^>]+)>|([^)\s]+))\)", page.read_text()):

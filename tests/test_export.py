@@ -75,7 +75,7 @@ def values(text: str) -> tuple[list[float], str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
-def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, render: Render, tmp_path: Path) -> None:
+def test_an_exported_model_predicts_the_same_as_its_checkpoint(kind: str, render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind=kind), project)
     save(project)
@@ -107,7 +107,7 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("way", "problem"), [("chance", "differs from the model by"), ("branch", "data-dependent")])
-def test_what_cannot_be_exported_says_why_and_leaves_nothing(
+def test_a_failed_export_gives_the_reason_and_leaves_no_files(
     way: str, problem: str, render: Render, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"

@@ -58,7 +58,7 @@ def test_a_project_without_extras_has_no_trace_of_them(render: Render, ci: str) 
 
 
 @pytest.mark.parametrize("extra", WORDS)
-def test_an_extra_brings_its_own_and_nothing_of_the_others(render: Render, extra: str) -> None:
+def test_an_extra_adds_its_own_files_and_none_of_the_others(render: Render, extra: str) -> None:
     project, without = render(extras=extra), render()
     expected = {word for name in [extra, *BRINGS.get(extra, [])] for word in WORDS[name]}
     assert words(project) == expected
@@ -68,7 +68,7 @@ def test_an_extra_brings_its_own_and_nothing_of_the_others(render: Render, extra
 
 
 @pytest.mark.parametrize("extra", WORDS)
-def test_make_install_takes_each_group_of_packages_that_there_is(render: Render, extra: str) -> None:
+def test_make_install_installs_the_packages_of_each_extra(render: Render, extra: str) -> None:
     project = render(extras=extra)
     [line] = re.findall(r'-e "\.\[(.*)\]"', (project / "Makefile").read_text())
     groups = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -192,7 +192,7 @@ def image(with_docker: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 @pytest.mark.parametrize("extras", ["docker", EXTRAS])
-def test_hadolint_has_nothing_to_say(render: Render, extras: str) -> None:
+def test_hadolint_reports_nothing(render: Render, extras: str) -> None:
     done = run(PYTHON.with_name("hadolint"), "Dockerfile", cwd=render(extras=extras), ok=False)
     assert done.returncode == 0, done.stdout
 
@@ -204,7 +204,7 @@ def test_only_sources_and_configs_get_into_the_image(with_docker: Path) -> None:
     assert not [name for name in kept if (with_docker / name).read_bytes() == b"secret"]
 
 
-def test_packages_come_before_sources_so_that_their_layer_keeps(with_docker: Path) -> None:
+def test_packages_come_before_sources_so_that_their_layer_is_cached(with_docker: Path) -> None:
     steps = instructions(with_docker)
     [install] = [index for index, (_, rest) in enumerate(steps) if "pip install" in rest]
     assert [rest for name, rest in steps[:install] if name == "COPY"] == ["pyproject.toml ./"]
@@ -232,9 +232,7 @@ def container(image: Image, *command: str, ok: bool = True) -> subprocess.Comple
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("index", "expected"), [("", []), ("file:///builds", ["--index-url", "file:///builds"])])
-def test_torch_and_nothing_else_comes_from_the_index_that_was_named(
-    render: Render, tmp_path: Path, index: str, expected: list[str]
-) -> None:
+def test_only_torch_comes_from_the_given_index(render: Render, tmp_path: Path, index: str, expected: list[str]) -> None:
     project = render(extras=EXTRAS)
     [install] = [rest for name, rest in instructions(project) if "pip install" in rest]
     (tmp_path / "pip").write_text('#!/bin/sh\necho "$@" >> pips\n')
@@ -442,7 +440,7 @@ def build_site(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_site_shows_docstrings_and_forgets_a_removed_module(render: Render, tmp_path: Path) -> None:
+def test_the_site_shows_docstrings_and_drops_a_removed_module(render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="docs_site"), project)
     own = project / "src" / "my_project" / "own.py"

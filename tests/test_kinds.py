@@ -45,7 +45,7 @@ def homes(render: Render, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return Homes()
 
 
-def test_the_archive_is_small_and_says_where_it_is_from(render: Render, kind: str) -> None:
+def test_the_archive_is_small_and_names_its_source(render: Render, kind: str) -> None:
     path = render(data_kind=kind) / "data" / "sample.zip"
     assert path.stat().st_size <= (1_000_000 if kind in LARGE else 400_000)
     with zipfile.ZipFile(path) as archive:
@@ -80,7 +80,7 @@ def test_docs_api_gives_the_purpose_of_each_file(render: Render, kind: str) -> N
 
 
 @pytest.mark.slow
-def test_links_lead_somewhere_and_each_test_of_the_layout_is_there(render: Render, kind: str) -> None:
+def test_links_are_valid_and_each_test_of_the_layout_exists(render: Render, kind: str) -> None:
     project = render(data_kind=kind)
     for page in project.rglob("*.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
@@ -164,7 +164,7 @@ def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name:
 
 
 @pytest.mark.slow
-def test_another_kind_takes_the_place_of_images_and_loses_nothing(template: Path, kind: str, tmp_path: Path) -> None:
+def test_changing_the_kind_of_data_loses_no_edit(template: Path, kind: str, tmp_path: Path) -> None:
     """And back again, where the project is committed in between."""
     start = "image_classification" if kind != "image_classification" else "tabular"
     project = tmp_path / "project"

@@ -83,13 +83,13 @@ def test_data_has_a_folder_per_class_in_train_valid_and_test(trained: Path) -> N
 
 
 @pytest.mark.parametrize("page", ["install", "running", "cluster", "faults", "api", "configs", "data", "updating"])
-def test_docs_has_each_page_and_something_links_to_it(render: Render, page: str) -> None:
+def test_docs_has_each_page_and_a_link_to_it(render: Render, page: str) -> None:
     project = render()
     assert len((project / "docs" / f"{page}.md").read_text().split()) > 50
     assert f"docs/{page}.md" in (project / "README.md").read_text()
 
 
-def test_links_between_pages_lead_somewhere(render: Render) -> None:
+def test_links_between_pages_are_valid(render: Render) -> None:
     project = render()
     for page in project.rglob("*.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
@@ -217,7 +217,7 @@ def test_setup_py_installs_by_the_metadata_of_pyproject(render: Render, tmp_path
 # --- small enough to read ---
 
 
-def test_the_example_is_what_the_template_gives(render: Render) -> None:
+def test_the_example_equals_a_new_render(render: Render) -> None:
     fresh = tree(render(project_name="Digits"))
     del fresh[".copier-answers.yml"]
     assert tree(ROOT / "examples" / "digits") == fresh, "make example"
@@ -270,7 +270,7 @@ def test_docs_api_gives_the_purpose_of_each_file(render: Render, components: str
         assert there, f"docs/api.md names {name}, which is not there"
 
 
-def test_nothing_names_the_place_where_the_template_was_made(render: Render) -> None:
+def test_no_file_contains_a_path_of_this_machine(render: Render) -> None:
     places = [str(ROOT), str(Path.home()) + "/"]
     for name, (content, _) in tree(render()).items():
         if name != ".copier-answers.yml":

@@ -60,7 +60,7 @@ def name(row: Row) -> str:
     return "-".join(str(value) for value in row.values()).replace(" ", "_")
 
 
-def test_the_table_holds_every_pair() -> None:
+def test_the_table_covers_every_pair() -> None:
     held = set().union(*map(pairs_of, ROWS))
     values = [len(values) for values in FACTORS.values()]
     assert len(held) == sum(a * b for a, b in itertools.combinations(values, 2))
@@ -74,19 +74,19 @@ def found(render: Render) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("row", [name(row) for row in ROWS])
-def test_a_pair_of_features_trains_as_a_loop_by_hand(row: str, found: dict[str, str]) -> None:
+def test_a_pair_of_features_trains_like_a_loop_by_hand(row: str, found: dict[str, str]) -> None:
     assert not found[row]
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_model_and_loss_as_a_loop_by_hand(strategy: str, render: Render, tmp_path: Path) -> None:
+def test_two_processes_train_model_and_loss_like_a_loop_by_hand(strategy: str, render: Render, tmp_path: Path) -> None:
     row = ROWS[0] | {"precision": "fp32", "loss": "Learned", "accumulate": 2, "clip": 0.5, "strategy": strategy}
     assert trained(render(), row, tmp_path) == ""
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("row", ALL, ids=name)
-def test_compiled_or_in_two_processes_too(row: Row, render: Render, tmp_path: Path) -> None:
+def test_it_also_holds_compiled_and_in_two_processes(row: Row, render: Render, tmp_path: Path) -> None:
     assert trained(render(), row, tmp_path) == ""
 
 

@@ -82,7 +82,7 @@ def test_two_processes_accumulate_as_one(strategy: str, launch: Launch, project:
 
 @BOTH
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_a_run_of_two_processes_goes_on_in_any_number(
+def test_a_run_of_two_processes_resumes_with_any_world_size(
     strategy: str, processes: int, launch: Launch, project: Path
 ) -> None:
     """Stopped within an epoch, by a broken image; in two again, it ends as if nothing had happened."""
@@ -112,7 +112,7 @@ def test_a_run_of_two_processes_goes_on_in_any_number(
         assert tested[0].splitlines()[1:3] == tested[1].splitlines()[1:3]
 
 
-def test_what_is_tested_of_a_split_model_is_the_mean_of_its_weights(launch: Launch, project: Path) -> None:
+def test_testing_a_sharded_model_uses_its_averaged_weights(launch: Launch, project: Path) -> None:
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "train.ema=0.9", "run.name=mean", "train.epochs=1"]
     launch(project, "2", *TRAIN, *options)
     said = in_project(project, "-m", "my_project", "test", "mean", "--split", "valid").stdout
@@ -122,7 +122,7 @@ def test_what_is_tested_of_a_split_model_is_the_mean_of_its_weights(launch: Laun
     assert f"acc {float(row['valid_acc']):.4f}" in said
 
 
-def test_a_split_checkpoint_that_would_run_code_is_refused(launch: Launch, project: Path, tmp_path: Path) -> None:
+def test_a_sharded_checkpoint_that_would_run_code_is_refused(launch: Launch, project: Path, tmp_path: Path) -> None:
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "run.name=unsafe", "train.epochs=1"]
     launch(project, "2", *TRAIN, *options)
     (description,) = (project / "checkpoints/unsafe").glob("shards-*/.metadata")

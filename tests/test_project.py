@@ -58,7 +58,7 @@ def test_an_old_python_is_refused_in_one_line(project: Path) -> None:
     assert not (project / ".venv").exists()
 
 
-def test_the_command_line_answers_without_torch(render: Render) -> None:
+def test_the_command_line_works_without_torch(render: Render) -> None:
     project = render()
     assert "usage" in without_torch(project, "--help")
     wrong = ["configs/train.yaml", "optimizer.lr=fast", "trian.epochs=3", "model.nme=cnn"]
@@ -69,7 +69,7 @@ def test_the_command_line_answers_without_torch(render: Render) -> None:
     assert all(any(key in line for line in problems) for key in ("optimizer.lr", "trian", "model.nme"))
 
 
-def test_a_model_that_only_running_its_file_shows_is_left_to_torch(render: Render, tmp_path: Path) -> None:
+def test_a_model_defined_at_import_time_is_accepted(render: Render, tmp_path: Path) -> None:
     project = shutil.copytree(render(), tmp_path / "project")
     code = "from my_project.config import check_model\nfor name in {}: check_model(name)"
     in_project(project, "-c", code.format(["cnn", "resnet"]))
@@ -220,7 +220,7 @@ VALUES = st.recursive(
 @given(
     folder=TEXT, lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False), args=st.dictionaries(TEXT, VALUES)
 )
-def test_a_config_stays_the_same_from_format_to_format(
+def test_a_config_is_unchanged_by_conversion_through_all_formats(
     main: Callable[[list[str]], int], tmp_path: Path, folder: str, lr: float, args: dict[str, Any]
 ) -> None:
     optimizer = {"lr": lr, "args": args}

@@ -152,7 +152,7 @@ if sys.argv[2] == 'copy':
 """
 
 
-def test_what_tasks_make_of_the_files_is_merged(template: Path, project: Path) -> None:
+def test_changes_made_by_tasks_are_merged(template: Path, project: Path) -> None:
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
         command = [sys.executable, "-c", TASK, version, "{{ _copier_operation }}"]
         files = {
@@ -197,7 +197,7 @@ def test_tasks_that_the_owner_skips_do_not_run(template: Path, project: Path) ->
     assert not mark.exists()
 
 
-def test_a_template_may_have_other_marks_suffix_and_settings_file(template: Path, project: Path) -> None:
+def test_a_template_may_set_delimiters_suffix_and_settings_file(template: Path, project: Path) -> None:
     envops = {"block_start_string": "[%", "block_end_string": "%]"}
     envops |= {"variable_start_string": "[[", "variable_end_string": "]]"}
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
@@ -225,7 +225,7 @@ def test_settings_may_be_included_and_the_subdirectory_templated(template: Path,
     both_ways(template, begun(template, project))
 
 
-def test_a_template_whose_files_are_at_its_top_excludes_what_is_its_own(template: Path, project: Path) -> None:
+def test_a_template_without_a_subdirectory_excludes_its_own_files(template: Path, project: Path) -> None:
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
         files = {f"src/{{{{ package }}}}/{module}.py": text, f"{ANSWERS}.jinja": PLACE}
         exclude = ["copier.yml", "/extensions", ".git"]
@@ -304,7 +304,7 @@ def test_a_template_may_read_the_answers_to_another_one(template: Path, project:
 # --- questions ---
 
 
-def test_secret_hidden_and_conditional_questions_are_no_hindrance(template: Path, project: Path) -> None:
+def test_secret_hidden_and_conditional_questions_work(template: Path, project: Path) -> None:
     questions: dict[str, Any] = {
         "token": {"default": "none", "secret": True},
         "slug": {"default": "{{ package | upper }}", "when": False},
@@ -421,7 +421,7 @@ def test_a_name_with_jinja_is_a_pattern_for_all_that_it_can_become(
     assert extension("update.names").patterns(name, {}, answers, computed) == expected
 
 
-def test_a_pattern_fits_paths_and_takes_its_marks_for_letters() -> None:
+def test_a_pattern_matches_paths_and_can_escape_brackets() -> None:
     fitting = extension("update.names").any_of(["[[]id]/*.js", "a/*/b"])
     assert [bool(fitting.fullmatch(path)) for path in ("[id]/x.js", "i/x.js", "a/x/b", "a/x/y/b")] == [
         True,

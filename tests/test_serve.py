@@ -88,7 +88,7 @@ def test_the_service_answers_and_refuses(trained: Any, tmp_path: Path) -> None:
         assert client.get("/health").status_code == 200
         port = address.rpartition(":")[2]
         done = in_project(project, "-m", "my_project", "serve", "exports/a-run", f"--port={port}", ok=False)
-        assert (done.returncode, "name another --port" in done.stderr) == (2, True)
+        assert (done.returncode, "set another --port" in done.stderr) == (2, True)
 
 
 @pytest.mark.slow

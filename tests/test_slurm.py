@@ -137,7 +137,7 @@ def project(render: Render, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_job_trains_in_a_process_per_gpu_and_is_done(project: Path, tmp_path: Path) -> None:
+def test_a_job_trains_with_one_process_per_gpu(project: Path, tmp_path: Path) -> None:
     job = Job(project, tmp_path, *QUICK, SLURM_GPUS_ON_NODE="2", SLURM_CPUS_PER_TASK="3")
     assert job.run() == 0, job.said("output")
     assert "on 2 x cpu" in job.said("output")
@@ -154,7 +154,7 @@ def test_a_job_trains_in_a_process_per_gpu_and_is_done(project: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("nodes", "gpus", "signaled"), [(1, 2, "tasks"), (2, 1, "tasks"), (1, 2, "all")])
-def test_a_job_whose_time_is_up_is_saved_requeued_and_goes_on(
+def test_a_job_at_its_time_limit_saves_is_requeued_and_resumes(
     project: Path, python: Path, tmp_path: Path, nodes: int, gpus: int, signaled: str
 ) -> None:
     where = {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(gpus), "SIGNALED": signaled}
@@ -200,7 +200,7 @@ def test_each_job_of_an_array_has_its_own_name_and_seed(project: Path, python: P
         assert config["run"]["name"] == name
 
 
-def test_a_job_that_was_killed_before_it_had_saved_starts_again(project: Path, tmp_path: Path) -> None:
+def test_a_job_killed_before_its_first_checkpoint_starts_again(project: Path, tmp_path: Path) -> None:
     left = project / "own runs" / "a-run"
     left.mkdir(parents=True)
     (left / "config.yaml").write_text("run: {}\n")
@@ -209,7 +209,7 @@ def test_a_job_that_was_killed_before_it_had_saved_starts_again(project: Path, t
     assert (left / "last.pt").is_file()
 
 
-def test_a_job_in_the_wrong_place_or_without_a_fixed_name_is_refused(project: Path, tmp_path: Path) -> None:
+def test_a_job_in_a_wrong_folder_or_without_a_fixed_name_is_refused(project: Path, tmp_path: Path) -> None:
     job = Job(project, tmp_path, "run.name={model}-{date}")
     assert job.run() == 2
     assert job.said("output") == "error: {model}-{date}: a job needs a run.name without fields in braces\n"

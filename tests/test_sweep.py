@@ -64,7 +64,7 @@ def epochs(run: Path) -> int:
     return len(table.read_text().splitlines()) - 1 if table.is_file() else 0
 
 
-def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) -> None:
+def test_a_stopped_and_killed_sweep_ends_like_an_uninterrupted_one(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}, "sweep": {"pruner": "none"}}
     sweep = ["sweep", "train.epochs=12", spaced(project, **space), "--trials=3"]
     whole, broken = (project / "checkpoints" / f"sweep-{name}" for name in ("whole", "broken"))
@@ -89,7 +89,7 @@ def spaced(project: Path, **sections: Any) -> str:
     return f"--space={path.name}"
 
 
-def test_a_trial_that_does_badly_is_pruned(project: Path) -> None:
+def test_a_bad_trial_is_pruned(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-6, "high": 1e-2, "log": True}}, "sweep": {"startup": 2}}
     goal = ["checkpoint.monitor=loss", "checkpoint.mode=min", "train.epochs=4", "--trials=6"]
     in_project(project, *command("sweep", spaced(project, **space), *goal, "--study=bad")[1:])
@@ -174,7 +174,7 @@ def test_a_trial_names_its_model_before_the_arguments_that_a_name_resets(project
     assert settings.index("model.name") < settings.index("model.args.dropout")
 
 
-def test_submit_hands_all_that_sweep_takes_to_its_jobs(project: Path) -> None:
+def test_submit_passes_all_options_of_sweep_to_its_jobs(project: Path) -> None:
     """With a stand-in for submitit, which keeps what it would send."""
     code = """if True:
         import sys, types
@@ -197,7 +197,7 @@ def test_submit_hands_all_that_sweep_takes_to_its_jobs(project: Path) -> None:
     assert said == [str([*GRID, "--trials=2", "--study=sent", "--grid"])] * 2
 
 
-def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None:
+def test_the_printed_command_trains_like_the_best_trial(project: Path) -> None:
     arguments = ["sweep", "train.epochs=2", "--study=best", "--trials=2"]
     done = in_project(project, *command(*arguments)[1:])
     best = done.stdout.splitlines()[-2].split("trial ")[1][0]
@@ -216,13 +216,13 @@ def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None
     torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)
 
 
-def test_a_sweep_is_of_single_processes(project: Path) -> None:
+def test_a_sweep_refuses_torchrun(project: Path) -> None:
     done = run(*command("sweep"), cwd=project, ok=False, WORLD_SIZE="2", PYTHONPATH=str(project / "src"))
     assert done.returncode == 2
-    assert done.stderr.startswith("error: torchrun: a trial takes one process")
+    assert done.stderr.startswith("error: torchrun: a trial uses one process")
 
 
-def test_jobs_work_on_a_sweep_and_one_whose_time_is_up_goes_on(project: Path) -> None:
+def test_jobs_share_a_sweep_and_one_at_its_time_limit_resumes(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1}}, "sweep": {"pruner": "none"}}
     sweep = ["train.epochs=30", spaced(project, **space), "--study=jobs", "--trials=3"]
     submitted = start(project, "submit", *sweep, "--cluster=local", "--jobs=2", "--minutes=10", log="submit.txt")
@@ -260,13 +260,13 @@ def processes(name: str) -> list[tuple[int, str]]:
         (["optimizer.lr=-1"], "error: command line: optimizer.lr: should be greater than 0, got -1"),
     ],
 )
-def test_a_mistake_is_told_before_a_job_is_sent(project: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_reported_before_a_job_is_submitted(project: Path, arguments: list[str], message: str) -> None:
     done = in_project(project, *command("submit", "--study=none", *arguments)[1:], ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith(message)
 
 
-def test_a_grid_counts_on_after_999(project: Path) -> None:
+def test_a_grid_continues_after_trial_999(project: Path) -> None:
     code = """if True:
         import sys
         from my_project.cli import build_parser
@@ -280,7 +280,7 @@ def test_a_grid_counts_on_after_999(project: Path) -> None:
     assert in_project(project, "-c", code, *GRID).stdout == "[999, 1000]\n"
 
 
-def test_a_sweep_that_is_killed_before_it_began_begins_anew(project: Path) -> None:
+def test_a_sweep_killed_before_its_first_trial_starts_again(project: Path) -> None:
     sweep = ["--study=early", "--trials=1", "train.epochs=1", "train.limit_batches=1"]
     kill = "import os, sys; os.replace = lambda *_: os._exit(9); from my_project.cli import main; main(sys.argv[1:])"
     killed = in_project(project, "-c", kill, "sweep", *sweep, *QUICK, ok=False)
@@ -289,7 +289,7 @@ def test_a_sweep_that_is_killed_before_it_began_begins_anew(project: Path) -> No
     assert [row["state"] for row in rows(project / "checkpoints" / "sweep-early")] == ["complete"]
 
 
-def test_the_space_is_the_same_in_every_format(render: Render) -> None:
+def test_the_search_space_is_the_same_in_every_format(render: Render) -> None:
     code = "from my_project.commands import sweep; from my_project.cli import build_parser\n"
     code += "plan = sweep.plan(build_parser().parse_args(['sweep'])); print(plan.fixed, plan.tried, plan.sweep)"
     formats = ("yaml", "json", "ini", "py")
@@ -299,7 +299,7 @@ def test_the_space_is_the_same_in_every_format(render: Render) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image_classification", "object_detection", "language_modeling"])
-def test_what_the_space_says_can_be_trained(template: Path, tmp_path: Path, kind: str) -> None:
+def test_each_kind_trains_with_its_search_space(template: Path, tmp_path: Path, kind: str) -> None:
     copy(template, tmp_path / "project", extras="sweep", data_kind=kind, config_format="ini")
     once = ["train.epochs=1", "train.limit_batches=1", "--trials=1"]
     in_project(tmp_path / "project", *command("sweep", *once)[1:])

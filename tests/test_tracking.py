@@ -198,7 +198,7 @@ def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
-def test_a_signal_to_the_whole_job_still_saves_and_says_75(tracked: Path, tracker: str) -> None:
+def test_a_signal_to_the_whole_job_still_saves_and_exits_with_75(tracked: Path, tracker: str) -> None:
     program = [sys.executable, "-m", "my_project", "train", *TINY, "train.epochs=10000", "data.workers=1"]
     log = tracked / "log.txt"
     with log.open("w") as file:
@@ -232,7 +232,7 @@ def test_a_signal_to_the_whole_job_still_saves_and_says_75(tracked: Path, tracke
         ("wandb", {"WANDB_MODE": "online"}, "error: run.tracker: wandb: No API key configured"),
     ],
 )
-def test_a_tracker_that_cannot_start_says_so_in_a_line(
+def test_a_tracker_that_cannot_start_is_an_error_of_one_line(
     tracked: Path, settings: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tracked / "checkpoints" / "mlflow.db").write_text("This is text, and no database at all.\n")
