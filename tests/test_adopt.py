@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 Adopt = Callable[..., Outcome]
 
 
-GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # few projects here are large enough to tell their kind
+GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # most projects here are too small for a guess
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def load(clone: Path, name: str = "adopting.command") -> ModuleType:
 
 
 def call(clone: Path, *arguments: str | Path, part: str = "", **replaced: Any) -> Outcome:
-    """Adopt, with some names of a module of the command replaced."""
+    """Run the command with some names of one of its modules replaced."""
     out, err = io.StringIO(), io.StringIO()
 
     def from_renders(ref: str, given: Mapping[str, Any], root: Path, *_: Any) -> None:
@@ -93,7 +93,7 @@ def call(clone: Path, *arguments: str | Path, part: str = "", **replaced: Any) -
 
 @pytest.fixture
 def adopt(template: Path) -> Adopt:
-    """Adopt a project, with the guesses for answers."""
+    """Adopt a project, with the guesses as answers."""
     return lambda *arguments: call(template, *GIVEN, *arguments)
 
 
@@ -135,7 +135,7 @@ def answers(project: Path) -> dict[str, Any]:
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
-    """Refused with exactly one line, which contains these words."""
+    """Assert a refusal of one line that contains these words."""
     assert outcome.status == 2, outcome
     assert outcome.err.count("\n") == 1, outcome.err
     for word in ("Not adopted: ", *words):
@@ -326,7 +326,7 @@ def test_the_newest_release_is_that_of_the_highest_number(template: Path, tmp_pa
     assert load(template, "adopting.template").find_version(tmp_path.resolve(), None).name == "v0.10.0"
 
 
-# --- what is adopted ---
+# --- adoption ---
 
 
 def test_without_common_files_everything_is_merged(adopt: Adopt, make: Callable[..., Path], template: Path) -> None:
@@ -418,7 +418,7 @@ def test_the_printed_undo_commands_restore_the_project(adopt: Adopt, project: Pa
 
 @pytest.fixture
 def published(template: Path, tmp_path: Path) -> Path:
-    """A clone of the template that others clone, in a folder with an unusual name."""
+    """A clone of the template as a remote, in a folder with an unusual name."""
     clone = tmp_path / 'it\'s "the" 틀: of us' / "copier torch"
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     git("remote", "remove", "origin", cwd=clone)
@@ -667,7 +667,7 @@ def test_a_clone_without_the_tags_of_releases_says_how_to_make_them(template: Pa
     assert_refused(call(clone, "--defaults", project), "not a clone")
 
 
-# --- settings of the owner ---
+# --- the owner's settings ---
 
 
 def test_hooks_that_fail_do_not_run(adopt: Adopt, make: Callable[..., Path]) -> None:
@@ -736,7 +736,7 @@ def test_files_are_stored_by_the_owners_gitattributes(adopt: Adopt, make: Callab
     assert (project / "images" / "sample" / "two.png").read_bytes().startswith(b"\x89PNG")
 
 
-# --- what is refused, or fails ---
+# --- refusals and failures ---
 
 
 def no_repository(project: Path) -> None:

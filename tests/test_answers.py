@@ -109,7 +109,7 @@ def test_questions_and_choices_fit_in_80_columns() -> None:
 
 @pytest.fixture(scope="session")
 def names() -> dict[str, set[str]]:
-    """The lists that extensions/names.jinja holds."""
+    """The lists in extensions/names.jinja."""
     source = (ROOT / "extensions" / "names.jinja").read_text()
     return {name: set(words.split()) for name, words in re.findall(r"set (\w+) = '''(.*?)'''", source, re.DOTALL)}
 

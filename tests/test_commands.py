@@ -116,7 +116,7 @@ MISTAKES = {
 
 
 def prepare(case: str, project: Path) -> None:
-    """Prepare the project for a case that is not a matter of options."""
+    """Prepare the project for a case that options alone don't cause."""
     answers = project / ".copier-answers.yml"
     if case == "an unknown version":
         answers.write_text(answers.read_text().replace(f"_commit: {NEXT}", "_commit: v8888.0.0"))
@@ -421,7 +421,7 @@ def test_a_file_is_explained(project: Path) -> None:
             assert line in said, (path, said)
 
 
-# --- as `copier update` is asked to ---
+# --- options of `copier update` ---
 
 
 def test_excluded_paths_stay_unchanged(project: Path) -> None:
@@ -451,7 +451,7 @@ def test_a_bot_gets_new_files_unstaged_and_no_failure_for_a_conflict(
 
 
 def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """git detects a rename only if both files are similar and the old path is gone; else it is a new file."""
+    """git detects a rename only if both files are similar and the old path is gone; otherwise it reports a new file."""
     monkeypatch.setenv("UPDATE_BY_BOT", "1")
     assert copier_update(project, LATER).returncode == 0
     listed = git("status", "--porcelain", "--untracked-files", cwd=project).splitlines()
@@ -516,7 +516,7 @@ def test_the_script_takes_copier_from_uv_pipx_or_an_installed_copier(project: Pa
         assert "the template's: merged" in run(*bare, cwd=project, PATH=str(programs)).stdout, name
 
 
-# --- what a version is ---
+# --- versions ---
 
 
 def test_a_commit_is_a_version_after_the_last_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,7 +537,7 @@ def test_a_commit_is_a_version_after_the_last_tag(tmp_path: Path, monkeypatch: p
     assert versions.as_version("v1.10.0") == versions.Version("1.10.0")
 
 
-# --- what git says ---
+# --- git's output ---
 
 
 def test_the_output_of_merge_tree_is_parsed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A copy needs Copier alone, and is the same each time."""
+"""A copy needs only Copier, and is reproducible."""
 
 import itertools
 import re
@@ -14,13 +14,13 @@ LAYOUTS = list(itertools.product(FORMATS, ["file", "folder"]))
 
 
 def copier_copy(template: Path, project: Path, *options: str, python: str | Path = sys.executable) -> str:
-    """The command as people give it, from another folder; returns what it says."""
+    """Run the real command from another folder; returns its output."""
     done = run(python, "-m", "copier", "copy", "--defaults", *options, template, project, cwd=project.parent)
     return done.stdout + done.stderr
 
 
 def laid_out(project: Path) -> dict[str, tuple[bytes, int]]:
-    """Its files, but for where they are from."""
+    """Its files, without version and address of the template in the answers file."""
     files = tree(project)
     answers, mode = files[".copier-answers.yml"]
     files[".copier-answers.yml"] = (re.sub(rb"(?m)^_(commit|src_path): .*\n", b"", answers), mode)
@@ -73,7 +73,7 @@ def test_no_jinja_is_left_in_any_file_or_name(render: Render, config_format: str
             continue
         text = content.decode()
         if name.startswith(".github/"):
-            text = text.replace("${{", "")  # GitHub's own expressions
+            text = text.replace("${{", "")  # expressions of GitHub Actions
         assert not any(mark in text for mark in marks), name
         assert "{{ " not in text, name
 

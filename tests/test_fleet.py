@@ -60,7 +60,7 @@ def place(project: Path, folder: Path, **edited: str) -> Path:
 
 
 def fleet(folder: Path, lines: list[str], *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run it on a list in a folder."""
+    """Run `fleet.py` on a list in a folder."""
     (folder / "fleet.txt").write_text("\n".join(lines), encoding="utf-8")
     logs = f"--logs={folder / 'logs'}"
     return run(sys.executable, FLEET, folder / "fleet.txt", logs, *options, cwd=ROOT, ok=False, **env)

@@ -31,7 +31,7 @@ ANSWERS = {
     "config_format": ["yaml", "json", "ini", "py"],
     "license": ["MIT", "Apache-2.0", "none"],
 }
-LATER_ANSWERS = {  # to questions that the first releases did not ask
+LATER_ANSWERS = {  # for questions that the first releases lack
     "extras": ["", "sweep", "export docker", "docs_site weekly"],
     "ci": ["github", "gitlab", "none"],
 }

@@ -1,4 +1,4 @@
-"""The template's own merge keeps the work of an owner that Copier alone silently loses."""
+"""The template's merge keeps the owner's work in cases in which Copier alone silently loses it."""
 
 from pathlib import Path
 

@@ -36,7 +36,7 @@ def pairs_of(row: Row) -> set[tuple[Any, ...]]:
 
 
 def covering(factors: dict[str, list[Any]], seed: int = 0) -> list[Row]:
-    """Rows that hold each pair of values, found greedily: the best of some random rows, until no pair is left."""
+    """Rows that cover each pair of values, found greedily: the best of some random rows, until no pair is left."""
     rng = random.Random(seed)
     names = list(factors)
     left = {((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in factors[a] for y in factors[b]}
@@ -68,7 +68,7 @@ def test_the_table_covers_every_pair() -> None:
 
 @pytest.fixture(scope="module")
 def found(render: Render) -> dict[str, str]:
-    """What is wrong with each row, all trained in one process."""
+    """The error of each row, empty if there is none; one process trains all rows."""
     done = in_project(render(), TINY, json.dumps(ROWS))
     return dict(zip(map(name, ROWS), json.loads(done.stdout.splitlines()[-1]), strict=True))
 
@@ -91,7 +91,7 @@ def test_it_also_holds_compiled_and_in_two_processes(row: Row, render: Render, t
 
 
 def trained(project: Path, row: Row, runs: Path) -> str:
-    """What is wrong with a row."""
+    """The error of a row, empty if there is none."""
     launch: list[str | Path] = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
     command = [*([] if row["strategy"] == "one" else launch), TINY, json.dumps([row])]
     done = in_project(project, *command, cold=row["compile"], RUNS=str(runs))

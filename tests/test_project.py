@@ -1,4 +1,4 @@
-"""A fresh project works from nothing, as its owner would use it."""
+"""A new project works in a clean environment, as its owner would use it."""
 
 import contextlib
 import importlib
@@ -27,14 +27,14 @@ COMPONENTS = ["loss", "optim", "scheduler", "transforms"]
 def test_make_and_what_ci_runs_pass_from_nothing(
     render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the project's own tests, those of one file: test_kinds.py runs all."""
+    """Runs one file of the project's own tests; test_kinds.py runs all."""
     project = tmp_path / "내 project"
     shutil.copytree(render(ci="gitlab", extras="docs_site weekly"), project)
     save(project)
     monkeypatch.setenv("PYTHON", sys.executable)
-    monkeypatch.setenv("PIP_CONSTRAINT", (ROOT / "constraints.txt").as_uri())  # a path may have spaces, this has none
+    monkeypatch.setenv("PIP_CONSTRAINT", (ROOT / "constraints.txt").as_uri())  # a URI has no spaces
     monkeypatch.setenv("PYTEST_ADDOPTS", "test/test_model.py -p no:cacheprovider")
-    monkeypatch.setenv("PIP_COMPILE", "0")  # thousands of modules, most of which nothing here imports
+    monkeypatch.setenv("PIP_COMPILE", "0")  # compiling takes long, and few modules are imported here
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
     train = ["make", "--no-print-directory", "train", "CONFIG=configs/train.yaml configs/debug.yaml"]
     assert "trained in" in run(*train, "ARGS=optimizer.lr=0.002", cwd=project).stdout
@@ -62,7 +62,7 @@ def test_the_command_line_works_without_torch(render: Render) -> None:
     project = render()
     assert "usage" in without_torch(project, "--help")
     wrong = ["configs/train.yaml", "optimizer.lr=fast", "trian.epochs=3", "model.nme=cnn"]
-    unknown = "error: model: unknown name 'resnett'; did you mean 'resnet'?\n"  # what components.py says, too
+    unknown = "error: model: unknown name 'resnett'; did you mean 'resnet'?\n"  # the same message as in components.py
     assert without_torch(project, "train", "model.name=resnett") == unknown
     problems = without_torch(project, "train", *wrong).splitlines()
     assert len(problems) == 3
@@ -92,7 +92,7 @@ def test_a_folder_that_was_moved_copied_or_linked_runs_its_own_code(render: Rend
     first = shutil.copytree(render(), tmp_path / "first place")
     run(sys.executable, "-m", "venv", "--without-pip", first / ".venv", cwd=first)
     (lib,) = (first / ".venv/lib").glob("python*/site-packages")
-    (lib / "pip").mkdir()  # stands for pip, which would need a network; it installs as `pip install -e .` does
+    (lib / "pip").mkdir()  # a stand-in for pip, which needs a network: it does what `pip install -e .` does
     (lib / "pip/__main__.py").write_text(
         f"open({str(lib / '__editable__.my_project.pth')!r}, 'w').write({str(first / 'src')!r})"
     )
@@ -127,7 +127,7 @@ def without_torch(project: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-# --- the same run, whatever its config's format and the layout of its components ---
+# --- the same run with each config format and each layout of components ---
 
 
 def trained(project: Path, *arguments: str) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Sounds and texts as real tools write them, read by projects of these kinds."""
+"""Sounds and texts as real programs write them, read by projects of these kinds."""
 
 import os
 import struct
@@ -212,7 +212,7 @@ def test_test_and_run_use_the_whole_of_a_long_sound(render: Render, tmp_path: Pa
     print([round(float(share), 3) for share in (*tested, said["probabilities"]["loud"])])
     """)
     said = in_project(render(data_kind="audio_classification"), "-c", code, tmp_path).stdout
-    assert said == "[0.625, 1.0, 0.625]\n"  # the mean of 1 and three times 0.5
+    assert said == "[0.625, 1.0, 0.625]\n"  # (1 + 3 * 0.5) / 4
 
 
 # --- texts ---
@@ -275,7 +275,7 @@ def test_a_file_is_a_text_where_the_config_says_so(render: Render, tmp_path: Pat
     """)
     said = in_project(render(data_kind="text_classification"), "-c", code, tmp_path).stdout.splitlines()
     assert said == [
-        "15 texts in 6 files: a text is a line; data.text=file makes each file one 9",  # 3 empty lines, 6 twins
+        "15 texts in 6 files: a text is a line; data.text=file makes each file one 9",  # 3 empty lines, 6 duplicates
         "6 texts in 6 files: a text is a file; data.text=line makes each line one 0",
         "[('wet train', 0), ('dry train end', 1)]",
         "['wet test', 'dry test end']",

@@ -1,4 +1,4 @@
-"""`extensions/update` works with other templates: small ones with the features of public ones."""
+"""`extensions/update` works with other templates: small ones that use the features of public ones."""
 
 import contextlib
 import io
@@ -67,7 +67,7 @@ def copy(template: Path, project: Path, **options: Any) -> None:
 
 
 def update(project: Path, **options: Any) -> None:
-    """By Copier, which starts the program before its own work and after it."""
+    """Update by Copier, which runs the program before and after its own changes."""
     copier.run_update(project, defaults=True, unsafe=True, quiet=True, overwrite=True, **options)
 
 
@@ -82,7 +82,7 @@ def begun(template: Path, project: Path, **options: Any) -> Path:
 
 
 def program(template: Path, project: Path, *words: str, status: int = 0) -> str:
-    """What the program says on a project, in this process."""
+    """Run the program on a project, in this process; returns its output."""
     main = scripts(template, git("rev-parse", "HEAD", cwd=template))["update.commands"].main
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -91,21 +91,21 @@ def program(template: Path, project: Path, *words: str, status: int = 0) -> str:
 
 
 def two_releases(template: Path, old: dict[str, str], new: dict[str, str], **settings: Any) -> None:
-    """The second moves `first.py` and changes its last line."""
+    """Two releases; the second one moves `first.py` and changes its last line."""
     for version, files, module, text in (("v1.0.0", old, "first", OLD), ("v2.0.0", new, "inner/second", NEW)):
         names = {f"inside/src/{{{{ package }}}}/{module}.py.jinja": text, f"inside/{ANSWERS}.jinja": PLACE}
         release(template, version, {**names, **files}, **settings)
 
 
 def assert_followed(project: Path) -> None:
-    """The file has moved, with the owner's edit and the template's."""
+    """The file has moved, with the edits of owner and template."""
     assert not list(project.rglob("first.py"))
     assert (project / "src" / "fish" / "inner" / "second.py").read_text() == f"# own\n{NEW}"
     assert unmerged(project) == []
 
 
 def both_ways(template: Path, project: Path) -> None:
-    """Update by the program, undo that, and update by Copier: an edit follows the move, and undo gives all back."""
+    """Update by the program, undo, update by Copier: the edit follows the move, and undo restores everything."""
     before = tree(project)
     program(template, project, "--defaults")
     assert_followed(project)
@@ -357,7 +357,7 @@ def test_a_migration_of_the_templates_own_runs_as_well(template: Path, project: 
     assert (project / "notes.txt").read_text() == "migrated\n"
 
 
-# --- what a template says of itself ---
+# --- metadata of a template ---
 
 
 @pytest.mark.parametrize("heading", ["2.0.0", "v2.0.0 (2026-01-02)", "[2.0.0](https://example.com/2.0.0) - 2026"])

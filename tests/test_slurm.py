@@ -1,7 +1,7 @@
-"""`scripts/slurm.sh` on a machine without Slurm: stand-ins for its commands do what its manual and sources say.
+"""`scripts/slurm.sh` without Slurm: stand-ins for its commands behave as described in its manual and sources.
 
-Slurm signals the tasks of a job, not the batch script: with `SignalChildrenProcesses=no` in its cgroup.conf, the
-default, only the processes that srun itself started; else all that these have started too.
+Slurm signals the tasks of a job, not the batch script. By default (`SignalChildrenProcesses=no` in cgroup.conf), it
+signals only the processes that srun itself started; otherwise their children too.
 """
 
 import csv
@@ -23,7 +23,7 @@ from conftest import Render
 pytestmark = pytest.mark.slow
 
 SRUN = """#!/usr/bin/env bash
-# Starts as many tasks as it is told, and returns the highest exit status; signals those that $SIGNALED says.
+# Starts --ntasks tasks and returns the highest exit status; $SIGNALED selects which processes are signaled.
 while [[ $1 == --* ]]; do
     [[ $1 == --ntasks=* ]] && count=${1#*=}
     echo "$1" >> "$LOG/srun" && shift
@@ -33,7 +33,7 @@ pass_on() {
     local task
     for task in "${tasks[@]}"; do
         if [ "$SIGNALED" = tasks ]; then kill -USR1 "$task"; else kill -USR1 $(family "$task"); fi
-        sleep 0.2 # no two nodes get it at once
+        sleep 0.2 # nodes get the signal at different times
     done
 }
 trap pass_on USR1
@@ -41,7 +41,7 @@ for ((i = 0; i < count; i++)); do SLURM_NODEID=$i "$@" & tasks+=($!); done
 echo $$ > "$LOG/srun.pid"
 highest=0
 for task in "${tasks[@]}"; do
-    while kill -0 "$task" 2> /dev/null; do wait "$task"; done # which a signal interrupts
+    while kill -0 "$task" 2> /dev/null; do wait "$task"; done # a signal interrupts wait
     wait "$task"
     status=$?
     [ $status -le $highest ] || highest=$status
@@ -59,7 +59,7 @@ COUNT = itertools.count()
 
 
 class Job:
-    """A job of a cluster: `start` it as often as it is requeued."""
+    """A job of a cluster; `start` it again when it is requeued."""
 
     def __init__(self, project: Path, folder: Path, *arguments: str, **variables: str) -> None:
         self.project, self.log, self.starts, self.arguments = project, folder / "log", 0, arguments

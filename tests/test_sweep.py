@@ -25,7 +25,7 @@ GRID = ["optimizer.lr=[0.1, 0.2]", "optimizer.weight_decay=0", "model.args.dropo
 
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One with both extras, in which each test has its own sweep."""
+    """A project with both extras; each test has its own sweep in it."""
     folder = tmp_path_factory.mktemp("sweeps") / "project"
     copy(template, folder, extras="submitit", data_kind="custom")
     in_project(folder, "-m", "my_project", "train", *QUICK, "--smoke")  # unpacks the sample
@@ -43,7 +43,7 @@ def start(project: Path, *arguments: str, log: str = "log.txt") -> subprocess.Po
 
 
 def begin(project: Path, *arguments: str) -> Process:
-    """The same, started more quickly, for a test that sends no signal."""
+    """Like `start`, but warm and faster, for tests that send no signal."""
     with open(os.devnull, "r+b") as nothing:
         return conftest.start(project, *arguments, files=[nothing] * 3)
 
@@ -83,7 +83,7 @@ def test_a_stopped_and_killed_sweep_ends_like_an_uninterrupted_one(project: Path
 
 
 def spaced(project: Path, **sections: Any) -> str:
-    """The option that names a space of these sections."""
+    """The option `--space` with a file of these sections."""
     path = project / f"space-{abs(hash(str(sections)))}.json"
     path.write_text(json.dumps(sections))
     return f"--space={path.name}"
@@ -140,7 +140,7 @@ def test_failed_trials_with_others_between_do_not_end_a_sweep(project: Path) -> 
 
 
 def test_a_trial_killed_between_a_row_and_its_checkpoint_resumes_right(project: Path) -> None:
-    """The row of an epoch is written first, and the epoch is trained again."""
+    """The metrics row is written before the checkpoint, so the epoch is trained again."""
     code = """if True:
         import sys, types
         from pathlib import Path
@@ -175,7 +175,7 @@ def test_a_trial_names_its_model_before_the_arguments_that_a_name_resets(project
 
 
 def test_submit_passes_all_options_of_sweep_to_its_jobs(project: Path) -> None:
-    """With a stand-in for submitit, which keeps what it would send."""
+    """With a stand-in for submitit, which records what it would submit."""
     code = """if True:
         import sys, types
         sent = []
@@ -232,7 +232,7 @@ def test_jobs_share_a_sweep_and_one_at_its_time_limit_resumes(project: Path) -> 
     folder = project / "checkpoints" / "sweep-jobs"
     until(lambda: epochs(folder / "trial-000") > 3)
     task = next(pid for pid in processes("submitit.core._submit") if str(folder) in pid[1])
-    os.kill(task[0], signal.SIGUSR2)  # what Slurm sends before the end
+    os.kill(task[0], signal.SIGUSR2)  # Slurm sends it before the time limit
     until(lambda: all("completed successfully" in log.read_text() for log in logs))
     in_project(project, *command("sweep", *sweep, "--show")[1:])
     assert [(row["state"], row["epochs"]) for row in rows(folder)] == [("complete", "30")] * 3
@@ -244,7 +244,7 @@ def processes(name: str) -> list[tuple[int, str]]:
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
-            continue  # it is gone
+            continue  # the process has ended
         if name in line:
             found.append((int(path.parent.name), line))
     return found

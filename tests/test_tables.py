@@ -158,7 +158,7 @@ def test_training_rows_are_not_kept_as_text(render: Render) -> None:
 # --- series ---
 
 HOUR = timedelta(hours=1)
-PUBLIC = {  # header, how row i is written, and what is said of the times
+PUBLIC = {  # the header, a function that writes row i, and the reported step of the times
     "pandas": ("date,meantemp", lambda i: f"{datetime(2013, 1, 1) + i * 24 * HOUR:%Y-%m-%d},{i}", "'date', 1 day"),
     "year": ("YEAR,SUNACTIVITY", lambda i: f"{1700 + i}.0,{abs(math.sin(i)):.1f}", "'YEAR', 1 step"),
     "month": ("Month,Passengers", lambda i: f"{1949 + i // 12}-{1 + i % 12:02},{100 + i % 7}", "'Month', 1 month"),

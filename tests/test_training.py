@@ -310,7 +310,7 @@ def test_no_more_than_two_micro_batches_are_held_at_once(render: Render) -> None
 
 
 def launched(render: Render, tmp_path: Path, body: str, ok: bool = True) -> Any:
-    """Run a script in two processes, where `row`, `tiny` and a function `train` are known."""
+    """Run a script in two processes, in which `row`, `tiny` and a function `train` are defined."""
     head = f"""import sys
 sys.path.insert(0, {str(TESTS)!r})
 import contextlib, io, os

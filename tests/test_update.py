@@ -87,7 +87,7 @@ def assert_kept(project: Path, package: str = "my_project") -> None:
 
 
 def later(template: Path, folder: Path, change: Callable[[Path], object], small: bool = False) -> Path:
-    """A clone of the template in which a version comes after the work tree; `small`: for Copier to be quick."""
+    """A clone of the template with a version after the work tree; `small`: with one kind of data, which is faster."""
     clone = folder / "template"
     if small:
         pruned(template, clone)
@@ -105,10 +105,10 @@ def made(template: Path, project: Path, version: str = NEXT, **answers: str) -> 
     return project
 
 
-def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> list[str]:
+def accepting(releases: list[str], template: Path, answers: dict[str, str]) -> list[str]:
     """The versions that have these questions and accept these answers."""
 
-    def knows(version: str) -> bool:
+    def accepts(version: str) -> bool:
         questions = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
         for question, answer in answers.items():
             choices = questions.get(question, {}).get("choices", [])
@@ -117,7 +117,7 @@ def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> l
                 return False
         return True
 
-    return [version for version in releases if knows(version)]
+    return [version for version in releases if accepts(version)]
 
 
 # --- from every release ---
@@ -133,7 +133,7 @@ def test_edits_survive_an_update_from_each_release(
     answers: dict[str, str], releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     package = answers.get("package_name", "my_project")
-    for version in that_know(releases, template, answers):
+    for version in accepting(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         edit(project, package)
         update(project)
@@ -151,7 +151,7 @@ def test_copier_update_does_the_same_from_the_last_release(releases: list[str], 
 def test_copier_update_does_the_same_from_older_releases(
     many: int, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """From the first release, and from others that change from day to day."""
+    """From the first release, and from others that change daily."""
     older = releases[:-1]
     day = int(os.environ["SEED"]) // 1000
     for version in {older[0], *(older[(day + n) % len(older)] for n in range(min(many, len(older))))}:
@@ -178,7 +178,7 @@ def test_an_unedited_project_of_each_release_becomes_a_new_one(
     """Except the files of the owner."""
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
-    for version in that_know(releases, template, answers):
+    for version in accepting(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
         assert ", changed answers" not in update(project).stdout
@@ -234,7 +234,7 @@ def test_paths_removed_since_a_release_are_declared_in_moves(
         copy(template, project, before, **answers)
         recorded = yaml.safe_load((project / ".copier-answers.yml").read_text())
         known = {"extras": " ".join(recorded["extras"])} if "extras" in recorded else {}
-        copy(template, later, after, **{**answers, **known})  # what an extra replaces is not gone with a version
+        copy(template, later, after, **{**answers, **known})  # a path that an extra replaces doesn't count as removed
         moves = rules.declared(rules.Version(before), rules.Version(after))
         for name in set(tree(project)) - set(tree(later)):
             fitting = [m for m in moves if any(re.fullmatch(rules.regex(s), name) for s in m.sources)]
@@ -257,7 +257,7 @@ EACH: dict[str, Any] = {
 def test_changed_answers_cause_no_conflict_in_an_unedited_project(
     number: int | None, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """Though the owner's files are still those of the first version. Each day tests a third of the answers."""
+    """The owner's files are still those of the first version. Each day tests a third of the answers."""
     before = made(template, tmp_path / "before", releases[number or 0])
     update(before)
     save(before, "updated")
@@ -297,7 +297,7 @@ FLIPPED: list[dict[str, Any]] = [  # what each project starts with, and whether 
 def test_answers_changed_and_changed_back_lose_no_line(
     start: dict[str, Any], rounds: int, template: Path, tmp_path: Path
 ) -> None:
-    """One after the other, and all at once."""
+    """One by one, and all at once."""
     answers = {key: value for key, value in start.items() if key != "edited"}
     project = made(template, tmp_path / "project", **answers)
     recorded = yaml.safe_load((project / ".copier-answers.yml").read_text())
@@ -311,7 +311,7 @@ def test_answers_changed_and_changed_back_lose_no_line(
         for step in steps:
             done = update(project, ok=False, **step)
             assert unmerged(project) == [] or start["edited"], done.stdout
-            for path in unmerged(project):  # all that the owner wrote is in there
+            for path in unmerged(project):  # this side has everything that the owner wrote
                 git("checkout", "--ours", "--", path, cwd=project)
             save(project, str(step))
             if start["edited"]:
@@ -363,7 +363,7 @@ def test_what_the_next_version_changes_reaches_an_edited_project(template: Path,
     assert (project / "Makefile").read_text().startswith("# from the next version\n")
 
 
-# --- who owns what ---
+# --- ownership ---
 
 
 @slow
@@ -394,7 +394,7 @@ def test_no_version_edits_removes_or_restores_files_of_the_owner(template: Path,
 
 @slow
 def test_a_deleted_file_stays_deleted_when_the_template_changes_it(template: Path, tmp_path: Path) -> None:
-    """And when the template moves it."""
+    """Also when the template moves it."""
 
     def change(clone: Path) -> None:
         for name in (".editorconfig", "docs/install.md.jinja"):
@@ -507,7 +507,7 @@ def test_another_package_name_moves_everything(template: Path, tmp_path: Path) -
     edit(project)
     (project / "src" / "my_project" / "own").mkdir()
     (project / "src" / "my_project" / "own" / "thing.py").write_text("OWN = 1\n")
-    (project / "src" / "my_project" / "data" / "__init__.py").write_text("OWN = 1\n")  # it was empty: git sees no move
+    (project / "src" / "my_project" / "data" / "__init__.py").write_text("OWN = 1\n")  # empty: no rename to detect
     (project / "test" / "test_own.py").write_text("from my_project.own import thing\n")
     save(project)
     said = update(project, package_name="other").stdout
@@ -579,7 +579,7 @@ def test_components_go_to_folders_and_back_with_the_owners_code(template: Path, 
     own = "\n\nfrom .errors import UserError as UserError\n\n\n"
     own += "def own(logits, targets):\n    return logits.square().mean()\n"
     loss = project / "src" / "my_project" / "loss.py"
-    # In another encoding, and with what some take for the end of a line.
+    # In another encoding, and with a form feed, which some tools treat as a line break.
     loss.write_text("# coding: latin-1\n# \f caf\u00e9\n" + loss.read_text() + own, encoding="latin-1")
     save(project)
     before, first = tree(project), weights(project)
@@ -667,7 +667,7 @@ def test_extras_a_tracker_and_another_ci_can_be_added_and_removed(
     now, new = tree(project), tree(fresh)
     assert set(new) - set(now) == {"notebooks/1_tutorial.ipynb"}
     other = {name for name in new if name in now and new[name] != now[name]}
-    assert not [name for name in other - changed if not rules.is_owned(name)]  # theirs are those of the last release
+    assert not [name for name in other - changed if not rules.is_owned(name)]  # those are of the last release
     assert not [name for name in now if name.startswith(".github/")]
     save(project)
     own.write_text("def add_to(add):\n    pass\n")
@@ -992,7 +992,7 @@ def test_projects_of_each_release_pass_their_tests_and_resume_runs(
             for name in ("stopped", "stopped-early")
         ]
         torch.testing.assert_close(*ends, rtol=0, atol=0)
-        # In the middle of an epoch, too, though the project's own loaders have no place for that.
+        # Within an epoch too, though the project's old loaders can't save a position.
         stop = "import signal, sys, my_project.cli as c, my_project.engine.loop as l\n"
         stop += "step = l.train_step\n"
         stop += "def train_step(state, *rest):\n"

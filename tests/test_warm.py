@@ -1,4 +1,4 @@
-"""A command that is forked from a warm server does what it does in an interpreter of its own."""
+"""A command that is forked from a warm server behaves as in a new interpreter."""
 
 import os
 import signal
