@@ -183,7 +183,7 @@ def test_both_layouts_of_components_start_with_the_same_file(render: Render, nam
     assert [path.read_text() for path in folder.glob("*.py") if path.stem != "__init__"] == [in_file.read_text()]
 
 
-# --- configs, from format to format ---
+# --- conversion of configs between formats ---
 
 
 @pytest.fixture(scope="module")
