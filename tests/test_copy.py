@@ -112,6 +112,7 @@ def test_only_scripts_are_executable(render: Render) -> None:
 
 
 def test_a_path_that_renders_into_git_creates_no_hook(template: Path, tmp_path: Path) -> None:
+    """A hook is a program that git runs, so a copy must not create one."""
     clone = tmp_path / "template"
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     hook = clone / "template" / "project" / "{{ '.git' }}" / "hooks" / "post-checkout"

@@ -113,6 +113,7 @@ def test_a_run_of_two_processes_resumes_with_any_world_size(
 
 
 def test_testing_a_sharded_model_uses_its_averaged_weights(launch: Launch, project: Path) -> None:
+    """Training validates the EMA weights, so `test` of the same checkpoint has to report the same metrics."""
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "train.ema=0.9", "run.name=mean", "train.epochs=1"]
     launch(project, "2", *TRAIN, *options)
     said = in_project(project, "-m", "my_project", "test", "mean", "--split", "valid").stdout

@@ -81,6 +81,7 @@ def test_a_model_defined_at_import_time_is_accepted(render: Render, tmp_path: Pa
 
 
 def test_threads_sleep_while_they_wait_unless_the_environment_differs(render: Render) -> None:
+    """OpenMP threads that spin while they wait take the cores from other processes."""
     code = "import os; from my_project.cli import main; main(['config', 'configs/train.yaml']); "
     code += "print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
     assert in_project(render(), "-c", code, cold=True).stdout.splitlines()[-1] == "PASSIVE 1"
@@ -89,6 +90,7 @@ def test_threads_sleep_while_they_wait_unless_the_environment_differs(render: Re
 
 
 def test_a_folder_that_was_moved_copied_or_linked_runs_its_own_code(render: Render, tmp_path: Path) -> None:
+    """An editable install stores an absolute path, so a copy could silently run the code of the first folder."""
     first = shutil.copytree(render(), tmp_path / "first place")
     run(sys.executable, "-m", "venv", "--without-pip", first / ".venv", cwd=first)
     (lib,) = (first / ".venv/lib").glob("python*/site-packages")

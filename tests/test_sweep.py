@@ -162,6 +162,7 @@ def test_a_trial_killed_between_a_row_and_its_checkpoint_resumes_right(project: 
 
 
 def test_a_trial_names_its_model_before_the_arguments_that_a_name_resets(project: Path) -> None:
+    """Otherwise `model.name` would reset `model.args`, and the trial would train with default arguments."""
     code = """if True:
         import sys
         from my_project.cli import build_parser

@@ -199,6 +199,7 @@ def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_a_signal_to_the_whole_job_still_saves_and_exits_with_75(tracked: Path, tracker: str) -> None:
+    """Ctrl-C and Slurm also signal workers and the tracker's process; if these die first, the run must still save."""
     program = [sys.executable, "-m", "my_project", "train", *TINY, "train.epochs=10000", "data.workers=1"]
     log = tracked / "log.txt"
     with log.open("w") as file:
