@@ -88,7 +88,7 @@ def test_hooks_for_white_space_have_nothing_to_change(render: Render, answers: d
 
 
 def mypy(project: Path) -> str:
-    """What mypy says, with a cache that all workers and runs share, one at a time: torch alone takes half a minute."""
+    """The output of mypy, with a cache that workers and runs share, one at a time: torch takes half a minute."""
     (ROOT / "build").mkdir(exist_ok=True)
     with open(ROOT / "build" / "mypy.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

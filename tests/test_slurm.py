@@ -104,7 +104,7 @@ class Job:
         try:
             return process.wait(240)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGTERM)  # torchrun ends what it started
+            os.killpg(process.pid, signal.SIGTERM)  # torchrun stops its workers
             time.sleep(40)
             raise AssertionError(self.said("output")) from None
 
@@ -158,7 +158,7 @@ def test_a_job_at_its_time_limit_saves_is_requeued_and_resumes(
     project: Path, python: Path, tmp_path: Path, nodes: int, gpus: int, signaled: str
 ) -> None:
     where = {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(gpus), "SIGNALED": signaled}
-    if signaled == "tasks":  # torchrun is as it is; what it starts need not be
+    if signaled == "tasks":  # torchrun itself is real; its workers are warm
         where["PYTHON_EXEC"] = str(python)
     job = Job(project, tmp_path, *QUICK, "run.name=a run", "train.epochs=40", **where)
     process = job.start()

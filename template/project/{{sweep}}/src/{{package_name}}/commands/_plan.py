@@ -56,7 +56,7 @@ class Plan:
     started: bool = False
 
     def best(self, figures: Iterable[float]) -> float:
-        """The best figure by `checkpoint.mode`; NaN if none is finite."""
+        """The best value by `checkpoint.mode`; NaN if none is finite."""
         pick = max if self.config.checkpoint.mode == "max" else min
         return pick(filter(math.isfinite, figures), default=math.nan)
 

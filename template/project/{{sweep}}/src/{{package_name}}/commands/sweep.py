@@ -127,7 +127,7 @@ def _short(value: Any) -> str:
 
 
 def draw(plan: Plan, trials: list[Any], best: dict[int, float], winner: Any) -> None:
-    """Plot the best figure of each trial by its number, and by each option."""
+    """Plot the best value of each trial by its number, and by each option."""
     from matplotlib.figure import Figure
 
     from ..visualization.charts import BLUE, GREY, ORANGE, write
