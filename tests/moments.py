@@ -143,9 +143,9 @@ class Case:
     """A project made from a seed, and an update of it.
 
     Attributes:
-        run, run_again: the update, and the same by the script alone where that took Copier.
+        run, run_again: the update; and the same by the script alone, also if `run` used Copier.
         before, after: the project before the update and after it, as `state` gives it.
-        commands: how many of git's the update ran, if it ran in this process.
+        commands: the number of git commands of the update, if it ran in this process.
         said, seconds: what it printed, how long it took.
         rendered: the paths of the template's old version and new one.
     """
