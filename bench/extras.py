@@ -39,7 +39,7 @@ class Parts(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One option: what it adds when chosen, and what remains of it when not."""
+    """One option: what it adds if it is chosen, and what it leaves if it isn't."""
 
     question: str
     option: str
@@ -55,7 +55,7 @@ def options(question: str) -> list[str]:
 
 
 def parts(project: Path) -> Parts:
-    """The files of a project, and all that `make install` may install: dependencies and optional ones."""
+    """The files of a project, and the packages that `make install` may install, optional ones included."""
     about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     groups = [about["dependencies"], *about.get("optional-dependencies", {}).values()]
     files = {path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()}
@@ -80,7 +80,7 @@ def measure(render: Render) -> list[Row]:
 
 
 def minus(whole: Parts, others: Iterable[Parts]) -> Parts:
-    """The items that none of the others has."""
+    """The items that are in none of the others."""
     files, packages = set(whole.files), dict(whole.packages)
     for other in others:
         files -= other.files

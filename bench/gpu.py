@@ -1,4 +1,4 @@
-"""What only a GPU can show: speed and memory against a loop by hand, synchronizations, resuming, copies, FSDP2.
+"""Checks that need a GPU: speed and memory against a loop by hand, synchronizations, resuming, copies, FSDP2.
 
     python3 bench/gpu.py [--only PART ...] [--seconds 480] [--markdown FILE] [--json FILE]
 

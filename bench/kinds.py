@@ -2,10 +2,9 @@
 
     .venv/bin/python bench/kinds.py [KIND ...]
 
-For each kind it copies a project, trains it with configs/train.yaml, tests the best checkpoint on the test split,
-and asks the kind's baseline.py for the figure to beat. Without names it does all of them, writes the table and each
-archive's notice into docs/kinds.md, takes each room's two example pictures from the run, and draws
-docs/pictures/kinds.png of them.
+For each kind, this copies a project, trains it with configs/train.yaml, tests the best checkpoint on the test split,
+and runs the kind's baseline.py. Without names, it does this for all kinds, writes the table and each archive's notice
+into docs/kinds.md, replaces the two example pictures of each kind, and draws docs/pictures/kinds.png from them.
 """
 
 import json
@@ -55,7 +54,7 @@ def room(kind: str) -> Path:
 
 
 def example(kind: str) -> str:
-    """The first picture of images/result/ that its pages name: the one that says most."""
+    """The first picture of images/result/ that its pages name: the most important one."""
     words = (ROOT / "template" / "kinds" / kind / "words.jinja").read_text()
     return str(re.findall(r"set results = '`(\w+)[.]png`", words)[0])
 
@@ -70,7 +69,7 @@ def run(project: Path, *command: str) -> str:
 
 
 def measure(kind: str, project: Path) -> Row:
-    """Copy, train, test; the figures are those that the run prints for its owner."""
+    """Copy, train and test; the metrics are those that the commands print."""
     copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", f"--data=data_kind={kind}"]
     subprocess.run([sys.executable, "-W", "ignore", "-m", *copy, str(ROOT), str(project)], check=True)
     said = run(project, "scripts/train.sh", "configs/train.yaml")

@@ -259,7 +259,7 @@ def accelerate(model: str, batches: Batches) -> None:
 
 
 def ignite(model: str, batches: Batches) -> None:
-    """Ignite: an Engine with handlers for the scheduler, the figures and the line."""
+    """Ignite: an Engine with handlers for the scheduler, the metrics and the line."""
     from torch import nn
     from torch.nn import functional as F
 

@@ -231,8 +231,8 @@ def ours(case: Case, source: Path, folder: Path) -> dict[str, str]:
     by_copier, undone = state(project), can("--undo").returncode == 0 and state(project) == before
     can("--defaults", *answers(case))
     rows["preview and explanation name the move, and write nothing"] = "yes" if says else "no"
-    rows["the program itself ends in the same files and index"] = "yes" if state(project) == by_copier else "no"
-    rows["undo gives all back, bit for bit"] = "yes" if undone else "no"
+    rows["the program itself gives the same files and index"] = "yes" if state(project) == by_copier else "no"
+    rows["undo restores everything, bit for bit"] = "yes" if undone else "no"
     return rows
 
 

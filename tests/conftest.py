@@ -27,8 +27,8 @@ NEXT = "v9999.0.0"
 QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text())
 EXTRAS = " ".join(QUESTIONS["extras"]["choices"].values())  # all of them, as `copy` and `update` below take them
 
-MEMORY = Path("/dev/shm")  # on Linux a file system in memory, where a hundred thousand small files take no time
-ENOUGH = 8 * 2**30  # an environment with torch and two workers' projects have room in it
+MEMORY = Path("/dev/shm")  # on Linux, a file system in memory: a hundred thousand small files are fast there
+ENOUGH = 8 * 2**30  # bytes for an environment with torch, and the projects of two workers
 
 RENDERS = Renders(ROOT / "build" / "renders")
 
@@ -37,7 +37,7 @@ Process: TypeAlias = warm.Command | subprocess.Popen[bytes]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each day has other seeds for tests of random cases; all workers of a run have the same."""
+    """Set the seed of random cases: another one each day, the same for all workers of a run."""
     os.environ.setdefault("SEED", str(datetime.date.today().toordinal() * 1000 % 1_000_000))
     if not hasattr(config, "workerinput"):
         RENDERS.clean()
@@ -45,14 +45,14 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
-@pytest.hookimpl(optionalhook=True)  # one of xdist, which a pytest that a test starts doesn't load
+@pytest.hookimpl(optionalhook=True)  # a hook of xdist, which is not loaded in a pytest that a test starts
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: now and then a test waits for a signal or a process."""
+    """One worker more than processors, because some tests wait for a signal or a process."""
     return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first, so that no worker is left with it in the end."""
+    """Run the longest test first, so that it isn't the last one to finish."""
     items.sort(key=lambda item: "from_nothing" not in item.name)
 
 
@@ -97,7 +97,7 @@ def save(folder: Path, message: str = "work") -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No setting of this machine, nor of the command that started the tests, reaches what they run."""
+    """Isolate the tests from settings of this machine and of the command that started them."""
     settings = tmp_path_factory.mktemp("settings") / "settings.yml"
     settings.write_text("{}\n")
     own = {
@@ -110,12 +110,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "COPIER_SETTINGS_PATH": str(settings),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a project's own tests use none, and pytest compiles each anew
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a project's tests need none, and pytest compiles each again
         "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path_factory.mktemp("hypothesis")),
         "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
     }
-    foreign = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "PYTHONPATH"]  # from a hook of Git
-    foreign += ["ARGS", "CONFIG", "CONSTRAINTS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"]  # from `make test`
+    foreign = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "PYTHONPATH"]  # set in git hooks
+    foreign += ["ARGS", "CONFIG", "CONSTRAINTS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"]  # set by `make test`
     with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
         patch.setattr(jinja2.Environment, "compile", compiled)
         for key, value in own.items():
@@ -129,7 +129,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def template(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clone that projects are copied from."""
+    """The clone of the template from which projects are copied."""
     clone = tmp_path_factory.mktemp("template") / "copier-torch"
     if git("rev-parse", "--is-shallow-repository", cwd=ROOT) == "true":
         pytest.exit("this clone lacks the released versions: run `git fetch --unshallow`", returncode=2)
@@ -138,7 +138,7 @@ def template(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tagged_clone(clone: Path) -> None:
-    """Clone this repository, with the work tree as one commit more and each version tagged."""
+    """Clone this repository, add a commit with the work tree, and tag each version."""
     git("clone", "--quiet", "--no-checkout", ROOT, clone, cwd=ROOT)
     for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
         if name and (ROOT / name).exists():  # a file deleted from the work tree is still listed
@@ -150,7 +150,7 @@ def tagged_clone(clone: Path) -> None:
 
 
 def pruned(template: Path, clone: Path) -> Path:
-    """A clone without history of any kind of data but images, in which Copier has less to do; its version is NEXT."""
+    """A clone with one kind of data and without history, which Copier renders faster; its version is NEXT."""
     git("clone", "--quiet", "--depth=1", f"--branch={NEXT}", template.as_uri(), clone, cwd=template)
     for path in (clone / "template" / "kinds").iterdir():
         if path.name != "image_classification":
@@ -171,27 +171,27 @@ def releases(template: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def plain(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same without version control: copies of it know no version, and are quick to make."""
+    """The template without git: copies of it are fast and have no version."""
     folder = tmp_path_factory.mktemp("plain") / "copier-torch"
     shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".git"))
     return folder
 
 
 def copy(template: Path, project: Path, version: str = NEXT, **answers: str) -> None:
-    """A project of a version with these answers, as Copier lays it out; the same is rendered once."""
+    """Create a project of a version with these answers, as Copier does; each is rendered only once."""
     RENDERS.copy(template, version, answers, project)
 
 
 def copier_copy(template: Path, project: Path, version: str | None = None, **answers: str) -> None:
-    """The same by Copier itself, from any template."""
+    """Create a project with Copier itself, from any template."""
     data: dict[str, Any] = dict(answers)
-    if "extras" in data:  # as words, so that answers can be keys
+    if "extras" in data:  # a string of words, so that answers are hashable
         data["extras"] = data["extras"].split()
     copier.run_copy(str(template), project, data=data, defaults=True, quiet=True, vcs_ref=version)
 
 
 def update(project: Path, version: str = NEXT, ok: bool = True, **answers: str) -> subprocess.CompletedProcess[str]:
-    """Update as `copier_update` does, but in this process and without Copier's own pass over the files."""
+    """Update like `copier_update`, but in this process and without Copier's own changes to the files."""
     done = merge(RENDERS, project, version, answers)
     assert not ok or done.returncode == 0, done.stdout + done.stderr
     return done
@@ -200,7 +200,7 @@ def update(project: Path, version: str = NEXT, ok: bool = True, **answers: str) 
 def copier_update(
     project: Path, version: str = NEXT, ok: bool = True, **answers: str
 ) -> subprocess.CompletedProcess[str]:
-    """Update as an owner does, without being asked."""
+    """Run `copier update` without questions."""
     if "extras" in answers:
         answers["extras"] = f"[{', '.join(answers['extras'].split())}]"
     given = [f"--data={key}={value}" for key, value in answers.items()]
@@ -209,7 +209,7 @@ def copier_update(
 
 
 def command(project: Path, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the template's program on a project, as scripts/update.py does, but in this process."""
+    """Run the template's program on a project like scripts/update.py, but in this process."""
     clone = Path(yaml.safe_load((project / ".copier-answers.yml").read_text())["_src_path"])
     done = script(RENDERS, clone, project, [str(project), *words])
     assert not ok or done.returncode == 0, done.stdout + done.stderr
@@ -224,7 +224,7 @@ def unmerged(project: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Render]:
-    """A project with these answers, shared between tests: look, don't touch."""
+    """A project with these answers. Tests share it, so they must not change it."""
     made: dict[tuple[tuple[str, str], ...], Path] = {}
     began: dict[Path, list[tuple[str, int]]] = {}
 
@@ -243,13 +243,13 @@ def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def stamps(folder: Path) -> list[tuple[str, int]]:
-    """All that is below a folder, and when it was written."""
+    """Each path below a folder, with its modification time."""
     return [(path.relative_to(folder).as_posix(), path.lstat().st_mtime_ns) for path in folder.rglob("*")]
 
 
 @pytest.fixture
 def project(template: Path, tmp_path: Path) -> Path:
-    """A project with default answers, under version control, to do anything with."""
+    """A project with default answers in a git repository, which the test may change."""
     path = tmp_path / "project"
     copy(template, path, NEXT)
     save(path)
@@ -268,7 +268,7 @@ def warm_server(alone: None) -> Iterator[None]:
 
 
 def server() -> warm.Server:
-    """The server of warm commands, started with the first of them."""
+    """The server of warm commands, started on first use."""
     if not WARM:
         WARM.append(warm.Server())
     return WARM[0]
@@ -276,14 +276,14 @@ def server() -> warm.Server:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program to stand for Python in scripts: a project's commands start in it as quickly as in `in_project`."""
+    """A replacement for Python in scripts, in which a project's commands start as fast as in `in_project`."""
     if not warm.AVAILABLE:
         return Path(sys.executable)
     return server().python(tmp_path_factory.mktemp("python") / "python")
 
 
 def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], **env: str) -> Process:
-    """Start Python on a project that is not installed, in its own process group, and don't wait for it.
+    """Start Python with a project on its path, in its own process group, and don't wait for it.
 
     `files` are its standard input, output and error. Figures are not drawn.
     """
@@ -299,9 +299,9 @@ def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], *
 def in_project(
     project: Path, *command: str | Path, ok: bool = True, cold: bool = False, drawn: bool = False, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python on a project that is not installed.
+    """Run Python with a project on its path.
 
-    `cold` is for a test of what a start itself does, `drawn` for one of figures; others leave them out.
+    `cold` starts a new interpreter, for tests of the start; `drawn` draws figures, for tests of figures.
     """
     words, env = [str(part) for part in command], {"PYTHONPATH": str(project / "src")} | env
     if not drawn:
@@ -316,15 +316,15 @@ def in_project(
 def in_terminal(
     command: Sequence[str | Path], cwd: Path, key: str, first: Callable[[], object] = lambda: None
 ) -> tuple[int, str]:
-    """Run a command in a terminal, and press a key whenever Copier waits for an answer; do something the first time."""
-    import pty  # Unix has it
+    """Run a command in a terminal. Press `key` whenever Copier asks, and call `first` before the first time."""
+    import pty  # only on Unix
 
     ours, its = pty.openpty()
     env = os.environ | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=cwd, env=env, stdin=its, stdout=its, stderr=its, start_new_session=True)
     os.close(its)
     seen, pressed = b"", False
-    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+    with contextlib.suppress(OSError):  # Linux raises it when the other end is closed
         while process.poll() is None or select.select([ours], [], [], 0)[0]:
             if select.select([ours], [], [], 0.3)[0]:
                 seen += os.read(ours, 65536)

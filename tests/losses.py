@@ -16,15 +16,15 @@ PNG = b"\x89PNG\r\n\x1a\n\0%s\0"
 
 @dataclass
 class Case:
-    """What the template does, what the owner did before, and how to see that it is still there.
+    """A change of the template, an earlier edit of the owner, and a check that the edit is kept.
 
     Attributes:
         name: as in docs/updating.md.
-        change: makes the template's next version of the current one.
+        change: turns the template's current version into the next one.
         edit: the owner's work in a project of the current version.
-        kept: whether the work is still there, or in a conflict that the exit status tells of.
-        prepare: makes the current version, where the template itself lacks what the case needs.
-        answers: given anew at the update.
+        kept: whether the work is still there, or in a conflict with a non-zero exit status.
+        prepare: adds to the current version what the case needs.
+        answers: new answers at the update.
     """
 
     name: str
@@ -47,7 +47,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def files(folder: Path) -> str:
-    """All that stands in the files of a project, to look for a line."""
+    """The contents of all files of a project, to search for a line."""
     paths = [path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts]
     return "\n".join(path.read_bytes().decode(errors="replace") for path in paths)
 
@@ -150,11 +150,11 @@ CASES = [
 
 
 def is_kept(case: Case, template: Path, folder: Path, alone: bool) -> bool:
-    """Play a case in a folder, and see whether the owner's work is still there.
+    """Run a case in a folder; returns whether the owner's work is kept.
 
     Args:
-        template: a clone tagged as in conftest.py; it's copied.
-        alone: without the template's migration, as Copier updates by itself.
+        template: a clone tagged as in conftest.py; it is copied.
+        alone: update without the template's migration, as Copier does by itself.
     """
     clone, project = folder / "template", folder / "project"
     if alone:

@@ -2,7 +2,7 @@
 
     python tests/mutants.py PROJECT PACKAGE KIND SEED COUNT
 
-Prints a line for each file that a reader answered with another exception. The same seed gives the same files.
+Prints a line for each file that raises another exception. The same seed gives the same files.
 """
 
 import importlib
@@ -20,12 +20,12 @@ from typing import Any
 Reader = Callable[[Path], object]
 
 VALUES = [b"[]", b"{}", b"null", b"true", b'""', b"-1", b"0", b"1e400", b"NaN", b"9" * 30, b"9999-12-31", b"0001-01-01"]
-NAMES = ["mutant", "annotations.json", "column", "holds no rows"]  # of a file or, of a whole table, what is wrong
+NAMES = ["mutant", "annotations.json", "column", "holds no rows"]  # the start of each valid error
 NUMBERS = [b"\0", b"\xff", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0"]
 
 
 def mutated(content: bytes, rng: random.Random, text: bool) -> bytes:
-    """One to four changes of a file; of a text, often a single value alone."""
+    """Change a file in one to four places; in texts, often only one value."""
     data, one_value = bytearray(content), text and rng.random() < 0.6
     for _ in range(1 if one_value else rng.randint(1, 4)):
         at = rng.randrange(min(len(data), rng.choice([64, 1 << 30])) or 1)
@@ -51,7 +51,7 @@ def mutated(content: bytes, rng: random.Random, text: bool) -> bytes:
 
 
 def readers(package: str, kind: str, folder: Path) -> dict[str, tuple[Reader, bool]]:
-    """By the ending of a file: what reads it, and whether it is text."""
+    """By suffix: the function that reads such files, and whether they are text."""
     dataset: Any = importlib.import_module(f"{package}.data.dataset")
     if kind == "image_segmentation":
         masks = {suffix: (lambda path: dataset.read_mask(path, 3), False) for suffix in (".mask.png", ".mask.tif")}
@@ -93,7 +93,7 @@ def readers(package: str, kind: str, folder: Path) -> dict[str, tuple[Reader, bo
 
 
 def smaller(path: Path) -> None:
-    """Annotations of the first two images alone, so that a change meets an id as often as a box."""
+    """Annotations of only the first two images, so that ids are changed as often as boxes."""
     content = json.loads(path.read_text())
     content["images"] = content["images"][:2]
     ids = [image["id"] for image in content["images"]]
@@ -102,7 +102,7 @@ def smaller(path: Path) -> None:
 
 
 def originals(project: Path, folder: Path) -> dict[str, bytes]:
-    """Real files by ending: the smallest of the sample for each, and images in all formats."""
+    """Real files by suffix: the smallest of the sample for each, and images in all formats."""
     with zipfile.ZipFile(project / "data" / "sample.zip") as archive:
         archive.extractall(folder)
     found: dict[str, bytes] = {}
@@ -126,7 +126,7 @@ def originals(project: Path, folder: Path) -> dict[str, bytes]:
 
 
 def main(project: Path, package: str, kind: str, seed: int, count: int) -> int:
-    """Read `count` mutants; the number of those that were neither read nor refused."""
+    """Read `count` mutants; returns the number of those that were neither read nor refused."""
     user_error: Any = importlib.import_module(f"{package}.errors").UserError
     warnings.simplefilter("ignore")
     failed = 0

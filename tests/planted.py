@@ -27,7 +27,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "testing.md"
 PYTEST = ["nice", "-n", "10", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-LIMIT = 900  # seconds that one selection may take
+LIMIT = 900  # seconds, the limit of one selection of tests
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Fault:
 
 
 def read_list(only: str) -> list[Fault]:
-    """The faults, or those of some numbers, or those with a text in the file or in what breaks."""
+    """The faults, selected by numbers, or by a text in `file` or `breaks`."""
     faults = []
     for number, entry in enumerate(yaml.safe_load((ROOT / "tests" / "planted.yml").read_text(encoding="utf-8")), 1):
         tests = entry.pop("tests")
@@ -68,7 +68,7 @@ def copy_repository(source: Path, folder: Path) -> None:
 
 
 def run_pytest(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit status and output of pytest in a copy. A run that takes too long is ended, with all that it started."""
+    """Exit status and output of pytest in a copy. At the time limit, the run and its processes are killed."""
     command = [*PYTEST, f"--basetemp={folder}-tmp", *arguments]
     if "exhaustive:" in (folder / "pyproject.toml").read_text(encoding="utf-8"):  # v0.6.1 has no such marker
         command += ["-m", "not exhaustive"]

@@ -1,8 +1,8 @@
-"""What versions of the template give, rendered once: kept below build/, for all workers and later runs of the tests.
+"""A cache of rendered projects in build/, for all workers and later runs of the tests.
 
-`Renders` copies projects from there; `merge` updates one by the template's own script in this process, without the pass
-of Copier that the script takes back. Both take a second off each test that is about neither; `copier_copy` in
-test_copy.py and `copier_update` in conftest.py run the real commands.
+`Renders` copies projects from the cache. `merge` updates a project by the template's script in this process, without
+Copier's own changes, which the script reverts anyway. Both save a second per test; `copier_copy` and `copier_update`
+in conftest.py run the real commands.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ import pytest
 import yaml
 
 ANSWERS = ".copier-answers.yml"
-SOURCES = ["copier.yml", "extensions", "template"]  # what decides of a render
+SOURCES = ["copier.yml", "extensions", "template"]  # what a render depends on
 TWO_DAYS = 2 * 24 * 3600
 
 
@@ -38,7 +38,7 @@ def git(*arguments: str, cwd: Path) -> str:
 
 
 class Renders:
-    """The folder that holds them."""
+    """The folder of the cache."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,11 +51,11 @@ class Renders:
                 path.unlink() if path.is_symlink() else shutil.rmtree(path)
 
     def get(self, template: Path, version: str, answers: Mapping[str, Any]) -> Path:
-        """A project of a version: look, don't touch. Its answers file names neither the version nor its place."""
+        """A cached project, not to be changed. Its answers file has neither the version nor the template's path."""
         sources = git("ls-tree", version, *SOURCES, cwd=template)
         known = questions(template, sources, version)
         given = {key: value for key, value in answers.items() if key in known}
-        if isinstance(given.get("extras"), str):  # as words, so that they can be keys
+        if isinstance(given.get("extras"), str):  # a string of words, so that answers are hashable
             given["extras"] = [extra for extra in given["extras"].split() if extra in known["extras"]]
         made = self.place(sources, given)
         if not made.exists():
@@ -74,14 +74,14 @@ class Renders:
         return self.folder / hashlib.sha256(key.encode()).hexdigest()[:24]
 
     def copy(self, template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:
-        """Lay a project out as `copier copy` does."""
+        """Create a project as `copier copy` does."""
         shutil.copytree(self.get(template, version, answers), project, symlinks=True, dirs_exist_ok=True)
         record(project, template, version)
 
 
 @cache
 def questions(template: Path, sources: str, version: str) -> dict[str, list[str]]:
-    """The questions of a version, each with the answers to choose from."""
+    """The questions of a version, each with its choices."""
     settings = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
     choices = {key: about.get("choices", []) for key, about in settings.items() if not key.startswith("_")}
     return {key: list(of.values() if isinstance(of, dict) else of) for key, of in choices.items()}
@@ -90,14 +90,14 @@ def questions(template: Path, sources: str, version: str) -> dict[str, list[str]
 def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:
     source = unpacked(template, git("rev-parse", f"{version}^{{tree}}", cwd=template), version)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("copier._main.is_git_available", lambda: False, raising=False)  # asked of each file
+        patch.setattr("copier._main.is_git_available", lambda: False, raising=False)  # called for each file
         copier.run_copy(str(source), project, data=dict(answers), defaults=True, quiet=True)
 
 
 @cache
 def unpacked(template: Path, tree: str, version: str) -> Path:
-    """A version of the template as files, in a folder that goes with those of the tests."""
-    folder = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))  # tempfile itself keeps to what it found first
+    """A version of the template as files, in a folder that is removed with those of the tests."""
+    folder = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))  # tempfile reads TMPDIR only once
     where = f"--git-dir={template / '.git'}", f"--work-tree={folder}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_INDEX_FILE", f"{folder}-index")
@@ -110,7 +110,7 @@ compile_source: Any = jinja2.Environment.compile
 
 
 def compiled(environment: jinja2.Environment, source: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
-    """What Jinja does with the source of a template, done once: most of what one render compiles, the next does too."""
+    """Compile a Jinja template, once per process: most renders compile the same templates."""
     settings = environment.keep_trailing_newline, environment.block_start_string
     key = (source, name, *rest, *options.items(), *settings)
     if key not in COMPILED:
@@ -119,14 +119,14 @@ def compiled(environment: jinja2.Environment, source: str, name: str | None = No
 
 
 def keep(made: Path, place: Path) -> None:
-    """Move it to its place, unless another worker was quicker."""
+    """Move a render into the cache, unless another worker was faster."""
     with contextlib.suppress(OSError):
         made.rename(place)
     assert place.exists()
 
 
 def record(project: Path, template: Path, version: str) -> None:
-    """Note in the answers where the project is from, as Copier does."""
+    """Record the template's path and version in the answers file, as Copier does."""
     path = project / ANSWERS
     text, count = re.subn("^_src_path: .*", f"_commit: {version}\n_src_path: {template}", path.read_text(), flags=re.M)
     assert count == 1
@@ -138,7 +138,7 @@ def record(project: Path, template: Path, version: str) -> None:
 
 @cache
 def scripts(clone: Path, sources: str) -> dict[str, ModuleType]:
-    """The modules of the update, imported from a clone of the template, which they take for theirs."""
+    """The modules of the update, imported from a clone of the template, so that they read its files."""
 
     def taken() -> dict[str, ModuleType]:
         return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "update"}
@@ -155,7 +155,7 @@ def scripts(clone: Path, sources: str) -> dict[str, ModuleType]:
 def merge(
     renders: Renders, project: Path, version: str, answers: Mapping[str, Any]
 ) -> "subprocess.CompletedProcess[str]":
-    """Update a project as its template's script does before and after Copier's part, of which the answers count."""
+    """Update a project with both stages of the template's script; of Copier's part, only the answers are written."""
     recorded = yaml.safe_load((project / ANSWERS).read_text())
     clone, old = Path(recorded["_src_path"]), recorded["_commit"]
     assert git("diff", "--stat", "HEAD", version, "--", *SOURCES, cwd=clone) == "", f"{clone} is at another version"
@@ -176,7 +176,7 @@ def merge(
 def script(
     renders: Renders, clone: Path, project: Path, words: list[str], **env: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the program `extensions/update` of a clone in a project, in this process and with renders that are kept."""
+    """Run the program `extensions/update` of a clone in a project, in this process and with cached renders."""
     modules = scripts(clone, git("ls-tree", "HEAD", *SOURCES, cwd=clone))
 
     def from_renders(ref: str, given: Mapping[str, Any], root: Path, *_: Any) -> None:
@@ -192,6 +192,6 @@ def script(
         patch.setattr(modules["update.versions"], "lay_out", from_renders)
         for key, value in env.items():
             patch.setenv(key, value)
-        modules["update.versions"].read_settings.cache_clear()  # so that each run has the commands of a process
+        modules["update.versions"].read_settings.cache_clear()  # as in a new process
         status = modules["update.commands"].main(words)
     return subprocess.CompletedProcess(["update", *words], status, out.getvalue(), err.getvalue())

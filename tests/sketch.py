@@ -1,7 +1,7 @@
-"""Where this is imported, figures are made and not drawn, which else takes half the time of a small training.
+"""Replace `Figure.savefig`, so that figures are created but not drawn: drawing takes half of a small training.
 
-Warm commands import it if they are told to by SKETCH=1. The figures of each kind are drawn in test_kinds.py: by its
-training, its test and its notebooks; and by the own tests of the default kind.
+Warm commands import this if SKETCH=1 is set. test_kinds.py draws the figures of each kind: in its training, its test
+and its notebooks, and in the default project's own tests.
 """
 
 import base64

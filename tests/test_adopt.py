@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 Adopt = Callable[..., Outcome]
 
 
-GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # few projects here are large enough to tell their kind
+GIVEN = ["--defaults", "-d", "data_kind=image_classification"]  # most projects here are too small for a guess
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def load(clone: Path, name: str = "adopting.command") -> ModuleType:
 
 
 def call(clone: Path, *arguments: str | Path, part: str = "", **replaced: Any) -> Outcome:
-    """Adopt, with some names of a module of the command replaced."""
+    """Run the command with some names of one of its modules replaced."""
     out, err = io.StringIO(), io.StringIO()
 
     def from_renders(ref: str, given: Mapping[str, Any], root: Path, *_: Any) -> None:
@@ -93,7 +93,7 @@ def call(clone: Path, *arguments: str | Path, part: str = "", **replaced: Any) -
 
 @pytest.fixture
 def adopt(template: Path) -> Adopt:
-    """Adopt a project, with the guesses for answers."""
+    """Adopt a project, with the guesses as answers."""
     return lambda *arguments: call(template, *GIVEN, *arguments)
 
 
@@ -135,7 +135,7 @@ def answers(project: Path) -> dict[str, Any]:
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
-    """Refused with exactly one line, which contains these words."""
+    """Assert a refusal of one line that contains these words."""
     assert outcome.status == 2, outcome
     assert outcome.err.count("\n") == 1, outcome.err
     for word in ("Not adopted: ", *words):
@@ -199,7 +199,7 @@ def test_a_package_in_src_with_a_pyproject_is_read(template: Path, make: Callabl
     }
 
 
-def test_where_there_is_nothing_the_folder_and_the_commits_answer(template: Path, make: Callable[..., Path]) -> None:
+def test_without_metadata_the_answers_come_from_folder_and_commits(template: Path, make: Callable[..., Path]) -> None:
     project = make({"main.py": "print('hi')\n"}, "my work")
     for name, email, times in (("Lee", "lee@example.com", 3), ("ci[bot]", "bot@example.com", 5)):
         for _ in range(times):
@@ -283,7 +283,7 @@ def test_an_unreadable_file_is_named_and_left_out(
     assert f"  {name}: cannot be read, so it is not used for guesses: " in capsys.readouterr().out
 
 
-def test_every_license_that_the_template_writes_is_known_again(template: Path, make: Callable[..., Path]) -> None:
+def test_every_license_of_the_template_is_recognized(template: Path, make: Callable[..., Path]) -> None:
     adopt = load(template)
     for license in ("MIT", "Apache-2.0", "BSD-3-Clause", "GPL-3.0-or-later"):
         text = (template / "template" / "licenses" / f"{license}.txt").read_text()
@@ -291,7 +291,7 @@ def test_every_license_that_the_template_writes_is_known_again(template: Path, m
         assert adopt.guess(project)["license"] == (license, "LICENCE")
 
 
-def test_a_guess_that_the_template_refuses_is_said_and_not_taken(adopt: Adopt, make: Callable[..., Path]) -> None:
+def test_a_guess_that_the_template_refuses_is_reported_and_not_used(adopt: Adopt, make: Callable[..., Path]) -> None:
     pyproject = '[project]\nname = "Big Net"\nauthors = [{name = "Kim", email = "root@localhost"}]\n'
     project = make({"pyproject.toml": pyproject, "src/BigNet/__init__.py": ""})
     outcome = adopt(project, "-d", "user_email=kim@example.com", "--data", "license=MIT")
@@ -326,10 +326,10 @@ def test_the_newest_release_is_that_of_the_highest_number(template: Path, tmp_pa
     assert load(template, "adopting.template").find_version(tmp_path.resolve(), None).name == "v0.10.0"
 
 
-# --- what is adopted ---
+# --- adoption ---
 
 
-def test_without_a_file_in_common_all_is_merged(adopt: Adopt, make: Callable[..., Path], template: Path) -> None:
+def test_without_common_files_everything_is_merged(adopt: Adopt, make: Callable[..., Path], template: Path) -> None:
     mine = {"main.py": "print('hi')\n", "data/own.csv": "1\n", "tiny/__init__.py": "", ".gitignore.orig": "x\n"}
     project = make(mine)
     before, was = tree(project), git("rev-parse", "HEAD", cwd=project)
@@ -379,7 +379,7 @@ def project(make: Callable[..., Path]) -> Path:
     return project
 
 
-def test_history_is_kept_and_only_files_of_both_are_in_conflict(adopt: Adopt, project: Path) -> None:
+def test_history_is_kept_and_only_common_files_conflict(adopt: Adopt, project: Path) -> None:
     log, before = git("log", "--format=%H %s", cwd=project), tree(project)
     assert len(log.splitlines()) == 50
     outcome = adopt(project)
@@ -405,7 +405,7 @@ def test_history_is_kept_and_only_files_of_both_are_in_conflict(adopt: Adopt, pr
     assert {path: tree(project)[path] for path in before} == before
 
 
-def test_the_way_back_that_is_printed_leads_back(adopt: Adopt, project: Path) -> None:
+def test_the_printed_undo_commands_restore_the_project(adopt: Adopt, project: Path) -> None:
     git("checkout", "--quiet", "--detach", "HEAD~3", cwd=project)
     before = state(project)
     outcome = adopt(project, "--branch", "it's/new")
@@ -418,7 +418,7 @@ def test_the_way_back_that_is_printed_leads_back(adopt: Adopt, project: Path) ->
 
 @pytest.fixture
 def published(template: Path, tmp_path: Path) -> Path:
-    """A clone of the template that others clone, in a folder with an unusual name."""
+    """A clone of the template as a remote, in a folder with an unusual name."""
     clone = tmp_path / 'it\'s "the" 틀: of us' / "copier torch"
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     git("remote", "remove", "origin", cwd=clone)
@@ -437,7 +437,7 @@ def update(project: Path) -> None:
     assert answers(project)["_commit"] == "v9999.0.1"
 
 
-def test_later_updates_reach_an_adopted_project_and_keep_own_work(
+def test_later_updates_reach_an_adopted_project_and_keep_edits(
     published: Path, make: Callable[..., Path], tmp_path: Path
 ) -> None:
     project = make(FLAT | {".gitignore": "*.pt\n", "docs/running.md": "As I do.\n"})
@@ -514,7 +514,7 @@ WOULD_BE_REFUSED = [
 
 @pytest.mark.parametrize("files", [{}, {"Makefile": "all:\n"}], ids=["merged", "in conflict"])
 @pytest.mark.parametrize(("prepare", "words", "way_out"), WOULD_BE_REFUSED)
-def test_what_would_refuse_a_later_update_is_reported_at_once(
+def test_what_would_block_a_later_update_is_reported_at_adoption(
     prepare: Callable[[Path], None],
     words: str,
     way_out: str,
@@ -538,7 +538,7 @@ def test_what_would_refuse_a_later_update_is_reported_at_once(
     assert "up to date" in command(project, "--preview").stdout
 
 
-def test_own_files_in_src_refuse_no_update(published: Path, make: Callable[..., Path]) -> None:
+def test_files_of_the_owner_in_src_block_no_update(published: Path, make: Callable[..., Path]) -> None:
     project = make({"src/__init__.py": "", "src/train.py": "import torch\n", "src/data.csv": "1\n"}, "my first net")
     outcome = call(published, *GIVEN, project)
     assert outcome.status == 0, outcome
@@ -558,7 +558,7 @@ def test_the_adopted_project_trains_a_step(folder: str, template: Path, make: Ca
     assert git("status", "--porcelain", cwd=top) == ""
 
 
-def test_a_step_that_fails_is_shown_and_the_merge_stays(template: Path, make: Callable[..., Path]) -> None:
+def test_a_failed_smoke_run_is_shown_and_the_merge_is_kept(template: Path, make: Callable[..., Path]) -> None:
     project = make({f"data/{split}/cat/1.png": "not a picture" for split in ("train", "valid", "test")})
     outcome = call(template, *GIVEN, "--smoke", project)
     assert outcome.status == 1, outcome
@@ -570,7 +570,9 @@ def test_a_step_that_fails_is_shown_and_the_merge_stays(template: Path, make: Ca
     assert "not an image" in run("sh", "-c", again, cwd=project, ok=False).stderr
 
 
-def test_without_torch_the_step_is_named_for_later(template: Path, make: Callable[..., Path], tmp_path: Path) -> None:
+def test_without_torch_the_command_of_the_smoke_run_is_printed(
+    template: Path, make: Callable[..., Path], tmp_path: Path
+) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare", cwd=tmp_path)
     bare = str(tmp_path / "bare" / "bin" / "python")
     outcome = call(template, *GIVEN, "--smoke", make({"main.py": ""}), part="proof", pythons=lambda folder: [bare])
@@ -579,7 +581,7 @@ def test_without_torch_the_step_is_named_for_later(template: Path, make: Callabl
     assert "    make install\n    .venv/bin/python -P -m theirs train --smoke\n" in outcome.out
 
 
-def test_after_conflicts_two_commands_show_that_it_works(template: Path, make: Callable[..., Path]) -> None:
+def test_after_conflicts_the_two_printed_checks_pass(template: Path, make: Callable[..., Path]) -> None:
     project = make({"Makefile": "all:\n", "LICENSE": "All mine.\n"})
     outcome = call(template, *GIVEN, "--smoke", project)
     assert outcome.status == 1, outcome
@@ -627,7 +629,7 @@ def test_the_origin_is_recorded_for_copier_without_a_password(
     assert load(template).source_of(tmp_path) == source
 
 
-def test_a_bare_origin_serves_updates_and_a_version_that_it_lacks_is_named(
+def test_updates_work_from_a_bare_origin_and_name_a_missing_version(
     published: Path, make: Callable[..., Path], tmp_path: Path
 ) -> None:
     git("clone", "--quiet", "--bare", published, "bare", cwd=tmp_path)
@@ -665,7 +667,7 @@ def test_a_clone_without_the_tags_of_releases_says_how_to_make_them(template: Pa
     assert_refused(call(clone, "--defaults", project), "not a clone")
 
 
-# --- settings of the owner ---
+# --- the owner's settings ---
 
 
 def test_hooks_that_fail_do_not_run(adopt: Adopt, make: Callable[..., Path]) -> None:
@@ -677,7 +679,7 @@ def test_hooks_that_fail_do_not_run(adopt: Adopt, make: Callable[..., Path]) -> 
     assert outcome.status == 0, outcome
 
 
-def test_without_an_identity_all_is_staged(
+def test_without_a_git_identity_everything_is_staged(
     adopt: Adopt, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make({"main.py": ""})
@@ -696,7 +698,7 @@ def test_without_an_identity_all_is_staged(
     assert git("status", "--porcelain", cwd=project) == ""
 
 
-def test_line_ends_and_ignored_names_of_the_owner_do_not_matter(
+def test_line_endings_and_ignore_rules_of_the_owner_do_not_matter(
     adopt: Adopt, make: Callable[..., Path], template: Path, tmp_path: Path
 ) -> None:
     same = (template / "template" / "project" / "setup.py").read_text()
@@ -721,7 +723,7 @@ def test_line_ends_and_ignored_names_of_the_owner_do_not_matter(
     assert git("cat-file", "blob", "HEAD:docs/running.md", cwd=project).count("\r") == 0
 
 
-def test_files_are_stored_as_the_owners_attributes_say(adopt: Adopt, make: Callable[..., Path]) -> None:
+def test_files_are_stored_by_the_owners_gitattributes(adopt: Adopt, make: Callable[..., Path]) -> None:
     """Tested with a base64 filter; a filter for large files would store pointers."""
     project = make({"main.py": "", "images/.gitattributes": "*.png filter=turn\n"})
     git("config", "filter.turn.clean", "base64", cwd=project)
@@ -734,7 +736,7 @@ def test_files_are_stored_as_the_owners_attributes_say(adopt: Adopt, make: Calla
     assert (project / "images" / "sample" / "two.png").read_bytes().startswith(b"\x89PNG")
 
 
-# --- what is refused, or fails ---
+# --- refusals and failures ---
 
 
 def no_repository(project: Path) -> None:
@@ -841,7 +843,7 @@ def test_a_project_that_cannot_be_adopted_is_refused_unchanged(
     assert state(project) == before
 
 
-def test_what_is_no_project_is_refused(
+def test_a_path_that_is_no_project_is_refused(
     adopt: Adopt, make: Callable[..., Path], template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make({"main.py": "", "LICENSE": "x"})
@@ -859,7 +861,7 @@ def test_what_is_no_project_is_refused(
     assert_refused(adopt(project), "unset GIT_DIR")
 
 
-def test_an_old_git_and_none_at_all_are_refused(
+def test_an_old_or_missing_git_is_refused(
     adopt: Adopt, make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, real = make({"main.py": ""}), shutil.which("git")
@@ -873,7 +875,7 @@ def test_an_old_git_and_none_at_all_are_refused(
     assert_refused(adopt(project), "git not found")
 
 
-def test_a_merge_that_breaks_off_is_undone(adopt: Adopt, make: Callable[..., Path]) -> None:
+def test_a_merge_that_fails_is_undone(adopt: Adopt, make: Callable[..., Path]) -> None:
     """A filter fails to write its files after git has written others."""
     project = make(FLAT | {"images/.gitattributes": "*.png filter=broken\n"})
     (project / ".git" / "info" / "exclude").write_text("docs/\n")
@@ -935,7 +937,7 @@ def test_an_unknown_kind_of_data_must_be_given(template: Path, make: Callable[..
     )
 
 
-def test_gitignore_has_the_lines_of_both_and_what_it_hides_is_said(make: Callable[..., Path], adopt: Adopt) -> None:
+def test_gitignore_has_the_lines_of_both_and_hidden_files_are_listed(make: Callable[..., Path], adopt: Adopt) -> None:
     project = make({"main.py": "", ".gitignore": "# mine\ndata/\n*.ckpt\n"})
     outcome = adopt(project)
     assert outcome.status == 0, outcome
@@ -968,7 +970,7 @@ def test_ctrl_c_at_a_question_changes_nothing(template: Path, make: Callable[...
     assert state(project) == before
 
 
-def test_the_help_says_how_to_call_it_and_what_its_exit_status_means(template: Path) -> None:
+def test_the_help_explains_the_call_and_the_exit_status(template: Path) -> None:
     said = run(sys.executable, "extensions/adopt.py", "--help", cwd=template).stdout
     assert said.startswith("usage: python3 extensions/adopt.py [-h]")
     for words in ("--vcs-ref REF", "--data KEY=VALUE", "exit status:\n  0  merged\n"):

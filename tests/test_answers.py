@@ -86,7 +86,7 @@ def test_a_bad_answer_is_refused(plain: Path, tmp_path: Path, question: str, ans
 
 
 @pytest.mark.parametrize(("question", "answer", "allowed"), BY_COMMAND, ids=lambda value: ascii(value)[:30])
-def test_the_command_says_so_and_fails(plain: Path, tmp_path: Path, question: str, answer: str, allowed: str) -> None:
+def test_copier_fails_with_the_message(plain: Path, tmp_path: Path, question: str, answer: str, allowed: str) -> None:
     command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", f"{question}={answer}", plain, "project"]
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
@@ -109,17 +109,17 @@ def test_questions_and_choices_fit_in_80_columns() -> None:
 
 @pytest.fixture(scope="session")
 def names() -> dict[str, set[str]]:
-    """The lists that extensions/names.jinja holds."""
+    """The lists in extensions/names.jinja."""
     source = (ROOT / "extensions" / "names.jinja").read_text()
     return {name: set(words.split()) for name, words in re.findall(r"set (\w+) = '''(.*?)'''", source, re.DOTALL)}
 
 
-def test_no_keyword_and_no_standard_module_of_this_python_is_missing(names: dict[str, set[str]]) -> None:
+def test_the_lists_have_every_keyword_and_standard_module(names: dict[str, set[str]]) -> None:
     assert set(filter(NAME.fullmatch, keyword.kwlist)) <= names["keywords"]
     assert set(filter(NAME.fullmatch, sys.stdlib_module_names)) <= names["standard"]
 
 
-def test_no_package_that_a_project_installs_is_missing(names: dict[str, set[str]]) -> None:
+def test_the_list_has_every_package_that_a_project_installs(names: dict[str, set[str]]) -> None:
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()[1:]}
     for package in pinned:
         files = importlib.metadata.files(package) or []
@@ -174,7 +174,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("text", [*ODD[:4], *(pytest.param(text, marks=pytest.mark.slow) for text in ODD[4:])])
-def test_odd_text_comes_through_as_it_is(render: Render, text: str) -> None:
+def test_odd_text_is_copied_unchanged(render: Render, text: str) -> None:
     project = render(project_name=text, description=text, user_name=text, user_email="o'neil+x@example.com")
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     assert metadata["description"] == text
@@ -214,7 +214,7 @@ def test_the_author_may_stay_empty(
         ("none", "All rights reserved"),
     ],
 )
-def test_the_license_is_the_one_answered(render: Render, license: str, words: str) -> None:
+def test_the_license_file_matches_the_answer(render: Render, license: str, words: str) -> None:
     project = render(license=license, user_name="Lee")
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     text = (project / "LICENSE").read_text()

@@ -29,7 +29,7 @@ def conflicting(project: Path) -> None:
 # --- update, preview ---
 
 
-def test_the_command_ends_as_copier_update_does(project: Path) -> None:
+def test_the_command_gives_the_same_result_as_copier_update(project: Path) -> None:
     twin = project.with_name("twin")
     shutil.copytree(project, twin)
     program = clone_of(project) / "extensions" / "update"
@@ -57,7 +57,7 @@ def test_a_project_at_the_newest_version_is_up_to_date(project: Path) -> None:
     assert command(project).stdout == f"up to date with the template: {LATER}\n"
 
 
-def test_one_step_is_to_the_next_release_and_a_version_can_be_named(project: Path) -> None:
+def test_an_update_goes_to_the_next_release_or_a_named_version(project: Path) -> None:
     git("tag", "v9999.0.2", LATER, cwd=clone_of(project))
     try:
         assert f"{NEXT} → {LATER}" in command(project, "--step", "--preview", "--defaults").stdout
@@ -116,7 +116,7 @@ MISTAKES = {
 
 
 def prepare(case: str, project: Path) -> None:
-    """Prepare the project for a case that is not a matter of options."""
+    """Prepare the project for a case that options alone don't cause."""
     answers = project / ".copier-answers.yml"
     if case == "an unknown version":
         answers.write_text(answers.read_text().replace(f"_commit: {NEXT}", "_commit: v8888.0.0"))
@@ -148,7 +148,7 @@ def test_a_mistake_is_named_and_nothing_changes(case: str, project: Path) -> Non
     assert state(project) == before
 
 
-def test_what_is_not_committed_is_refused(project: Path) -> None:
+def test_uncommitted_changes_are_refused(project: Path) -> None:
     with (project / "Makefile").open("a") as file:
         file.write("# not committed\n")
     done = command(project, "--defaults", ok=False)
@@ -156,7 +156,7 @@ def test_what_is_not_committed_is_refused(project: Path) -> None:
     assert "Makefile is not committed: commit it, or git stash" in done.stderr
 
 
-def test_what_is_saved_while_it_asks_stays_and_stops_the_update(project: Path) -> None:
+def test_a_file_saved_during_the_questions_is_kept_and_stops_the_update(project: Path) -> None:
     def edit() -> None:
         for name in ("Makefile", "own notes 메모.md"):
             with (project / name).open("a") as file:
@@ -178,7 +178,7 @@ def append(path: Path) -> None:
         file.write("# meanwhile\n")
 
 
-def test_what_is_saved_just_before_the_command_writes_stays_and_stops_it(project: Path) -> None:
+def test_a_file_saved_after_the_merge_is_kept_and_stops_the_update(project: Path) -> None:
     before = tree(project)
     with at(0, print) as commands:
         command(project, "--defaults")
@@ -193,7 +193,7 @@ def test_what_is_saved_just_before_the_command_writes_stays_and_stops_it(project
 
 
 @pytest.mark.parametrize("name", ["Makefile", "NEW.md"])
-def test_what_is_saved_in_the_moment_before_the_write_stays(name: str, project: Path) -> None:
+def test_a_file_saved_right_before_the_write_is_kept(name: str, project: Path) -> None:
     before = tree(project)
     with at(0, print) as commands:
         command(project, "--defaults")
@@ -208,7 +208,7 @@ def test_what_is_saved_in_the_moment_before_the_write_stays(name: str, project: 
     assert after == before
 
 
-def test_a_file_saved_where_a_new_one_comes_is_not_taken_for_ignored(project: Path) -> None:
+def test_a_file_saved_at_the_path_of_a_new_one_stops_the_update(project: Path) -> None:
     with at(0, print) as commands:
         command(project, "--defaults")
     command(project, "--undo")
@@ -221,7 +221,7 @@ def test_a_file_saved_where_a_new_one_comes_is_not_taken_for_ignored(project: Pa
 
 @pytest.mark.parametrize("name", ["Makefile", "NEW.md", "docs/api.md", "src/other/task.py", ".editorconfig"])
 @pytest.mark.parametrize("step", ["reset", "merge-tree"])
-def test_what_is_saved_at_a_path_of_the_template_after_copiers_pass_stays(name: str, step: str, project: Path) -> None:
+def test_a_template_file_saved_after_copiers_pass_is_kept(name: str, step: str, project: Path) -> None:
     (project / ".git" / "info" / "exclude").write_text(".editorconfig\n")
     git("rm", "--quiet", "--cached", ".editorconfig", cwd=project)
     save(project, "own settings of editors")
@@ -259,7 +259,7 @@ def test_ctrl_c_at_a_question_changes_nothing(project: Path) -> None:
 
 @pytest.mark.parametrize("by", ["copier", "the command"])
 @pytest.mark.parametrize("conflict", [False, True], ids=["clean", "in conflict"])
-def test_undo_leads_back(by: str, conflict: bool, project: Path) -> None:
+def test_undo_restores_the_project(by: str, conflict: bool, project: Path) -> None:
     hide(project)
     if conflict:
         conflicting(project)
@@ -327,7 +327,7 @@ def test_undo_does_not_overwrite_a_later_edit(staged: bool, project: Path) -> No
     assert git("status", "--porcelain", cwd=project) == ""
 
 
-def test_undo_does_not_reach_behind_a_commit(project: Path) -> None:
+def test_undo_is_refused_after_a_later_commit(project: Path) -> None:
     update(project, LATER)
     save(project, "updated")
     done = command(project, "--undo", ok=False)
@@ -336,7 +336,7 @@ def test_undo_does_not_reach_behind_a_commit(project: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_undo_leads_back_after_a_kill_and_a_clean_up(seed: int, project: Path) -> None:
+def test_undo_restores_the_project_after_a_kill_and_a_cleanup(seed: int, project: Path) -> None:
     hide(project)
     before = state(project)
     process, _ = begin(project)
@@ -352,7 +352,7 @@ def test_undo_leads_back_after_a_kill_and_a_clean_up(seed: int, project: Path) -
     assert state(project) == before
 
 
-def test_undo_leads_back_after_a_kill_of_the_command_while_it_writes(project: Path, tmp_path: Path) -> None:
+def test_undo_restores_the_project_after_a_kill_during_the_write(project: Path, tmp_path: Path) -> None:
     conflicting(project)
     before = state(project)
     fake = tmp_path / "bin" / "git"
@@ -393,7 +393,7 @@ def test_undo_keeps_what_an_interrupted_update_left_half_done(project: Path) -> 
     assert Path(place, "Makefile").is_file(), "no later update removes it"
 
 
-def test_undo_does_not_overwrite_a_link_that_took_a_files_place(project: Path) -> None:
+def test_undo_does_not_overwrite_a_link_that_replaced_a_file(project: Path) -> None:
     update(project, LATER)
     (project / "NEW.md").unlink()
     (project / "NEW.md").symlink_to("Makefile")
@@ -421,10 +421,10 @@ def test_a_file_is_explained(project: Path) -> None:
             assert line in said, (path, said)
 
 
-# --- as `copier update` is asked to ---
+# --- options of `copier update` ---
 
 
-def test_excluded_paths_stay_as_they_are(project: Path) -> None:
+def test_excluded_paths_stay_unchanged(project: Path) -> None:
     options = ["--trust", "--defaults", "--quiet", f"--vcs-ref={LATER}", "--exclude=Makefile", "--exclude=*.md"]
     run(sys.executable, "-m", "copier", "update", *options, cwd=project)
     assert not (project / "NEW.md").exists()
@@ -451,7 +451,7 @@ def test_a_bot_gets_new_files_unstaged_and_no_failure_for_a_conflict(
 
 
 def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """git detects a rename only if both files are similar and the old path is gone; else it is a new file."""
+    """git detects a rename only if both files are similar and the old path is gone; otherwise it reports a new file."""
     monkeypatch.setenv("UPDATE_BY_BOT", "1")
     assert copier_update(project, LATER).returncode == 0
     listed = git("status", "--porcelain", "--untracked-files", cwd=project).splitlines()
@@ -459,7 +459,7 @@ def test_a_bot_gets_a_moved_file_unstaged_too(project: Path, monkeypatch: pytest
     assert sorted(listed) == sorted([*expected, "M  .copier-answers.yml", "M  Makefile"])
 
 
-def test_the_first_stage_is_quiet_where_there_is_no_repository(later: Path, tmp_path: Path) -> None:
+def test_the_first_stage_prints_nothing_outside_a_repository(later: Path, tmp_path: Path) -> None:
     """Copier's pull request 2376 runs it in a render of the old version."""
     env: dict[str, Any] = {"STAGE": "before", "VERSION_FROM": NEXT, "VERSION_TO": LATER}
     env |= {
@@ -516,7 +516,7 @@ def test_the_script_takes_copier_from_uv_pipx_or_an_installed_copier(project: Pa
         assert "the template's: merged" in run(*bare, cwd=project, PATH=str(programs)).stdout, name
 
 
-# --- what a version is ---
+# --- versions ---
 
 
 def test_a_commit_is_a_version_after_the_last_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,10 +537,10 @@ def test_a_commit_is_a_version_after_the_last_tag(tmp_path: Path, monkeypatch: p
     assert versions.as_version("v1.10.0") == versions.Version("1.10.0")
 
 
-# --- what git says ---
+# --- git's output ---
 
 
-def test_what_merge_tree_prints_is_read(tmp_path: Path) -> None:
+def test_the_output_of_merge_tree_is_parsed(tmp_path: Path) -> None:
     parse = extension("update.git").parse_merge_tree
     clean = parse("1234\0")
     assert (clean.tree, clean.stages, clean.kinds) == ("1234", [], {})
@@ -557,7 +557,7 @@ def test_what_merge_tree_prints_is_read(tmp_path: Path) -> None:
     assert found.kinds == {"a file": "rename/delete", "b": "rename/delete"}
 
 
-def test_the_update_knows_nothing_of_the_template() -> None:
+def test_the_update_is_independent_of_this_template() -> None:
     text = "".join(path.read_text() for path in (ROOT / "extensions" / "update").glob("*.py"))
     for word in (
         "package_name",

@@ -25,7 +25,7 @@ each_kind = pytest.mark.parametrize(
 
 
 @each_kind
-def test_all_formats_say_the_same(render: Render, kind: str) -> None:
+def test_all_formats_give_the_same_config(render: Render, kind: str) -> None:
     code = "import sys; from my_project.cli import main; "
     code += "[main(['config', *files.split(), '--to', 'json']) for files in sys.argv[1:]]"
     said = set()
@@ -40,7 +40,7 @@ def test_all_formats_say_the_same(render: Render, kind: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @each_kind
-def test_comments_come_through_where_the_format_has_them(render: Render, kind: str, name: str) -> None:
+def test_comments_are_kept_in_formats_that_have_them(render: Render, kind: str, name: str) -> None:
     found = []
     for ending in ("yaml", "ini", "py"):
         text = (render(data_kind=kind, config_format=ending) / "configs" / f"{name}.{ending}").read_text()
@@ -51,7 +51,7 @@ def test_comments_come_through_where_the_format_has_them(render: Render, kind: s
 
 
 @each_kind
-def test_every_option_stands_in_train_with_a_word_about_it(render: Render, kind: str) -> None:
+def test_every_option_is_in_train_with_a_comment(render: Render, kind: str) -> None:
     project = render(data_kind=kind)
     written = yaml.safe_load((project / "configs" / "train.yaml").read_text())
     config = resolved(project, "configs/train.yaml")
@@ -63,7 +63,7 @@ def test_every_option_stands_in_train_with_a_word_about_it(render: Render, kind:
 
 @each_kind
 @pytest.mark.parametrize("name", NAMES)
-def test_the_source_is_as_strict_as_its_converter_needs(kind: str, name: str) -> None:
+def test_the_source_uses_only_what_the_converter_supports(kind: str, name: str) -> None:
     source = (ROOT / "template" / "kinds" / kind / f"{name}.yaml").read_text()
     for line in source.splitlines():
         assert re.fullmatch(r"(  )?#.*|\w+:|  \w+: \S.*|", line), line

@@ -1,4 +1,4 @@
-"""A copy needs Copier alone, and is the same each time."""
+"""A copy needs only Copier, and is reproducible."""
 
 import itertools
 import re
@@ -14,13 +14,13 @@ LAYOUTS = list(itertools.product(FORMATS, ["file", "folder"]))
 
 
 def copier_copy(template: Path, project: Path, *options: str, python: str | Path = sys.executable) -> str:
-    """The command as people give it, from another folder; returns what it says."""
+    """Run the real command from another folder; returns its output."""
     done = run(python, "-m", "copier", "copy", "--defaults", *options, template, project, cwd=project.parent)
     return done.stdout + done.stderr
 
 
 def laid_out(project: Path) -> dict[str, tuple[bytes, int]]:
-    """Its files, but for where they are from."""
+    """Its files, without version and address of the template in the answers file."""
     files = tree(project)
     answers, mode = files[".copier-answers.yml"]
     files[".copier-answers.yml"] = (re.sub(rb"(?m)^_(commit|src_path): .*\n", b"", answers), mode)
@@ -28,7 +28,7 @@ def laid_out(project: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.slow
-def test_copier_alone_in_an_environment_is_enough(template: Path, tmp_path: Path) -> None:
+def test_a_copy_needs_no_package_except_copier(template: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", "copier", cwd=tmp_path)
@@ -38,9 +38,7 @@ def test_copier_alone_in_an_environment_is_enough(template: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_oldest_copier_that_the_template_admits_makes_the_same_project(
-    plain: Path, render: Render, tmp_path: Path
-) -> None:
+def test_the_oldest_supported_copier_makes_the_same_project(plain: Path, render: Render, tmp_path: Path) -> None:
     (floor,) = [line for line in (ROOT / "copier.yml").read_text().splitlines() if "_min_copier_version" in line]
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
@@ -75,7 +73,7 @@ def test_no_jinja_is_left_in_any_file_or_name(render: Render, config_format: str
             continue
         text = content.decode()
         if name.startswith(".github/"):
-            text = text.replace("${{", "")  # GitHub's own expressions
+            text = text.replace("${{", "")  # expressions of GitHub Actions
         assert not any(mark in text for mark in marks), name
         assert "{{ " not in text, name
 
@@ -108,12 +106,13 @@ def test_python_files_of_the_package_are_copied_byte_for_byte(render: Render, te
         assert module.read_bytes() in sources, module
 
 
-def test_scripts_can_be_executed_and_nothing_else(render: Render) -> None:
+def test_only_scripts_are_executable(render: Render) -> None:
     executable = {name for name, (_, mode) in tree(render()).items() if mode}
     assert executable == {"scripts/train.sh", "scripts/test.sh", "scripts/run.sh", "scripts/slurm.sh"}
 
 
-def test_a_path_that_renders_into_git_plants_no_hook(template: Path, tmp_path: Path) -> None:
+def test_a_path_that_renders_into_git_creates_no_hook(template: Path, tmp_path: Path) -> None:
+    """A hook is a program that git runs, so a copy must not create one."""
     clone = tmp_path / "template"
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     hook = clone / "template" / "project" / "{{ '.git' }}" / "hooks" / "post-checkout"

@@ -1,12 +1,10 @@
-"""The pages are right: each command of a project's pages works as written, and the counts of docs/extras.md
-are true.
+"""Documentation: each command of a project's pages works as written, and the counts of docs/extras.md are right.
 
-A command is a line of a block without a language, or of `sh` or `console`, or a line that is nothing but a command in
-backticks. Python above it whose first line names a file is written there first: `# src/…` is a whole file,
-`# into src/…` or `# src/…, its end` more of one, and `# …, in place of NAME` what a class or function becomes. A page
-is run from top to bottom in its own project, which is committed, has data and has trained a little. There,
-configs/train.* says 2 epochs of 2 batches, so that the commands themselves stay as they are; `own/` holds what is no
-part of a project.
+A command is a line of a code block without a language, or with `sh` or `console`, or a line that is a single command in
+backticks. A Python block whose first line names a file is written to that file first: `# src/…` replaces the file,
+`# into src/…` and `# src/…, its end` append to it, and `# …, in place of NAME` replaces a class or function. Each page
+runs from top to bottom in its own committed project, which has data and a short run. To keep the commands unchanged,
+configs/train.* is set to 2 epochs of 2 batches there. The folder `own/` has files that are not part of a project.
 """
 
 import ast
@@ -37,7 +35,7 @@ KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if 
 PROGRAMS = (
     r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3|pip|uv|git|grep|echo|mkdir|rm|curl|copier|sbatch|docker) )"
 )
-SHOWN = [  # how a block without commands begins: what a program printed, a tree, a file
+SHOWN = [  # first lines of blocks without commands: a program's output, a tree, a file
     r"(configs|checkpoints|data|images)/",
     r"(error|warning|stopped|saved|trained|epoch|  step) ?\S",
     r" {3,}\w",
@@ -45,19 +43,18 @@ SHOWN = [  # how a block without commands begins: what a program printed, a tree
     r"\w+,\w+,\S",
 ]
 
-# A word in capitals stands for something of the reader's. The first pattern that is in the command counts.
+# Values for words in capitals, the placeholders of a page. The first pattern that matches the command applies.
 VALUES = [
     (r"data\.folder=FOLDER", {"FOLDER": "data", "RUN": "a-run"}),
     (r"scripts/run\.sh", {"FOLDER": "images/sample", "RUN": "a-run", "IMAGE": "$SAMPLE", "SOUND": "$SAMPLE"}),
     (r"scripts/run\.sh", {"TEXT": "$SAMPLE", "FILE": "$SAMPLE", "TABLE.csv": "$SAMPLE"}),
     (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/*.csv", "FOLDER": "own/split"}),
-    (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is there already: nothing is asked of it
+    (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is installed, so pip doesn't use it
     (r"", {"RUN": "a-run"}),
 ]
 NO_PLACEHOLDERS = {"HEAD"}
 
-# What the person at the keyboard does, for commands that ask; and of a project's own tests, which test_kinds.py runs,
-# those of one file.
+# Input for interactive commands. Of a project's own tests, only one file runs here; test_kinds.py runs all.
 AT_THE_KEYBOARD = [
     (r"^make test$", {"PYTEST_ADDOPTS": "test/test_model.py"}),
     (r"^make update$", {"ARGS": "--defaults"}),  # Enter at each question
@@ -66,7 +63,7 @@ AT_THE_KEYBOARD = [
 
 
 class Elsewhere(NamedTuple):
-    """Commands that can't run here as they stand: why, and where what they do is tested."""
+    """Commands that can't run here, with the reason, and the file that tests what they do."""
 
     pattern: str
     why: str
@@ -81,22 +78,22 @@ ELSEWHERE = [
     Elsewhere(r" submit .*--partition", "needs Slurm", "tests/test_sweep.py"),
 ]
 
-# Started in the background, where they are left until the page ends; the port, if the command names none.
+# Commands that run in the background until the page ends, with their default port.
 SERVERS = [(r"-m my_project serve\b", 8000)]
 
-# Slurm isn't here: this takes its own options, and looks whether the script is there and the rest is a valid config.
-# What the script does is tested in tests/test_slurm.py.
+# A stand-in for Slurm's sbatch: it skips options, and checks that the script exists and that its config is valid.
+# tests/test_slurm.py tests what the script does.
 SBATCH = """#!/bin/sh
 while case "$1" in --*) true ;; *) false ;; esac; do shift; done
 test -x "$1" && shift && exec .venv/bin/python -m my_project config "$@"
 """
-# A new environment finds what the tests' own has installed: so pip needs no network, yet looks for each requirement.
+# A new environment finds the packages of the tests' environment, so pip checks each requirement without a network.
 PYTHON3 = f"""#!/bin/sh
 {shlex.quote(sys.executable)} "$@" || exit
 case "$*" in "-m venv "*)
     site=$(echo "$3"/lib/python3*/site-packages)
     echo {shlex.quote(sysconfig.get_path("purelib"))} > "$site/tests.pth"
-    rm -rf "$site"/setuptools* # what Python 3.11 puts there can't build a project of today
+    rm -rf "$site"/setuptools* # the version of Python 3.11 is too old to build the project
 esac
 """
 
@@ -108,15 +105,15 @@ class Step(NamedTuple):
     """A command, or a file to be written before the next one."""
 
     command: str
-    shown: str = ""  # what the page says it prints
+    shown: str = ""  # the output that the page shows
     path: str = ""
     code: str = ""
-    whole: bool = False  # the code takes the place of the file
-    place: str = ""  # or of a class or function in it
+    whole: bool = False  # the code replaces the file
+    place: str = ""  # the class or function that the code replaces
 
 
 def steps(page: str) -> Iterator[Step]:
-    """The steps of a page, in order; AssertionError for a block that may hold commands and is not understood."""
+    """The steps of a page, in order; AssertionError for a block that can't be classified."""
     pieces = r"^```(?P<language>[^`\n]*)\n(?P<block>.*?)^```$|^`(?P<line>[^`\n]+)`$"
     for found in re.finditer(pieces, page, re.MULTILINE | re.DOTALL):
         block, line = found["block"], found["line"]
@@ -148,7 +145,7 @@ def commands(block: str) -> Iterator[Step]:
     for line in lines:
         assert re.match(PROGRAMS, line), f"not in PROGRAMS, and among commands: {line}"
         together += line
-        if line.endswith(" &"):  # runs beside the next one
+        if line.endswith(" &"):  # runs in the background during the next one
             together += "\n"
         else:
             yield Step(together)
@@ -166,7 +163,7 @@ def pages(project: Path) -> dict[str, list[Step]]:
 
 
 def filled(command: str, sample: str) -> str:
-    """The command with something of ours for each word in capitals; AssertionError if there is nothing for one."""
+    """The command with a value for each word in capitals; AssertionError if one has none."""
     for pattern, values in VALUES:
         if re.search(pattern, command):
             for name, value in values.items():
@@ -176,11 +173,11 @@ def filled(command: str, sample: str) -> str:
     return command
 
 
-# --- playing it ---
+# --- running a page ---
 
 
 def prepare(project: Path) -> None:
-    """Make each run of its config a short one, keep the config as it was, and commit all."""
+    """Shorten the runs of the config, keep the original in own/, and commit everything."""
     shutil.copytree(project / "configs", project / "own" / "configs")
     for path in (project / "configs").glob("train.*"):
         text = path.read_text()
@@ -193,14 +190,14 @@ def prepare(project: Path) -> None:
     save(project)
 
 
-# What is so before some commands, by what they hold.
+# Preparations for commands that contain these words.
 BEFORE = {
-    "--resume": "rm -rf checkpoints/a-run && cp -r own/stopped checkpoints/a-run",  # stopped, and the newest run
-    "make test": "cp own/configs/* configs",  # the project's tests take its config as it came
+    "--resume": "rm -rf checkpoints/a-run && cp -r own/stopped checkpoints/a-run",  # the newest run, and a stopped one
+    "make test": "cp own/configs/* configs",  # the project's tests need the original config
 }
 
 
-# As pip writes it, if the path of Python is long or has a space.
+# The form that pip writes if the path of Python is long or has a space.
 COPIER = f"""#!/bin/sh
 '''exec' "{sys.executable}" "$0" "$@"
 ' '''
@@ -210,7 +207,7 @@ runpy.run_module("copier", run_name="__main__")
 
 
 class Reader:
-    """Someone who has a project in front of them, and does what a page says."""
+    """Runs the commands of a page in a project, as a reader would."""
 
     def __init__(self, project: Path, desk: Path) -> None:
         self.project = project
@@ -219,11 +216,11 @@ class Reader:
         for name, text in (("python3", PYTHON3), ("copier", COPIER), ("sbatch", SBATCH)):
             (desk / name).write_text(text)
             (desk / name).chmod(0o755)
-        (desk / ".curlrc").write_text("fail\n")  # curl says 0 to what a server refuses, otherwise
+        (desk / ".curlrc").write_text("fail\n")  # otherwise curl exits with 0 for an HTTP error
         self.environment = os.environ | {
             "PATH": f"{desk}:{os.environ['PATH']}",
             "PIP_NO_INDEX": "1",
-            "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say yes
+            "PIP_NO_BUILD_ISOLATION": "0",  # 0 turns isolation off: pip inverts this variable
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "HOME": str(desk),
             "READER": str(desk),
@@ -231,8 +228,8 @@ class Reader:
         }
 
     def install(self, package: str = "my_project") -> None:
-        """What `make install` leaves, in no time."""
-        self.does("python3 -m venv .venv --without-pip")
+        """Do what `make install` does, but without pip."""
+        self.run("python3 -m venv .venv --without-pip")
         (site,) = (self.project / ".venv").glob("lib/python3*/site-packages")
         (site / "project.pth").write_text(f"{self.project / 'src'}\n")
         programs = self.project / ".venv" / "bin"
@@ -242,10 +239,10 @@ class Reader:
             )
         (self.project / ".venv" / "installed").touch()
 
-    def does(self, command: str, shown: str = "", **environment: str) -> None:
+    def run(self, command: str, shown: str = "", **environment: str) -> None:
         """Run a command: it must succeed, or print the errors that the page shows."""
         waits = "\nwait $!" if "&\n" in command else ""
-        if "train" in command:  # a run is named by the second, and two would start in one
+        if "train" in command:  # a run's name has its second, so two runs must not start in the same one
             time.sleep(1 - time.time() % 1)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command + waits],
@@ -262,7 +259,7 @@ class Reader:
         missing = [line for line in shown.splitlines() if line.strip("… ") and ranks(line.rstrip("…")) not in said]
         assert not missing, f"{command}: {missing} is not in\n{done.stdout}"
 
-    def starts(self, command: str, port: int) -> None:
+    def start_server(self, command: str, port: int) -> None:
         """Start a server; it must listen within two minutes."""
         started = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.project, env=self.environment)
         self.servers.append(started)
@@ -273,8 +270,8 @@ class Reader:
             time.sleep(0.5)
         assert started.poll() is None, f"{command}: port {port} was taken"
 
-    def leaves(self) -> None:
-        """Stop the servers, and wait for what else was started and left."""
+    def wait_for_all(self) -> None:
+        """Stop the servers, and wait for other background processes."""
         for started in self.servers:
             started.terminate()
             started.wait(60)
@@ -290,14 +287,14 @@ class Reader:
             time.sleep(0.5)
         raise AssertionError(f"still running: {running}")
 
-    def follows(self, page: list[Step]) -> None:
-        """Follow the steps of a page, in order."""
+    def follow(self, page: list[Step]) -> None:
+        """Run the steps of a page, in order."""
         try:
-            self.goes_through(page)
+            self.run_steps(page)
         finally:
-            self.leaves()
+            self.wait_for_all()
 
-    def goes_through(self, page: list[Step]) -> None:
+    def run_steps(self, page: list[Step]) -> None:
         samples = (self.project / "images" / "sample").glob("*")
         sample = min((path for path in samples if path.suffix != ".md"), default=self.project)
         for step in page:
@@ -313,18 +310,18 @@ class Reader:
             else:
                 by_hand = next((row for pattern, row in AT_THE_KEYBOARD if re.search(pattern, bare(step.command))), {})
                 for before in (before for held, before in BEFORE.items() if held in step.command):
-                    self.does(before)
+                    self.run(before)
                 command = filled(step.command, f"images/sample/{sample.name}")
                 port = next((port for pattern, port in SERVERS if re.search(pattern, command)), None)
                 if port:
                     named = re.search(r"--port[ =](\d+)", command)
-                    self.starts(command, int(named[1]) if named else port)
+                    self.start_server(command, int(named[1]) if named else port)
                 else:
-                    self.does(command, step.shown, **by_hand)
+                    self.run(command, step.shown, **by_hand)
 
 
 def replace(file: Path, name: str, code: str) -> None:
-    """Put code in the place of a class or function of a file."""
+    """Replace a class or function of a file by this code."""
     text = file.read_text()
     (node,) = (node for node in ast.parse(text).body if getattr(node, "name", "") == name)
     lines = text.splitlines(keepends=True)
@@ -332,13 +329,13 @@ def replace(file: Path, name: str, code: str) -> None:
 
 
 def ranks(text: str) -> str:
-    """The text without the number of the process that was first to say it."""
+    """The text without rank numbers: which process prints first varies."""
     return re.sub(r"rank \d+", "rank N", text)
 
 
 @pytest.fixture(scope="session")
 def used(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A project with data, the run `a-run`, and what that run had left if it had been stopped: copy it."""
+    """A project to copy, with data, the run `a-run`, and in own/stopped the same run stopped within an epoch."""
     made: dict[str, Path] = {}
 
     def project(**answers: str) -> Path:
@@ -351,9 +348,9 @@ def used(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
             reader = Reader(home, folder / "desk")
             reader.install()
             often = "checkpoint.every_steps=1 checkpoint.keep=9"
-            reader.does(f"scripts/train.sh configs/train.* run.name=a-run run.device=cpu {often}")
-            reader.does("cp -r checkpoints/a-run own/stopped && rm own/stopped/*-e0*")
-            reader.does("cd own/stopped && mv earlier/step-00000001.pt last.pt && rm -r earlier")
+            reader.run(f"scripts/train.sh configs/train.* run.name=a-run run.device=cpu {often}")
+            reader.run("cp -r checkpoints/a-run own/stopped && rm own/stopped/*-e0*")
+            reader.run("cd own/stopped && mv earlier/step-00000001.pt last.pt && rm -r earlier")
             made[key] = home
         return made[key]
 
@@ -361,7 +358,7 @@ def used(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
 
 
 def reader_of(page: str, used: Path, folder: Path) -> Reader:
-    """A reader with a project as the page expects it."""
+    """A reader with a project in the state that the page expects."""
     project = folder / "project"
     shutil.copytree(used, project, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
     reader = Reader(project, folder / "desk")
@@ -373,16 +370,16 @@ def reader_of(page: str, used: Path, folder: Path) -> Reader:
         offer_a_later_version(project, folder / "template")
     if page in ("docs/data.md", "data/README.md"):
         shutil.copytree(project / "data" / "train", project / "own" / "unsplit")
-        for path in (project / "data").glob("classes.txt"):  # of masks, whose numbers it names
+        for path in (project / "data").glob("classes.txt"):  # the class names of masks
             shutil.copy(path, project / "own" / "unsplit")
-    if page == "data/README.md":  # the sample is gone, and one's own data come
+    if page == "data/README.md":  # the page is about replacing the sample by your own data
         for split in ("train", "valid", "test"):
             shutil.rmtree(project / "data" / split)
     return reader
 
 
 def offer_a_later_version(project: Path, clone: Path) -> None:
-    """Let the project be from a clone of the template with a version that is later than its own."""
+    """Let the project come from a clone of the template that has a newer version."""
     answers = project / ".copier-answers.yml"
     [source] = re.findall("^_src_path: (.*)", answers.read_text(), flags=re.MULTILINE)
     git("clone", "--quiet", source, clone, cwd=project)
@@ -403,9 +400,7 @@ NAMES = sorted(
 
 
 @pytest.mark.parametrize("answers", [{}, EVERYTHING, *({"data_kind": kind} for kind in KINDS)], ids=str)
-def test_each_block_of_a_page_is_known_as_commands_or_as_something_else(
-    render: Render, answers: dict[str, str]
-) -> None:
+def test_each_block_of_a_page_is_classified_as_commands_or_other(render: Render, answers: dict[str, str]) -> None:
     found = pages(render(**answers))
     assert set(found) <= set(NAMES)
     assert sum(len(page) for page in found.values()) > 30
@@ -417,33 +412,33 @@ def test_each_block_of_a_page_is_known_as_commands_or_as_something_else(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", NAMES)
-def test_each_command_of_a_page_works_as_it_stands(
+def test_each_command_of_a_page_works_as_written(
     render: Render, used: Callable[..., Path], tmp_path: Path, page: str
 ) -> None:
-    """In a project without extras, and what is more where there are all of them."""
+    """In a project without extras; commands of the extras in a project with all of them."""
     plain, full = (steps_of(render(**answers) / page) for answers in ({}, EVERYTHING))
     if plain:
         (tmp_path / "plain").mkdir()
-        reader_of(page, used(), tmp_path / "plain").follows(plain)
+        reader_of(page, used(), tmp_path / "plain").follow(plain)
     new = beyond(plain, full)
     if new:
         (tmp_path / "full").mkdir()
-        reader_of(page, used(**EVERYTHING), tmp_path / "full").follows(new)
+        reader_of(page, used(**EVERYTHING), tmp_path / "full").follow(new)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_pages_of_other_kinds_say_works_too(
+def test_commands_in_the_pages_of_other_kinds_work_too(
     render: Render, used: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
-    """What they alone have: the rest is the same text, and has run for the default kind."""
+    """Only their own commands: the others are tested with the default kind."""
     for name, page_steps in pages(render(data_kind=kind)).items():
         new = beyond(steps_of(render() / name), page_steps)
         if new:
             folder = tmp_path / name.replace("/", "-")
             folder.mkdir()
-            page = "" if name == "README.md" else name  # what it installs and trains first is among the same text
-            reader_of(page, used(data_kind=kind), folder).follows(new)
+            page = "" if name == "README.md" else name  # its commands for installing and training are not among these
+            reader_of(page, used(data_kind=kind), folder).follow(new)
 
 
 @pytest.mark.exhaustive
@@ -453,11 +448,11 @@ def test_each_page_of_each_kind_works_from_top_to_bottom(
     render: Render, used: Callable[..., Path], tmp_path: Path, kind: str, page: str
 ) -> None:
     page_steps = steps_of(render(data_kind=kind, **EVERYTHING) / page)
-    reader_of(page, used(data_kind=kind, **EVERYTHING), tmp_path).follows(page_steps)
+    reader_of(page, used(data_kind=kind, **EVERYTHING), tmp_path).follow(page_steps)
 
 
 def beyond(known: list[Step], page: list[Step]) -> list[Step]:
-    """The steps of a page that another one lacks, with the environment that they need."""
+    """The steps of a page that are not in `known`, with the environment that they need."""
     commands = {bare(step.command) for step in known if step.command}
     new = [step for step in page if bare(step.command) not in commands]
     needed = [step for step in page if step in new or step.command.startswith("python3 -m venv ")]
@@ -474,7 +469,7 @@ def bare(command: str) -> str:
 
 @pytest.fixture(scope="session")
 def extras() -> ModuleType:
-    """bench/extras.py."""
+    """The module bench/extras.py."""
     spec = importlib.util.spec_from_file_location("bench_extras", ROOT / "bench" / "extras.py")
     assert spec
     assert spec.loader
@@ -483,14 +478,14 @@ def extras() -> ModuleType:
     return module
 
 
-def test_a_default_project_brings_at_most_15_packages(render: Render, extras: ModuleType) -> None:
+def test_a_default_project_installs_at_most_15_packages(render: Render, extras: ModuleType) -> None:
     packages = extras.core(render)
     assert {"matplotlib", "pillow", "pydantic", "pyyaml"} < packages
     assert len(packages) <= 15, sorted(packages)
 
 
 @pytest.mark.slow
-def test_docs_extras_counts_right_and_what_is_not_chosen_leaves_nothing(render: Render, extras: ModuleType) -> None:
+def test_docs_extras_counts_right_and_unused_extras_leave_nothing(render: Render, extras: ModuleType) -> None:
     page = extras.PAGE.read_text().partition(extras.BEGIN)[2].partition(extras.END)[0]
     said = [line.split("|")[1:6] for line in page.splitlines() if line.startswith("| `")]
     rows = extras.measure(render)
@@ -503,7 +498,7 @@ def test_docs_extras_counts_right_and_what_is_not_chosen_leaves_nothing(render: 
 
 
 @pytest.mark.slow
-def test_the_walk_of_docs_adopting_ends_in_a_project_that_trains(template: Path, tmp_path: Path) -> None:
+def test_the_steps_of_docs_adopting_end_in_a_project_that_trains(template: Path, tmp_path: Path) -> None:
     clone, project = tmp_path / "copier-torch", tmp_path / "waves"
     git("clone", "--quiet", template, clone, cwd=tmp_path)
     git("remote", "remove", "origin", cwd=clone)
@@ -516,14 +511,14 @@ def test_the_walk_of_docs_adopting_ends_in_a_project_that_trains(template: Path,
         if step.command == "make install":
             reader.install("waves")
         else:
-            reader.goes_through([step])
+            reader.run_steps([step])
     assert not (project / "train.py").exists()
     assert not git("status", "--porcelain", cwd=project)
     (best,) = project.glob("checkpoints/net-*/net-*-acc*.pt")
     assert float(best.stem.rpartition("acc")[2]) > 0.9
 
 
-def test_links_between_the_templates_pages_lead_somewhere() -> None:
+def test_links_between_the_templates_pages_are_valid() -> None:
     own = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     for page in own:
         for link in re.findall(r"\]\((?:<([^>]+)>|([^)\s]+))\)", page.read_text()):

@@ -1,4 +1,4 @@
-"""Exported models: they predict what the checkpoint predicts, without it; a bad one is not kept."""
+"""Exported models predict the same as the checkpoint, without it; a wrong export is not kept."""
 
 import json
 import shutil
@@ -9,10 +9,10 @@ import pytest
 from conftest import Render, git, in_project, save
 
 QUICK = ["train.epochs=1", "train.limit_batches=2"]
-# Of texts that grow, of several outputs, of several inputs; each project's own test exports its default model.
+# Models with growing texts, several outputs, several inputs; each project's own test exports its default model.
 MODELS = {"language_modeling": "gru", "object_detection": "fcos", "tabular": "ft_transformer"}
 
-# `run-exported` where the packages and modules for training cannot be imported.
+# `run-exported` without the packages and modules for training.
 WITHOUT = """
 import importlib.util
 import sys
@@ -24,7 +24,7 @@ MODULES = ("my_project.model.", "my_project.engine.loop", "my_project.engine.che
 class Missing(MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name.partition(".")[0] in PACKAGES or name.startswith(MODULES) and not name.endswith(".utils"):
-            raise ImportError(f"{name} is not there")
+            raise ImportError(f"{name} is blocked")
 
 real = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name.partition(".")[0] in PACKAGES else real(name, *rest)
@@ -34,7 +34,7 @@ sys.exit(main(["run-exported", *sys.argv[1:]]))
 """
 
 MODEL = '''
-"""Models that no exporter can do justice to."""
+"""Models that can't be exported."""
 
 import random
 
@@ -53,13 +53,13 @@ class Odd(nn.Module):
 
 
 def odd(in_features: int, num_classes: int, way: str, width: int = 0, dropout: float = 0.0) -> Odd:
-    """Yours."""
+    """A model of the owner."""
     return Odd(in_features, num_classes, way)
 '''
 
 
 def values(text: str) -> tuple[list[float], str]:
-    """The numbers that were predicted, and the rest."""
+    """The predicted numbers, and the rest of the output."""
     numbers: list[float] = []
 
     def rest(value: Any) -> Any:
@@ -75,7 +75,7 @@ def values(text: str) -> tuple[list[float], str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
-def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, render: Render, tmp_path: Path) -> None:
+def test_an_exported_model_predicts_the_same_as_its_checkpoint(kind: str, render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind=kind), project)
     save(project)
@@ -99,7 +99,7 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
     same, others = values(found.stdout)
     assert others == rest
     assert same == pytest.approx(numbers, rel=1e-3, abs=1e-5)
-    # nn.GRU is unrolled by torch.export: its program takes texts of one length only, and says so.
+    # torch.export unrolls nn.GRU, so its program accepts only one length, and the error says so.
     done = in_project(project, "-m", "my_project", "run-exported", folder, "images/sample", "--pt2", ok=False)
     refused = "model.pt2: refuses inputs" in done.stderr
     assert (done.returncode, refused) == ((2, True) if kind == "language_modeling" else (0, False))
@@ -107,7 +107,7 @@ def test_an_exported_model_predicts_what_its_checkpoint_predicts(kind: str, rend
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("way", "problem"), [("chance", "differs from the model by"), ("branch", "data-dependent")])
-def test_what_cannot_be_exported_says_why_and_leaves_nothing(
+def test_a_failed_export_gives_the_reason_and_leaves_no_files(
     way: str, problem: str, render: Render, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"
@@ -116,7 +116,7 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(
     model = ["model.name=odd", f"model.args={{way: {way}}}", "run.name=odd"]
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *QUICK, *model)
     done = in_project(project, "-m", "my_project", "export", ok=False)
-    *_, first, last = done.stderr.splitlines()  # torch may show the graph before
+    *_, first, last = done.stderr.splitlines()  # torch may print the graph before these lines
     assert (done.returncode, problem in first) == (2, True), first
     assert last == "error: nothing is exported; see docs/export.md"
     assert list((project / "exports").iterdir()) == []
@@ -129,7 +129,7 @@ def test_a_damaged_export_is_refused(render: Render, tmp_path: Path) -> None:
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *QUICK, "run.name=a-run")
     kill = "import os, my_project.commands.export as e, my_project.cli as c; e.fill = lambda *_: os._exit(9)"
     assert in_project(project, "-c", f"{kill}; c.main(['export'])", ok=False).returncode == 9
-    in_project(project, "-m", "my_project", "export", "--only", "onnx")  # the killed one is not in its way
+    in_project(project, "-m", "my_project", "export", "--only", "onnx")  # the killed export doesn't block it
     folder = project / "exports/a-run"
     for file, content in {"model.onnx": b"\x08\x07", "config.yaml": b"model: {name: mlp", "export.json": b"{"}.items():
         (folder / file).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Docker, the development container, CI, the docs site, uv; and that what was not chosen leaves no trace."""
+"""Docker, the development container, CI, the docs site and uv. An extra that is not chosen leaves no trace."""
 
 import csv
 import itertools
@@ -24,7 +24,7 @@ from conftest import EXTRAS, Render, extension, git, run, save, tree
 from test_configs import KINDS
 
 PYTHON = Path(sys.executable)
-WORDS = {  # what an extra brings is called; each word stands in a project that has it, and in no other
+WORDS = {  # names that an extra adds to a project: each occurs in projects with the extra, and in no others
     "devcontainer": ["devcontainer"],
     "docker": ["docker"],
     "docs_site": ["sphinx", "furo", "myst"],
@@ -35,14 +35,14 @@ WORDS = {  # what an extra brings is called; each word stands in a project that 
     "weekly": ["newest.yml", "upgrade-strategy"],
     "renovate": ["renovatebot", "allowedenv"],
 }
-BRINGS = {"serve": ["export"], "submitit": ["sweep"]}  # of another extra's words
+BRINGS = {"serve": ["export"], "submitit": ["sweep"]}  # an extra that includes another one
 
 
 # --- chosen or not ---
 
 
 def words(project: Path) -> set[str]:
-    """Which of the words stand in its files or their names."""
+    """Those of the words that occur in its files or their names."""
     files = {name: text for name, (text, _) in tree(project).items() if name != ".copier-answers.yml"}
     text = b"\n".join([*files.values(), *(name.encode() for name in files)]).lower()
     return {word for group in WORDS.values() for word in group if word.encode() in text}
@@ -58,7 +58,7 @@ def test_a_project_without_extras_has_no_trace_of_them(render: Render, ci: str) 
 
 
 @pytest.mark.parametrize("extra", WORDS)
-def test_an_extra_brings_its_own_and_nothing_of_the_others(render: Render, extra: str) -> None:
+def test_an_extra_adds_its_own_files_and_none_of_the_others(render: Render, extra: str) -> None:
     project, without = render(extras=extra), render()
     expected = {word for name in [extra, *BRINGS.get(extra, [])] for word in WORDS[name]}
     assert words(project) == expected
@@ -68,23 +68,23 @@ def test_an_extra_brings_its_own_and_nothing_of_the_others(render: Render, extra
 
 
 @pytest.mark.parametrize("extra", WORDS)
-def test_make_install_takes_each_group_of_packages_that_there_is(render: Render, extra: str) -> None:
+def test_make_install_installs_the_packages_of_each_extra(render: Render, extra: str) -> None:
     project = render(extras=extra)
     [line] = re.findall(r'-e "\.\[(.*)\]"', (project / "Makefile").read_text())
     groups = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(line.split(",")) == set(groups)
 
 
-# --- Docker, step by step, with folders in place of an engine ---
+# --- Docker, step by step, with folders instead of a container engine ---
 
 
 def let_through(project: Path) -> list[str]:
-    """What .dockerignore leaves of a project: of the patterns that fit, the last decides."""
+    """The files that .dockerignore leaves: the last matching pattern decides."""
     rules = []
     for line in (project / ".dockerignore").read_text().splitlines():
         if line and not line.startswith("#"):
             parts = [re.escape(part).replace(r"\*", "[^/]*") for part in line.lstrip("!").strip("/").split("/")]
-            pattern = "/".join(parts).replace("[^/]*[^/]*/", "(.*/)?")  # ** is any number of folders
+            pattern = "/".join(parts).replace("[^/]*[^/]*/", "(.*/)?")  # ** matches any number of folders
             rules.append((re.compile(f"{pattern}(/.*)?"), line.startswith("!")))
     kept = []
     for path in sorted(project.rglob("*")):
@@ -96,7 +96,7 @@ def let_through(project: Path) -> list[str]:
 
 
 def instructions(project: Path) -> list[tuple[str, str]]:
-    """The steps of the Dockerfile: what to do, with what."""
+    """The steps of the Dockerfile: instruction and arguments."""
     lines = [line for line in (project / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
     steps = "\n".join(lines).replace("\\\n", "").splitlines()
     return [(name, rest) for name, _, rest in (step.partition(" ") for step in steps if step)]
@@ -104,7 +104,7 @@ def instructions(project: Path) -> list[tuple[str, str]]:
 
 @dataclass
 class Image:
-    """What the steps have made of a folder: its `/`, the environment, and what could not be run."""
+    """The result of the steps: the folder of `/`, the environment, and the commands that were not run."""
 
     root: Path
     env: dict[str, str]
@@ -119,12 +119,12 @@ class Image:
 
 
 def build(project: Path, root: Path, **arguments: str) -> Image:
-    """Do the steps, with a fresh environment that finds the packages of the tests in place of the base image."""
+    """Run the steps. A new virtual environment with the tests' packages replaces the base image."""
     python = root / "usr"
     run(sys.executable, "-m", "venv", python, cwd=project)
     [packages] = python.glob("lib/python*/site-packages")
     (packages / "tests.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    stubs = root / "stubs"  # what needs to be root, on a machine of one's own
+    stubs = root / "stubs"  # replace programs that need root
     stubs.mkdir()
     for name in ("useradd", "chown", "chmod"):
         (stubs / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {shlex.quote(str(root / "log"))}\n')
@@ -140,7 +140,7 @@ def build(project: Path, root: Path, **arguments: str) -> Image:
             for key, value in given.items():
                 rest = rest.replace(f"${{{key}}}", value)
             assert rest == "python:3.13-slim"
-            given = {}  # an ARG before FROM counts for FROM alone
+            given = {}  # an ARG before FROM applies only to FROM
         elif name == "ENV":
             for word in shlex.split(rest):
                 key, _, value = word.partition("=")
@@ -175,7 +175,7 @@ def build(project: Path, root: Path, **arguments: str) -> Image:
 
 @pytest.fixture(scope="module")
 def with_docker(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with an image, and with what must not get into it."""
+    """A project with an image, and with files that must not get into it."""
     project = tmp_path_factory.mktemp("docker") / "project"
     shutil.copytree(render(extras="docker"), project)
     save(project)
@@ -192,7 +192,7 @@ def image(with_docker: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 @pytest.mark.parametrize("extras", ["docker", EXTRAS])
-def test_hadolint_has_nothing_to_say(render: Render, extras: str) -> None:
+def test_hadolint_reports_nothing(render: Render, extras: str) -> None:
     done = run(PYTHON.with_name("hadolint"), "Dockerfile", cwd=render(extras=extras), ok=False)
     assert done.returncode == 0, done.stdout
 
@@ -204,7 +204,7 @@ def test_only_sources_and_configs_get_into_the_image(with_docker: Path) -> None:
     assert not [name for name in kept if (with_docker / name).read_bytes() == b"secret"]
 
 
-def test_packages_come_before_sources_so_that_their_layer_keeps(with_docker: Path) -> None:
+def test_packages_come_before_sources_so_that_their_layer_is_cached(with_docker: Path) -> None:
     steps = instructions(with_docker)
     [install] = [index for index, (_, rest) in enumerate(steps) if "pip install" in rest]
     assert [rest for name, rest in steps[:install] if name == "COPY"] == ["pyproject.toml ./"]
@@ -212,7 +212,7 @@ def test_packages_come_before_sources_so_that_their_layer_keeps(with_docker: Pat
 
 @pytest.mark.slow
 def test_the_steps_of_the_dockerfile_run(image: Image) -> None:
-    [compiler] = image.left_out  # Debian's packages are installed nowhere but in an image
+    [compiler] = image.left_out  # Debian's packages can only be installed in an image
     assert "install --yes --no-install-recommends g++" in compiler
     assert image.user == "1000"
     log = (image.root / "log").read_text().splitlines()
@@ -225,16 +225,14 @@ def test_the_steps_of_the_dockerfile_run(image: Image) -> None:
 
 
 def container(image: Image, *command: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command with nothing of this machine's environment."""
+    """Run a command without this machine's environment."""
     env = " ".join(shlex.quote(f"{key}={value}") for key, value in image.env.items())
     return run("sh", "-c", f"exec env -i {env} {shlex.join(command)}", cwd=image.workdir, ok=ok)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("index", "expected"), [("", []), ("file:///builds", ["--index-url", "file:///builds"])])
-def test_torch_and_nothing_else_comes_from_the_index_that_was_named(
-    render: Render, tmp_path: Path, index: str, expected: list[str]
-) -> None:
+def test_only_torch_comes_from_the_given_index(render: Render, tmp_path: Path, index: str, expected: list[str]) -> None:
     project = render(extras=EXTRAS)
     [install] = [rest for name, rest in instructions(project) if "pip install" in rest]
     (tmp_path / "pip").write_text('#!/bin/sh\necho "$@" >> pips\n')
@@ -252,7 +250,7 @@ def test_torch_and_nothing_else_comes_from_the_index_that_was_named(
 
 @pytest.fixture
 def volumes(image: Image, with_docker: Path) -> Iterator[Path]:
-    """The image's folder, with the project's data mounted, as it were."""
+    """The image's folder, with links to the project's data instead of mounts."""
     shutil.copy(with_docker / "data" / "sample.zip", image.workdir / "data")
     yield image.workdir
     for name in ("data", "checkpoints", "images"):
@@ -267,7 +265,7 @@ def test_sigterm_to_the_first_process_of_a_container_saves_the_run(image: Image,
         return {name: file for name, file in tree(volumes).items() if not name.startswith(changing)}
 
     before = fixed()
-    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]  # PID 1, as in a container
+    alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]  # is PID 1, as in a container
     possible = bool(shutil.which("unshare")) and run(*alone, "true", cwd=volumes, ok=False).returncode == 0
     options = ["train.limit_batches=2", "run.device=cpu", "run.name=stopped", "checkpoint.every_steps=1"]
     train = image.command("train", "configs/train.yaml", *options, "train.epochs=100000")
@@ -442,7 +440,7 @@ def build_site(project: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_site_shows_docstrings_and_forgets_a_removed_module(render: Render, tmp_path: Path) -> None:
+def test_the_site_shows_docstrings_and_drops_a_removed_module(render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="docs_site"), project)
     own = project / "src" / "my_project" / "own.py"

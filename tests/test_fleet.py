@@ -60,7 +60,7 @@ def place(project: Path, folder: Path, **edited: str) -> Path:
 
 
 def fleet(folder: Path, lines: list[str], *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run it on a list in a folder."""
+    """Run `fleet.py` on a list in a folder."""
     (folder / "fleet.txt").write_text("\n".join(lines), encoding="utf-8")
     logs = f"--logs={folder / 'logs'}"
     return run(sys.executable, FLEET, folder / "fleet.txt", logs, *options, cwd=ROOT, ok=False, **env)
@@ -79,7 +79,7 @@ def state(project: Path) -> tuple[str, str, dict[str, tuple[bytes, int]]]:
     return git("log", "--all", "--format=%H %D", cwd=project), git("status", "--porcelain", cwd=project), tree(project)
 
 
-def test_a_broken_project_and_conflicts_stop_no_other(template: Path, tmp_path: Path) -> None:
+def test_a_failure_or_conflict_does_not_stop_the_other_projects(template: Path, tmp_path: Path) -> None:
     clone = pruned(template, tmp_path / "template")
     copy(clone, tmp_path / "start", NEXT)
     with (clone / "template" / "project" / "Makefile.jinja").open("a") as file:
@@ -133,7 +133,7 @@ def test_ten_projects_are_updated_and_listed_in_their_order(first: Path, tmp_pat
     assert rows(done)[names[3]] == ["v1.0.0", "v2.0.0", "conflicts", "1 file: Makefile"]
 
 
-def test_an_update_that_brings_nothing_is_up_to_date(first: Path, tmp_path: Path) -> None:
+def test_an_update_without_changes_is_up_to_date(first: Path, tmp_path: Path) -> None:
     place(first, tmp_path / "model")
     done = fleet(tmp_path, ["model"], "--vcs-ref=v1.0.0")
     assert rows(done) == {"model": ["v1.0.0", "v1.0.0", "up to date"]}
@@ -149,7 +149,7 @@ def test_a_file_that_an_update_moves_counts_once(tmp_path: Path) -> None:
     assert rows(done) == {"model": ["v1.0.0", "v2.0.0", "updated", "3 files"]}
 
 
-def test_any_path_will_do_and_the_table_is_aligned_as_a_terminal_shows_it(first: Path, tmp_path: Path) -> None:
+def test_any_path_works_and_wide_characters_keep_the_table_aligned(first: Path, tmp_path: Path) -> None:
     names = ["숫자 인식", str(tmp_path / "a b"), '~/home \'n "quotes"']
     place(first, tmp_path / "숫자 인식", **{"copier.py": "raise SystemExit('not this one')\n"})
     place(first, tmp_path / "a b")
@@ -231,7 +231,7 @@ def test_a_url_is_cloned_and_its_clone_is_used_again(first: Path, tmp_path: Path
     )
 
 
-def test_projects_of_one_repository_take_turns(first: Path, tmp_path: Path) -> None:
+def test_projects_of_one_repository_are_updated_one_at_a_time(first: Path, tmp_path: Path) -> None:
     mono = tmp_path / "mono"
     for name in ("one", "two", "three"):
         shutil.copytree(first, mono / name)
@@ -278,7 +278,7 @@ def test_a_dry_run_changes_no_project(first: Path, small: Path, tmp_path: Path) 
     assert (state(tmp_path / "old"), state(tmp_path / "new")) == before
 
 
-def test_a_dry_run_tells_what_is_in_conflict_or_refused(template: Path, tmp_path: Path) -> None:
+def test_a_dry_run_reports_conflicts_and_refusals(template: Path, tmp_path: Path) -> None:
     clone = pruned(template, tmp_path / "template")
     path = clone / "template" / "project" / "setup.py"
     copy(clone, tmp_path / "clean", NEXT)
@@ -388,7 +388,7 @@ def test_the_list_may_come_from_standard_input_and_the_call_from_a_hook(first: P
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_lets_an_update_end_and_a_second_one_stops_it(tmp_path: Path, times: int) -> None:
+def test_ctrl_c_waits_for_running_updates_and_a_second_one_stops_them(tmp_path: Path, times: int) -> None:
     go, log = tmp_path / "go", tmp_path / "logs" / "001 one.log"
     make_template(tmp_path / "template", f"_migrations: ['echo reached; until [ -e {go} ]; do sleep 0.1; done']\n")
     copier_copy(tmp_path / "template", tmp_path / "one", "v1.0.0")

@@ -60,7 +60,7 @@ def name(answers: dict[str, str]) -> str:
     return "-".join(value[:8] or "empty" for value in answers.values() if value.isascii())
 
 
-def test_the_combinations_hold_every_pair_of_answers_and_are_few() -> None:
+def test_a_few_combinations_cover_every_pair_of_answers() -> None:
     seen = set().union(*map(met, COMBINATIONS))
     sizes = [len(values) for values in ANSWERS.values()]
     assert len(seen) == sum(a * b for a, b in itertools.combinations(sizes, 2))
@@ -88,7 +88,7 @@ def test_hooks_for_white_space_have_nothing_to_change(render: Render, answers: d
 
 
 def mypy(project: Path) -> str:
-    """What mypy says, with a cache that all workers and runs share, one at a time: torch alone takes half a minute."""
+    """The output of mypy, with a cache that workers and runs share, one at a time: torch takes half a minute."""
     (ROOT / "build").mkdir(exist_ok=True)
     with open(ROOT / "build" / "mypy.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -110,13 +110,13 @@ def test_mypy_reports_nothing(render: Render, answers: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_mypy_sees_an_error_that_is_there(project: Path) -> None:
+def test_mypy_finds_a_planted_error(project: Path) -> None:
     with (project / "src" / "my_project" / "errors.py").open("a") as module:
         module.write('\nnumber: int = "text"\n')
     assert "Incompatible types" in mypy(project)
 
 
-def test_ruff_sees_what_is_wrong_in_every_python_file(project: Path) -> None:
+def test_ruff_finds_a_planted_error_in_every_python_file(project: Path) -> None:
     modules = [*project.rglob("*.py")]
     for module in modules:
         shutil.copy(module, module.with_name("copy_" + module.name))
@@ -126,7 +126,7 @@ def test_ruff_sees_what_is_wrong_in_every_python_file(project: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [".", "template/project"])
-def test_pre_commit_has_the_ruff_of_constraints(place: str) -> None:
+def test_pre_commit_pins_the_same_ruff_as_constraints(place: str) -> None:
     pins = dict(
         line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line.count("==") == 1
     )
@@ -135,6 +135,6 @@ def test_pre_commit_has_the_ruff_of_constraints(place: str) -> None:
     assert revisions["ruff-pre-commit"] == f"v{pins['ruff']}"
 
 
-def test_constraints_name_a_python_only_as_their_check_understands() -> None:
+def test_constraints_use_only_markers_that_their_check_reads() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if ";" in line]
     assert all(re.fullmatch(r'[\w.-]+==[\w.]+; python_full_version (<|>=) "[\d.]+"', line) for line in lines), lines

@@ -31,7 +31,7 @@ ANSWERS = {
     "config_format": ["yaml", "json", "ini", "py"],
     "license": ["MIT", "Apache-2.0", "none"],
 }
-LATER_ANSWERS = {  # to questions that the first releases did not ask
+LATER_ANSWERS = {  # for questions that the first releases lack
     "extras": ["", "sweep", "export docker", "docs_site weekly"],
     "ci": ["github", "gitlab", "none"],
 }
@@ -111,7 +111,7 @@ def test_an_update_loses_nothing(
     save(project, "new project")
     begun = tree(project)
     owner, folder = Owner(project, rng), project / "src" / old["package_name"]
-    if rng.random() < 0.1:  # renamed by hand, and told to the update
+    if rng.random() < 0.1:  # renamed by hand, and passed to the update as an answer
         new["package_name"] = "own_package"
         folder = folder.rename(folder.with_name("own_package"))
     owner.work()

@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends as one that never was. `make kill-test` kills 30 times."""
+"""A run that is killed repeatedly ends with the results of an uninterrupted one. `make kill-test` kills 30 times."""
 
 import os
 import random
@@ -25,7 +25,7 @@ def begin(project: Path, *arguments: str) -> Process:
 
 
 def finish(project: Path, *arguments: str) -> dict[str, Any]:
-    """Train to the end; the last checkpoint."""
+    """Train to the end; returns the last checkpoint."""
     assert begin(project, *arguments).wait() == 0
     contents: dict[str, Any] = torch.load(project / "checkpoints/a-run/last.pt", weights_only=True)
     return contents
@@ -37,7 +37,7 @@ def written(run: Path) -> float:
 
 
 def kill_within(process: Process, run: Path, rng: random.Random, writing: bool) -> bool:
-    """Kill it after its next checkpoint, at a random moment or while it writes one; whether that came to pass."""
+    """Kill it after its next checkpoint, at a random moment or during a write; returns whether it was killed."""
     before, partial = written(run), run / "last.pt.partial"
     while process.poll() is None and written(run) == before:
         time.sleep(0.001)
@@ -72,7 +72,7 @@ def kill_and_compare(rendered: Path, folder: Path, kills: int, settings: list[st
     projects = [folder / name for name in ("whole", "killed")]
     for project in projects:
         shutil.copytree(rendered, project)
-    # Long enough that no kill comes after the end.
+    # Long enough that no kill is later than the end.
     settings = [*SETTINGS, *settings, "run.name=a-run", f"train.epochs={2 + kills}"]
     whole = finish(projects[0], *settings)
 
@@ -95,4 +95,4 @@ def kill_and_compare(rendered: Path, folder: Path, kills: int, settings: list[st
         assert killed[key] == whole[key], key
     tables = [(project / "checkpoints/a-run/metrics.csv").read_text().split() for project in projects]
     for row, same in zip(*tables, strict=True):
-        assert row.rpartition(",")[0] == same.rpartition(",")[0]  # all but the seconds
+        assert row.rpartition(",")[0] == same.rpartition(",")[0]  # except the seconds

@@ -1,4 +1,4 @@
-"""Each kind of data is a project that trains on real data of that kind at once."""
+"""Each kind of data is a project that trains on real data without further steps."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ import pytest
 from conftest import EXTRAS, NEXT, ROOT, Render, copy, in_project, save, tree, unmerged, update
 from test_configs import FORMATS, KINDS
 
-LARGE = ("object_detection", "audio_classification")  # whose archive may have a megabyte
+LARGE = ("object_detection", "audio_classification")  # kinds whose archive may have up to a megabyte
 QUICK = ["configs/train.yaml", "configs/debug.yaml", "run.device=cpu", "run.name=a-run"]
 SMALLEST = ["train.epochs=1", "train.limit_batches=2"]
 
@@ -34,7 +34,7 @@ pytestmark = each_kind
 
 @pytest.fixture(scope="module")
 def homes(render: Render, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A project of each kind asked for, to train in."""
+    """Creates a project of a kind on first use, for training."""
 
     class Homes(dict[str, Path]):
         def __missing__(self, kind: str) -> Path:
@@ -45,7 +45,7 @@ def homes(render: Render, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return Homes()
 
 
-def test_the_archive_is_small_and_says_where_it_is_from(render: Render, kind: str) -> None:
+def test_the_archive_is_small_and_names_its_source(render: Render, kind: str) -> None:
     path = render(data_kind=kind) / "data" / "sample.zip"
     assert path.stat().st_size <= (1_000_000 if kind in LARGE else 400_000)
     with zipfile.ZipFile(path) as archive:
@@ -80,7 +80,7 @@ def test_docs_api_gives_the_purpose_of_each_file(render: Render, kind: str) -> N
 
 
 @pytest.mark.slow
-def test_links_lead_somewhere_and_each_test_of_the_layout_is_there(render: Render, kind: str) -> None:
+def test_links_are_valid_and_each_test_of_the_layout_exists(render: Render, kind: str) -> None:
     project = render(data_kind=kind)
     for page in project.rglob("*.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
@@ -101,7 +101,7 @@ def test_both_layouts_of_components_start_with_the_same_file(render: Render, kin
 
 @pytest.mark.slow
 def test_its_own_tests_pass(homes: dict[str, Path], kind: str) -> None:
-    """For the default kind as an owner runs them; for the others with figures that are not drawn."""
+    """The default kind runs them as an owner does; for the other kinds, figures are not drawn."""
     drawn = kind == "image_classification"
     in_project(homes[kind], "-m", "pytest", "--quiet", "-p", "no:cacheprovider", drawn=drawn)
 
@@ -126,7 +126,7 @@ def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: st
 
     command("train", *QUICK, "train.limit_batches=4")
     metrics: dict[str, Any] = json.loads(command("test", "--json"))
-    assert len(metrics) >= 4  # beside the checkpoint, the split and the loss
+    assert len(metrics) >= 4  # in addition to checkpoint, split and loss
     assert json.loads(command("run", "images/sample", "--json"))
     assert command("run", "images/sample").strip()
     command("check-data")
@@ -153,7 +153,7 @@ def test_the_debug_run_ends_the_same_in_each_format_and_layout(
         files = [f"configs/{name}.{ending}" for name in ("train", "debug")]
         in_project(project, "-m", "my_project", "train", *files, *SMALLEST, "run.name=a-run", "run.device=cpu")
         table = (project / "checkpoints" / "a-run" / "metrics.csv").read_text().split()
-        tables.add("\n".join(row.rpartition(",")[0] for row in table))  # all but the seconds
+        tables.add("\n".join(row.rpartition(",")[0] for row in table))  # except the seconds
     assert len(tables) == 1
 
 
@@ -164,8 +164,8 @@ def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name:
 
 
 @pytest.mark.slow
-def test_another_kind_takes_the_place_of_images_and_loses_nothing(template: Path, kind: str, tmp_path: Path) -> None:
-    """And back again, where the project is committed in between."""
+def test_changing_the_kind_of_data_loses_no_edit(template: Path, kind: str, tmp_path: Path) -> None:
+    """Back again too, after a commit in between."""
     start = "image_classification" if kind != "image_classification" else "tabular"
     project = tmp_path / "project"
     copy(template, project, NEXT, data_kind=start)

@@ -1,4 +1,4 @@
-"""Each row of the promised layout is there, and used: one test a row."""
+"""Each row of the promised layout exists and is used: one test per row."""
 
 import configparser
 import json
@@ -22,7 +22,7 @@ OWN = {
 
 @pytest.fixture(scope="session", params=[pytest.param(layout, marks=pytest.mark.slow) for layout in ("file", "folder")])
 def trained(request: pytest.FixtureRequest, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that has trained for an epoch with all its own components, and tested the result."""
+    """A project that has trained one epoch with all its own components, and tested the result."""
     project = tmp_path_factory.mktemp(f"trained-{request.param}") / "project"
     shutil.copytree(render(components=request.param), project)
     options = [option for options in OWN.values() for option in options]
@@ -34,7 +34,7 @@ def trained(request: pytest.FixtureRequest, render: Render, tmp_path_factory: py
 
 @pytest.fixture(scope="session")
 def used(trained: Path) -> list[str]:
-    """The modules that the package loads once it has something to do."""
+    """The modules that the package imports when a command runs."""
     command = (
         "import sys, my_project.cli, my_project.engine.loop, my_project.components as c; c.defined_in(c.model);"
         "my_project.cli.main(['check-data']);"
@@ -44,7 +44,7 @@ def used(trained: Path) -> list[str]:
 
 
 def new(project: Path, render: Render, pattern: str) -> list[str]:
-    """The files like `pattern` that training and testing have made."""
+    """The files that match `pattern` and were written by training and testing."""
     made = set(tree(project)) - set(tree(render()))
     return sorted(name for name in made if Path(name).match(pattern))
 
@@ -83,13 +83,13 @@ def test_data_has_a_folder_per_class_in_train_valid_and_test(trained: Path) -> N
 
 
 @pytest.mark.parametrize("page", ["install", "running", "cluster", "faults", "api", "configs", "data", "updating"])
-def test_docs_has_each_page_and_something_links_to_it(render: Render, page: str) -> None:
+def test_docs_has_each_page_and_a_link_to_it(render: Render, page: str) -> None:
     project = render()
     assert len((project / "docs" / f"{page}.md").read_text().split()) > 50
     assert f"docs/{page}.md" in (project / "README.md").read_text()
 
 
-def test_links_between_pages_lead_somewhere(render: Render) -> None:
+def test_links_between_pages_are_valid(render: Render) -> None:
     project = render()
     for page in project.rglob("*.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
@@ -137,9 +137,9 @@ def test_notebooks_has_content_about_this_project(render: Render, name: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # of Jupyter's own
+@pytest.mark.filterwarnings("default")  # for warnings of Jupyter itself
 def test_a_notebook_runs_in_a_kernel(render: Render, tmp_path: Path) -> None:
-    """What the cells of all notebooks do is tested without one, in test_kinds.py."""
+    """test_kinds.py runs the cells of all notebooks without a kernel."""
     project = tmp_path / "project"
     shutil.copytree(render(), project)
     command = (
@@ -217,7 +217,7 @@ def test_setup_py_installs_by_the_metadata_of_pyproject(render: Render, tmp_path
 # --- small enough to read ---
 
 
-def test_the_example_is_what_the_template_gives(render: Render) -> None:
+def test_the_example_equals_a_new_render(render: Render) -> None:
     fresh = tree(render(project_name="Digits"))
     del fresh[".copier-answers.yml"]
     assert tree(ROOT / "examples" / "digits") == fresh, "make example"
@@ -241,7 +241,7 @@ def test_the_questions_have_at_most_150_lines_and_the_switches_come_after_them()
 
 def test_paths_of_the_template_are_short_plain_and_seen_by_editors() -> None:
     paths = git("ls-files", "-z", "template", "extensions", cwd=ROOT).split("\0")[:-1]
-    assert max(map(len, paths)) <= 90  # Windows allows 260, of which Copier's clone takes its part
+    assert max(map(len, paths)) <= 90  # Windows allows 260, including the path of Copier's clone
     assert [path for path in paths if " " in path or "%" in path] == []
     rooms = {name for path in paths for name in re.findall(r"{{(\w+)}}", path)}
     assert rooms <= yaml.safe_load((ROOT / "copier.yml").read_text()).keys()
@@ -270,7 +270,7 @@ def test_docs_api_gives_the_purpose_of_each_file(render: Render, components: str
         assert there, f"docs/api.md names {name}, which is not there"
 
 
-def test_nothing_names_the_place_where_the_template_was_made(render: Render) -> None:
+def test_no_file_contains_a_path_of_this_machine(render: Render) -> None:
     places = [str(ROOT), str(Path.home()) + "/"]
     for name, (content, _) in tree(render()).items():
         if name != ".copier-answers.yml":

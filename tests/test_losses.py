@@ -1,4 +1,4 @@
-"""The template's own merge keeps the work of an owner that Copier alone silently loses."""
+"""The template's merge keeps the owner's work in cases in which Copier alone silently loses it."""
 
 from pathlib import Path
 
@@ -25,5 +25,5 @@ def test_the_template_keeps_it(case: Case, template: Path, tmp_path: Path) -> No
 
 
 @each
-def test_the_table_in_the_docs_says_so(case: Case) -> None:
+def test_the_table_in_the_docs_has_each_case(case: Case) -> None:
     assert row(case, False, True) in (ROOT / "docs" / "updating.md").read_text().splitlines()

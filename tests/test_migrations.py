@@ -93,7 +93,7 @@ print(type(task.train_loader().sampler).__module__, type(task.eval_loader("valid
 
 
 @pytest.mark.parametrize(("file", "line"), [(TRAINING[0], "sampler: EpochSampler"), (TRAINING[1], "self.data.workers")])
-def test_a_script_changes_no_file_whose_lines_it_does_not_know(file: str, line: str, project: Path) -> None:
+def test_a_script_changes_no_file_with_unexpected_lines(file: str, line: str, project: Path) -> None:
     path = project / file
     path.write_text(path.read_text().replace(line, line.replace("sampler:", "order:").replace("self.data", "self.own")))
     save(project, "another loader")
@@ -132,7 +132,7 @@ def test_migrate_refuses_unstaged_changes_and_conflicts(project: Path) -> None:
     assert "unresolved conflicts" in migrate(project, ok=False)
 
 
-def test_what_is_no_text_a_link_or_a_submodule_is_left_out(project: Path, template: Path) -> None:
+def test_binary_files_links_and_submodules_are_left_out(project: Path, template: Path) -> None:
     (project / "test" / "test_bytes.py").write_bytes(OWN.encode() + b"\xff")
     (project / "test" / "test_link.py").symlink_to("test_mine.py")
     git("-c", "protocol.file.allow=always", "submodule", "add", "--quiet", template, "lib.py", cwd=project)
@@ -157,7 +157,7 @@ def test_each_migration_is_of_a_release_and_changes_no_new_project(
     assert all("its script" not in name for name in made.words)
 
 
-def test_a_script_that_fails_stops_no_update(tmp_path: Path) -> None:
+def test_a_failing_script_does_not_stop_an_update(tmp_path: Path) -> None:
     (tmp_path / "migrate.py").write_text("FILES = ['**']\ndef migrate(files, answers):\n    return 1 / 0\n")
     made = extension("update.migrations").changes([tmp_path], ["a.txt"], lambda path: b"text", {})
     assert "division by zero" in made.words[f"{tmp_path.name} (its script)"]

@@ -36,7 +36,7 @@ def pairs_of(row: Row) -> set[tuple[Any, ...]]:
 
 
 def covering(factors: dict[str, list[Any]], seed: int = 0) -> list[Row]:
-    """Rows that hold each pair of values, found greedily: the best of some random rows, until no pair is left."""
+    """Rows that cover each pair of values, found greedily: the best of some random rows, until no pair is left."""
     rng = random.Random(seed)
     names = list(factors)
     left = {((a, x), (b, y)) for a, b in itertools.combinations(names, 2) for x in factors[a] for y in factors[b]}
@@ -60,7 +60,7 @@ def name(row: Row) -> str:
     return "-".join(str(value) for value in row.values()).replace(" ", "_")
 
 
-def test_the_table_holds_every_pair() -> None:
+def test_the_table_covers_every_pair() -> None:
     held = set().union(*map(pairs_of, ROWS))
     values = [len(values) for values in FACTORS.values()]
     assert len(held) == sum(a * b for a, b in itertools.combinations(values, 2))
@@ -68,30 +68,30 @@ def test_the_table_holds_every_pair() -> None:
 
 @pytest.fixture(scope="module")
 def found(render: Render) -> dict[str, str]:
-    """What is wrong with each row, all trained in one process."""
+    """The error of each row, empty if there is none; one process trains all rows."""
     done = in_project(render(), TINY, json.dumps(ROWS))
     return dict(zip(map(name, ROWS), json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 @pytest.mark.parametrize("row", [name(row) for row in ROWS])
-def test_a_pair_of_features_trains_as_a_loop_by_hand(row: str, found: dict[str, str]) -> None:
+def test_a_pair_of_features_trains_like_a_loop_by_hand(row: str, found: dict[str, str]) -> None:
     assert not found[row]
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_model_and_loss_as_a_loop_by_hand(strategy: str, render: Render, tmp_path: Path) -> None:
+def test_two_processes_train_model_and_loss_like_a_loop_by_hand(strategy: str, render: Render, tmp_path: Path) -> None:
     row = ROWS[0] | {"precision": "fp32", "loss": "Learned", "accumulate": 2, "clip": 0.5, "strategy": strategy}
     assert trained(render(), row, tmp_path) == ""
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("row", ALL, ids=name)
-def test_compiled_or_in_two_processes_too(row: Row, render: Render, tmp_path: Path) -> None:
+def test_it_also_holds_compiled_and_in_two_processes(row: Row, render: Render, tmp_path: Path) -> None:
     assert trained(render(), row, tmp_path) == ""
 
 
 def trained(project: Path, row: Row, runs: Path) -> str:
-    """What is wrong with a row."""
+    """The error of a row, empty if there is none."""
     launch: list[str | Path] = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
     command = [*([] if row["strategy"] == "one" else launch), TINY, json.dumps([row])]
     done = in_project(project, *command, cold=row["compile"], RUNS=str(runs))

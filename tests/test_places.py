@@ -123,7 +123,7 @@ def hide(project: Path) -> None:
 # --- places ---
 
 
-def test_it_says_what_it_did_and_how_to_go_back(project: Path) -> None:
+def test_the_report_has_the_changes_and_the_undo_command(project: Path) -> None:
     before = state(project)
     said = copier_update(project, LATER).stdout
     assert_updated(project)
@@ -228,7 +228,7 @@ def test_with_hooks_that_fail(project: Path) -> None:
     assert_updated(project)
 
 
-def test_with_line_ends_of_windows(fresh: Path, tmp_path: Path) -> None:
+def test_with_windows_line_endings(fresh: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(fresh, project)
     git("init", "--quiet", cwd=project)
@@ -246,7 +246,7 @@ def test_with_line_ends_of_windows(fresh: Path, tmp_path: Path) -> None:
     assert b"\r\n" in (project / "Makefile").read_bytes()
 
 
-def test_with_files_that_the_owner_turned_to_line_ends_of_windows(project: Path) -> None:
+def test_with_files_that_the_owner_converted_to_windows_line_endings(project: Path) -> None:
     text = (project / "Makefile").read_bytes().replace(b"\n", b"\r\n")
     (project / "Makefile").write_bytes(text)
     save(project, "line ends")
@@ -310,7 +310,7 @@ def test_from_a_template_that_is_fetched_from_a_server(
     assert_updated(project)
 
 
-def test_what_git_ignores_stays_private_files_and_links_too(project: Path) -> None:
+def test_ignored_files_and_links_are_kept(project: Path) -> None:
     hide(project)
     before = links(project)
     assert before == {"NEW.md": "private", ".editorconfig": "docs/api.md"}
@@ -346,7 +346,7 @@ def begin(project: Path, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
     return process, said
 
 
-def test_what_is_saved_while_it_runs_stays_and_is_reported(project: Path) -> None:
+def test_files_saved_during_the_update_are_kept_and_reported(project: Path) -> None:
     (project / "results.csv").write_text("epoch,acc\n")
     save(project, "results")
     process, said = begin(project)
@@ -362,7 +362,7 @@ def test_what_is_saved_while_it_runs_stays_and_is_reported(project: Path) -> Non
     assert git("status", "--porcelain", cwd=project).splitlines() == ["M results.csv", '?? "notes: new?.txt"']
 
 
-def test_what_is_saved_while_it_would_be_moved_stays_and_stops_the_update(project: Path) -> None:
+def test_a_moved_file_saved_meanwhile_is_kept_and_stops_the_update(project: Path) -> None:
     own = project / "src" / "my_project" / "own.py"
     own.write_text("OWN = 1\n")
     save(project, "own module")
@@ -379,7 +379,7 @@ def assert_own_work(project: Path) -> None:
     assert (project / "notes: new?.txt").read_text() == "new\n"
 
 
-def test_the_way_back_from_a_conflict_in_a_moved_file_leads_back(project: Path) -> None:
+def test_the_undo_command_works_after_a_conflict_in_a_moved_file(project: Path) -> None:
     with (project / "scripts" / "train.sh").open("a") as file:
         file.write("# mine\n")
     save(project, "mine")
@@ -561,7 +561,7 @@ def test_a_merge_or_rebase_in_progress_is_refused(project: Path, state: str) -> 
 
 
 @pytest.mark.parametrize("lost", ["the version", "the template"])
-def test_nothing_changes_where_the_old_version_is_unreadable(project: Path, later: Path, lost: str) -> None:
+def test_nothing_changes_if_the_old_version_is_unreadable(project: Path, later: Path, lost: str) -> None:
     answers = project / ".copier-answers.yml"
     gone = (NEXT, "v8888.0.0") if lost == "the version" else (str(later), str(later / "gone"))
     assert gone[0] in answers.read_text()
@@ -572,7 +572,7 @@ def test_nothing_changes_where_the_old_version_is_unreadable(project: Path, late
     assert state(project) == before
 
 
-def test_nothing_changes_where_nobody_answers_the_questions(project: Path) -> None:
+def test_nothing_changes_if_the_questions_get_no_answer(project: Path) -> None:
     before = state(project)
     done = run(sys.executable, "-m", "copier", "update", "--trust", "--vcs-ref", LATER, cwd=project, ok=False)
     assert done.returncode != 0
@@ -583,7 +583,7 @@ def test_nothing_changes_where_nobody_answers_the_questions(project: Path) -> No
 
 
 @pytest.mark.parametrize("command", ["merge-tree", "commit-tree", "update-index"])
-def test_its_own_failure_leaves_the_project_as_it_was(
+def test_a_failing_update_leaves_the_project_unchanged(
     project: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide(project)
@@ -605,7 +605,7 @@ def test_its_own_failure_leaves_the_project_as_it_was(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_at_any_moment_the_printed_command_restores_it(project: Path, seed: int) -> None:
+def test_the_printed_command_restores_it_after_a_kill_at_any_moment(project: Path, seed: int) -> None:
     hide(project)
     before = state(project)
     process, said = begin(project)
@@ -620,7 +620,7 @@ def test_killed_at_any_moment_the_printed_command_restores_it(project: Path, see
     assert state(project) == before
 
 
-def test_modes_and_links_of_the_owner_stay(project: Path) -> None:
+def test_file_modes_and_links_of_the_owner_are_kept(project: Path) -> None:
     (project / "Makefile").chmod(0o755)
     (project / "docs" / "link.md").symlink_to("api.md")
     save(project, "modes")

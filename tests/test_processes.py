@@ -18,7 +18,7 @@ LAUNCH = ["-m", "my_project.engine.launch", "--nproc-per-node"]
 TRAIN = ["-m", "my_project", "train", "configs/train.yaml", "run.device=cpu", "train.epochs=3", "model.name=mlp"]
 Launch = Callable[..., "subprocess.CompletedProcess[str]"]
 BOTH = pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-# No batch norm, whose statistics would be each process's own; no dropout, which each draws for itself.
+# No batch norm and no dropout by default: their statistics and draws differ between processes.
 MODEL = """
 from torch import nn
 
@@ -35,14 +35,14 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(render(), project)
     (project / "src/my_project/model/mlp.py").write_text(MODEL)
     in_project(project, "-m", "my_project", "train", "--smoke")
-    # 799 images: with batches of 64 in all, the last one has 31, which two processes can't share evenly.
+    # 799 images: with a global batch size of 64, the last batch has 31, which two processes can't share evenly.
     sorted((project / "data/train/3").glob("*.png"))[0].unlink()
     return project
 
 
 @pytest.fixture
 def launch(python: Path) -> Launch:
-    """torchrun, whose processes start as quickly as `in_project`; test_slurm.py and test_faults.py have it as it is."""
+    """torchrun with warm processes, as in `in_project`; test_slurm.py and test_faults.py use the real start."""
     return lambda project, *words, **options: in_project(project, *LAUNCH, *words, PYTHON_EXEC=str(python), **options)
 
 
@@ -82,15 +82,15 @@ def test_two_processes_accumulate_as_one(strategy: str, launch: Launch, project:
 
 @BOTH
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_a_run_of_two_processes_goes_on_in_any_number(
+def test_a_run_of_two_processes_resumes_with_any_world_size(
     strategy: str, processes: int, launch: Launch, project: Path
 ) -> None:
-    """Stopped within an epoch, by a broken image; in two again, it ends as if nothing had happened."""
+    """It is stopped within an epoch, by a broken image. Resumed with two processes, it ends bit for bit the same."""
     name = f"{strategy}-stopped-{processes}"
     options = ["data.batch_size=16", f"distributed.strategy={strategy}", "train.ema=0.9", "model.args.dropout=0.2"]
     options += ["checkpoint.every_steps=4", "train.precision=bf16"]
     images = sorted((project / "data/train").glob("*/*.png"))
-    image = images[np.random.default_rng((0, 0)).permutation(len(images))[500]]  # comes at step 16
+    image = images[np.random.default_rng((0, 0)).permutation(len(images))[500]]  # read at step 16
     whole = image.read_bytes()
     image.write_bytes(b"")
     done = launch(project, "2", *TRAIN, *options, f"run.name={name}", ok=False)
@@ -103,7 +103,7 @@ def test_a_run_of_two_processes_goes_on_in_any_number(
     assert state(project, name)["epoch"] == 3
     if processes == 2:
         launch(project, "2", *TRAIN, *options, f"run.name={strategy}-whole")
-        # Sums of the epoch's losses were put together once more on the way; the weights are the same bits.
+        # The stop adds one more sum to the epoch's losses, so they are rounded differently; the weights are not.
         for row, same in zip(curve(project, name), curve(project, f"{strategy}-whole"), strict=True):
             assert same == pytest.approx(row, rel=1e-6)
         weights = [state(project, run)["model"] for run in (name, f"{strategy}-whole")]
@@ -112,7 +112,8 @@ def test_a_run_of_two_processes_goes_on_in_any_number(
         assert tested[0].splitlines()[1:3] == tested[1].splitlines()[1:3]
 
 
-def test_what_is_tested_of_a_split_model_is_the_mean_of_its_weights(launch: Launch, project: Path) -> None:
+def test_testing_a_sharded_model_uses_its_averaged_weights(launch: Launch, project: Path) -> None:
+    """Training validates the EMA weights, so `test` of the same checkpoint has to report the same metrics."""
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "train.ema=0.9", "run.name=mean", "train.epochs=1"]
     launch(project, "2", *TRAIN, *options)
     said = in_project(project, "-m", "my_project", "test", "mean", "--split", "valid").stdout
@@ -122,13 +123,13 @@ def test_what_is_tested_of_a_split_model_is_the_mean_of_its_weights(launch: Laun
     assert f"acc {float(row['valid_acc']):.4f}" in said
 
 
-def test_a_split_checkpoint_that_would_run_code_is_refused(launch: Launch, project: Path, tmp_path: Path) -> None:
+def test_a_sharded_checkpoint_that_would_run_code_is_refused(launch: Launch, project: Path, tmp_path: Path) -> None:
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "run.name=unsafe", "train.epochs=1"]
     launch(project, "2", *TRAIN, *options)
     (description,) = (project / "checkpoints/unsafe").glob("shards-*/.metadata")
     description.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     assert "its tensors are damaged" in in_project(project, "-m", "my_project", "test", "unsafe", ok=False).stderr
-    for path in (project / "checkpoints/unsafe").glob("*.pt"):  # whoever writes the one can leave out the checksums
+    for path in (project / "checkpoints/unsafe").glob("*.pt"):  # an attacker can also remove the checksums
         contents = torch.load(path, weights_only=True)
         torch.save({key: value for key, value in contents.items() if key != "sums"}, path)
     done = in_project(project, "-m", "my_project", "test", "unsafe", ok=False)

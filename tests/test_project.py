@@ -1,4 +1,4 @@
-"""A fresh project works from nothing, as its owner would use it."""
+"""A new project works in a clean environment, as its owner would use it."""
 
 import contextlib
 import importlib
@@ -27,14 +27,14 @@ COMPONENTS = ["loss", "optim", "scheduler", "transforms"]
 def test_make_and_what_ci_runs_pass_from_nothing(
     render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the project's own tests, those of one file: test_kinds.py runs all."""
+    """Runs one file of the project's own tests; test_kinds.py runs all."""
     project = tmp_path / "내 project"
     shutil.copytree(render(ci="gitlab", extras="docs_site weekly"), project)
     save(project)
     monkeypatch.setenv("PYTHON", sys.executable)
-    monkeypatch.setenv("PIP_CONSTRAINT", (ROOT / "constraints.txt").as_uri())  # a path may have spaces, this has none
+    monkeypatch.setenv("PIP_CONSTRAINT", (ROOT / "constraints.txt").as_uri())  # a URI has no spaces
     monkeypatch.setenv("PYTEST_ADDOPTS", "test/test_model.py -p no:cacheprovider")
-    monkeypatch.setenv("PIP_COMPILE", "0")  # thousands of modules, most of which nothing here imports
+    monkeypatch.setenv("PIP_COMPILE", "0")  # compiling takes long, and few modules are imported here
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
     train = ["make", "--no-print-directory", "train", "CONFIG=configs/train.yaml configs/debug.yaml"]
     assert "trained in" in run(*train, "ARGS=optimizer.lr=0.002", cwd=project).stdout
@@ -58,18 +58,18 @@ def test_an_old_python_is_refused_in_one_line(project: Path) -> None:
     assert not (project / ".venv").exists()
 
 
-def test_the_command_line_answers_without_torch(render: Render) -> None:
+def test_the_command_line_works_without_torch(render: Render) -> None:
     project = render()
     assert "usage" in without_torch(project, "--help")
     wrong = ["configs/train.yaml", "optimizer.lr=fast", "trian.epochs=3", "model.nme=cnn"]
-    unknown = "error: model: unknown name 'resnett'; did you mean 'resnet'?\n"  # what components.py says, too
+    unknown = "error: model: unknown name 'resnett'; did you mean 'resnet'?\n"  # the same message as in components.py
     assert without_torch(project, "train", "model.name=resnett") == unknown
     problems = without_torch(project, "train", *wrong).splitlines()
     assert len(problems) == 3
     assert all(any(key in line for line in problems) for key in ("optimizer.lr", "trian", "model.nme"))
 
 
-def test_a_model_that_only_running_its_file_shows_is_left_to_torch(render: Render, tmp_path: Path) -> None:
+def test_a_model_defined_at_import_time_is_accepted(render: Render, tmp_path: Path) -> None:
     project = shutil.copytree(render(), tmp_path / "project")
     code = "from my_project.config import check_model\nfor name in {}: check_model(name)"
     in_project(project, "-c", code.format(["cnn", "resnet"]))
@@ -81,6 +81,7 @@ def test_a_model_that_only_running_its_file_shows_is_left_to_torch(render: Rende
 
 
 def test_threads_sleep_while_they_wait_unless_the_environment_differs(render: Render) -> None:
+    """OpenMP threads that spin while they wait take the cores from other processes."""
     code = "import os; from my_project.cli import main; main(['config', 'configs/train.yaml']); "
     code += "print(os.environ['OMP_WAIT_POLICY'], os.environ['OMP_NUM_THREADS'])"
     assert in_project(render(), "-c", code, cold=True).stdout.splitlines()[-1] == "PASSIVE 1"
@@ -89,10 +90,11 @@ def test_threads_sleep_while_they_wait_unless_the_environment_differs(render: Re
 
 
 def test_a_folder_that_was_moved_copied_or_linked_runs_its_own_code(render: Render, tmp_path: Path) -> None:
+    """An editable install stores an absolute path, so a copy could silently run the code of the first folder."""
     first = shutil.copytree(render(), tmp_path / "first place")
     run(sys.executable, "-m", "venv", "--without-pip", first / ".venv", cwd=first)
     (lib,) = (first / ".venv/lib").glob("python*/site-packages")
-    (lib / "pip").mkdir()  # stands for pip, which would need a network; it installs as `pip install -e .` does
+    (lib / "pip").mkdir()  # a stand-in for pip, which needs a network: it does what `pip install -e .` does
     (lib / "pip/__main__.py").write_text(
         f"open({str(lib / '__editable__.my_project.pth')!r}, 'w').write({str(first / 'src')!r})"
     )
@@ -127,7 +129,7 @@ def without_torch(project: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-# --- the same run, whatever its config's format and the layout of its components ---
+# --- the same run with each config format and each layout of components ---
 
 
 def trained(project: Path, *arguments: str) -> dict[str, torch.Tensor]:
@@ -183,7 +185,7 @@ def test_both_layouts_of_components_start_with_the_same_file(render: Render, nam
     assert [path.read_text() for path in folder.glob("*.py") if path.stem != "__init__"] == [in_file.read_text()]
 
 
-# --- configs, from format to format ---
+# --- conversion of configs between formats ---
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +222,7 @@ VALUES = st.recursive(
 @given(
     folder=TEXT, lr=st.floats(min_value=0, exclude_min=True, allow_infinity=False), args=st.dictionaries(TEXT, VALUES)
 )
-def test_a_config_stays_the_same_from_format_to_format(
+def test_a_config_is_unchanged_by_conversion_through_all_formats(
     main: Callable[[list[str]], int], tmp_path: Path, folder: str, lr: float, args: dict[str, Any]
 ) -> None:
     optimizer = {"lr": lr, "args": args}

@@ -1,4 +1,4 @@
-"""Sounds and texts as real tools write them, read by projects of these kinds."""
+"""Sounds and texts as real programs write them, read by projects of these kinds."""
 
 import os
 import struct
@@ -191,7 +191,7 @@ def test_check_data_says_how_many_sounds_are_cut(render: Render, tmp_path: Path)
     assert whole.split() == ["all", "2", "2", "2", "[]"]
 
 
-def test_test_and_run_hear_all_of_a_long_sound(render: Render, tmp_path: Path) -> None:
+def test_test_and_run_use_the_whole_of_a_long_sound(render: Render, tmp_path: Path) -> None:
     code = script("""
     import torch, wave
     import numpy as np
@@ -212,7 +212,7 @@ def test_test_and_run_hear_all_of_a_long_sound(render: Render, tmp_path: Path) -
     print([round(float(share), 3) for share in (*tested, said["probabilities"]["loud"])])
     """)
     said = in_project(render(data_kind="audio_classification"), "-c", code, tmp_path).stdout
-    assert said == "[0.625, 1.0, 0.625]\n"  # the mean of 1 and three times 0.5
+    assert said == "[0.625, 1.0, 0.625]\n"  # (1 + 3 * 0.5) / 4
 
 
 # --- texts ---
@@ -227,7 +227,7 @@ def texts(folder: Path, **files: str) -> Path:
     return folder
 
 
-def test_all_bad_lines_are_told_at_once(render: Render, tmp_path: Path) -> None:
+def test_all_bad_lines_are_reported_at_once(render: Render, tmp_path: Path) -> None:
     source = texts(tmp_path, train_rain_a="one\x0ctwo\nb\x07d\n" * 74, train_wind_b="fine\n\n")
     code = script("""
     from my_project.data.dataset import TextFolder
@@ -275,14 +275,14 @@ def test_a_file_is_a_text_where_the_config_says_so(render: Render, tmp_path: Pat
     """)
     said = in_project(render(data_kind="text_classification"), "-c", code, tmp_path).stdout.splitlines()
     assert said == [
-        "15 texts in 6 files: a text is a line; data.text=file makes each file one 9",  # 3 empty lines, 6 twins
+        "15 texts in 6 files: a text is a line; data.text=file makes each file one 9",  # 3 empty lines, 6 duplicates
         "6 texts in 6 files: a text is a file; data.text=line makes each line one 0",
         "[('wet train', 0), ('dry train end', 1)]",
         "['wet test', 'dry test end']",
     ]
 
 
-def test_texts_are_held_in_as_few_bytes_as_their_tokens_need(render: Render, tmp_path: Path) -> None:
+def test_texts_take_only_the_bytes_that_their_tokens_need(render: Render, tmp_path: Path) -> None:
     texts(tmp_path, train_rain_a="wet days\n" * 50, train_wind_a="été\n" * 50)
     code = script("""
     from my_project.data.dataset import TextFolder
@@ -295,7 +295,7 @@ def test_texts_are_held_in_as_few_bytes_as_their_tokens_need(render: Render, tmp
     assert said == f"{50 * 10 + 50 * 5} [('wet days', 0, torch.int64), ('�t�', 1, torch.int64)]\n"
 
 
-def test_documents_are_held_in_a_byte_or_two_a_token(render: Render, tmp_path: Path) -> None:
+def test_documents_take_one_or_two_bytes_per_token(render: Render, tmp_path: Path) -> None:
     texts(tmp_path, train_a="été ☃\n" * 50, train_b="\U0001f327" * 20)
     code = script("""
     from my_project.data.dataset import Vocabulary, Windows
@@ -315,7 +315,7 @@ def test_documents_are_held_in_a_byte_or_two_a_token(render: Render, tmp_path: P
     ]
 
 
-def test_a_split_of_documents_keeps_twins_together(render: Render, tmp_path: Path) -> None:
+def test_a_split_of_documents_keeps_duplicates_together(render: Render, tmp_path: Path) -> None:
     for number in range(12):
         texts(tmp_path, **{f"source_{number}": f"text {number // 2}\n"})
     (tmp_path / "source" / "broken.txt").write_bytes(b"\xff")

@@ -1,4 +1,4 @@
-"""`extensions/update` works with other templates: small ones with the features of public ones."""
+"""`extensions/update` works with other templates: small ones that use the features of public ones."""
 
 import contextlib
 import io
@@ -67,7 +67,7 @@ def copy(template: Path, project: Path, **options: Any) -> None:
 
 
 def update(project: Path, **options: Any) -> None:
-    """By Copier, which starts the program before its own work and after it."""
+    """Update by Copier, which runs the program before and after its own changes."""
     copier.run_update(project, defaults=True, unsafe=True, quiet=True, overwrite=True, **options)
 
 
@@ -82,7 +82,7 @@ def begun(template: Path, project: Path, **options: Any) -> Path:
 
 
 def program(template: Path, project: Path, *words: str, status: int = 0) -> str:
-    """What the program says on a project, in this process."""
+    """Run the program on a project, in this process; returns its output."""
     main = scripts(template, git("rev-parse", "HEAD", cwd=template))["update.commands"].main
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -91,21 +91,21 @@ def program(template: Path, project: Path, *words: str, status: int = 0) -> str:
 
 
 def two_releases(template: Path, old: dict[str, str], new: dict[str, str], **settings: Any) -> None:
-    """The second moves `first.py` and changes its last line."""
+    """Two releases; the second one moves `first.py` and changes its last line."""
     for version, files, module, text in (("v1.0.0", old, "first", OLD), ("v2.0.0", new, "inner/second", NEW)):
         names = {f"inside/src/{{{{ package }}}}/{module}.py.jinja": text, f"inside/{ANSWERS}.jinja": PLACE}
         release(template, version, {**names, **files}, **settings)
 
 
 def assert_followed(project: Path) -> None:
-    """The file has moved, with the owner's edit and the template's."""
+    """The file has moved, with the edits of owner and template."""
     assert not list(project.rglob("first.py"))
     assert (project / "src" / "fish" / "inner" / "second.py").read_text() == f"# own\n{NEW}"
     assert unmerged(project) == []
 
 
 def both_ways(template: Path, project: Path) -> None:
-    """Update by the program, undo that, and update by Copier: an edit follows the move, and undo gives all back."""
+    """Update by the program, undo, update by Copier: the edit follows the move, and undo restores everything."""
     before = tree(project)
     program(template, project, "--defaults")
     assert_followed(project)
@@ -152,7 +152,7 @@ if sys.argv[2] == 'copy':
 """
 
 
-def test_what_tasks_make_of_the_files_is_merged(template: Path, project: Path) -> None:
+def test_changes_made_by_tasks_are_merged(template: Path, project: Path) -> None:
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
         command = [sys.executable, "-c", TASK, version, "{{ _copier_operation }}"]
         files = {
@@ -197,7 +197,7 @@ def test_tasks_that_the_owner_skips_do_not_run(template: Path, project: Path) ->
     assert not mark.exists()
 
 
-def test_a_template_may_have_other_marks_suffix_and_settings_file(template: Path, project: Path) -> None:
+def test_a_template_may_set_delimiters_suffix_and_settings_file(template: Path, project: Path) -> None:
     envops = {"block_start_string": "[%", "block_end_string": "%]"}
     envops |= {"variable_start_string": "[[", "variable_end_string": "]]"}
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
@@ -225,7 +225,7 @@ def test_settings_may_be_included_and_the_subdirectory_templated(template: Path,
     both_ways(template, begun(template, project))
 
 
-def test_a_template_whose_files_are_at_its_top_excludes_what_is_its_own(template: Path, project: Path) -> None:
+def test_a_template_without_a_subdirectory_excludes_its_own_files(template: Path, project: Path) -> None:
     for version, module, text in (("v1.0.0", "first", OLD), ("v2.0.0", "inner/second", NEW)):
         files = {f"src/{{{{ package }}}}/{module}.py": text, f"{ANSWERS}.jinja": PLACE}
         exclude = ["copier.yml", "/extensions", ".git"]
@@ -304,7 +304,7 @@ def test_a_template_may_read_the_answers_to_another_one(template: Path, project:
 # --- questions ---
 
 
-def test_secret_hidden_and_conditional_questions_are_no_hindrance(template: Path, project: Path) -> None:
+def test_secret_hidden_and_conditional_questions_work(template: Path, project: Path) -> None:
     questions: dict[str, Any] = {
         "token": {"default": "none", "secret": True},
         "slug": {"default": "{{ package | upper }}", "when": False},
@@ -357,7 +357,7 @@ def test_a_migration_of_the_templates_own_runs_as_well(template: Path, project: 
     assert (project / "notes.txt").read_text() == "migrated\n"
 
 
-# --- what a template says of itself ---
+# --- metadata of a template ---
 
 
 @pytest.mark.parametrize("heading", ["2.0.0", "v2.0.0 (2026-01-02)", "[2.0.0](https://example.com/2.0.0) - 2026"])
@@ -421,7 +421,7 @@ def test_a_name_with_jinja_is_a_pattern_for_all_that_it_can_become(
     assert extension("update.names").patterns(name, {}, answers, computed) == expected
 
 
-def test_a_pattern_fits_paths_and_takes_its_marks_for_letters() -> None:
+def test_a_pattern_matches_paths_and_can_escape_brackets() -> None:
     fitting = extension("update.names").any_of(["[[]id]/*.js", "a/*/b"])
     assert [bool(fitting.fullmatch(path)) for path in ("[id]/x.js", "i/x.js", "a/x/b", "a/x/y/b")] == [
         True,

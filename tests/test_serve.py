@@ -20,13 +20,13 @@ import pytest
 from conftest import Render, in_project, run
 from websockets.sync.client import ClientConnection, connect
 
-KINDS = ["object_detection", "text_classification"]  # one draws pictures, one takes what is typed
+KINDS = ["object_detection", "text_classification"]  # one returns pictures, one accepts typed text
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
 def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A copy of the project of a kind with a model trained a little and exported to `exports/a-run`."""
+    """Creates a project of a kind with a briefly trained model that is exported to `exports/a-run`."""
     made: dict[str, Path] = {}
 
     def exported(kind: str) -> Path:
@@ -68,7 +68,7 @@ def test_the_service_answers_and_refuses(trained: Any, tmp_path: Path) -> None:
         health = client.get("/health").json()
         assert (health["model"], health["suffix"], health["megabytes"]) == ("ngrams", ".txt", 1)
         assert set(health["versions"]) == {"torch", "onnx", "onnxruntime"}
-        assert client.get("/docs").status_code == 404  # it would load from elsewhere
+        assert client.get("/docs").status_code == 404  # it would load scripts from a CDN
         answer = client.post("/predict", files={"file": ("../../danish.txt", sample.read_bytes())})
         assert answer.status_code == 200
         prediction = answer.json()["predictions"][0]  # one for each line
@@ -82,13 +82,13 @@ def test_the_service_answers_and_refuses(trained: Any, tmp_path: Path) -> None:
         answer = client.post("/predict", files={"file": ("large.txt", bytes(3_000_000))})
         assert (answer.status_code, "more than 1 MB" in answer.text) == (413, True)
         edge = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="large.txt"\r\n\r\n'
-        chunks = itertools.chain([edge], itertools.repeat(bytes(100_000), 20))  # of a length not announced
+        chunks = itertools.chain([edge], itertools.repeat(bytes(100_000), 20))  # without Content-Length
         answer = client.post("/predict", content=chunks, headers={"Content-Type": "multipart/form-data; boundary=edge"})
         assert answer.status_code == 413
         assert client.get("/health").status_code == 200
         port = address.rpartition(":")[2]
         done = in_project(project, "-m", "my_project", "serve", "exports/a-run", f"--port={port}", ok=False)
-        assert (done.returncode, "name another --port" in done.stderr) == (2, True)
+        assert (done.returncode, "set another --port" in done.stderr) == (2, True)
 
 
 @pytest.mark.slow
@@ -121,24 +121,24 @@ class Browser:
         return result["result"].get("value")
 
     def wait(self, expression: str) -> Any:
-        """Until it is true."""
+        """Wait until the expression is true; returns its value."""
         for _ in range(600):
             if value := self.js(expression):
                 return value
             time.sleep(0.1)
-        raise AssertionError(f"never: {expression}; the page says: {self.js('document.body.innerText')}")
+        raise AssertionError(f"still false: {expression}; the page shows: {self.js('document.body.innerText')}")
 
     def choose(self, path: Path) -> None:
-        """Pick a file, as a person does in the dialog."""
+        """Select a file, as a person does in the dialog."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
 
 def opened(folder: Path) -> str:
-    """Where the browser with this profile lets its page be driven, once it has one."""
+    """The DevTools address of the page of the browser with this profile."""
     for _ in range(600):
-        with suppress(OSError, IndexError, httpx.TransportError):  # it is starting
+        with suppress(OSError, IndexError, httpx.TransportError):  # still starting
             port = (folder / "DevToolsActivePort").read_text().split()[0]
             for each in httpx.get(f"http://127.0.0.1:{port}/json/list").json():
                 if each["type"] == "page":
@@ -181,7 +181,7 @@ def test_a_person_tries_the_model_in_a_browser(kind: str, trained: Any, tmp_path
         page.js("document.querySelector('#go').click()")
         page.wait("document.querySelectorAll('article').length")
         first = page.js("document.querySelector('article pre').textContent").splitlines()[0]
-        numbers = r"[\d.]+%?"  # of a picture's place, and of another machine's rounding
+        numbers = r"[\d.]+%?"  # paths of pictures differ, and machines round differently
         assert re.sub(numbers, "", first.partition(":")[2])[:20] in re.sub(numbers, "", said)
         pictures = page.js("[...document.images].map(image => image.naturalWidth)")
         assert len(pictures) == (kind == "object_detection")

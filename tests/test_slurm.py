@@ -1,7 +1,7 @@
-"""`scripts/slurm.sh` on a machine without Slurm: stand-ins for its commands do what its manual and sources say.
+"""`scripts/slurm.sh` without Slurm: stand-ins for its commands behave as described in its manual and sources.
 
-Slurm signals the tasks of a job, not the batch script: with `SignalChildrenProcesses=no` in its cgroup.conf, the
-default, only the processes that srun itself started; else all that these have started too.
+Slurm signals the tasks of a job, not the batch script. By default (`SignalChildrenProcesses=no` in cgroup.conf), it
+signals only the processes that srun itself started; otherwise their children too.
 """
 
 import csv
@@ -23,7 +23,7 @@ from conftest import Render
 pytestmark = pytest.mark.slow
 
 SRUN = """#!/usr/bin/env bash
-# Starts as many tasks as it is told, and returns the highest exit status; signals those that $SIGNALED says.
+# Starts --ntasks tasks and returns the highest exit status; $SIGNALED selects which processes are signaled.
 while [[ $1 == --* ]]; do
     [[ $1 == --ntasks=* ]] && count=${1#*=}
     echo "$1" >> "$LOG/srun" && shift
@@ -33,7 +33,7 @@ pass_on() {
     local task
     for task in "${tasks[@]}"; do
         if [ "$SIGNALED" = tasks ]; then kill -USR1 "$task"; else kill -USR1 $(family "$task"); fi
-        sleep 0.2 # no two nodes get it at once
+        sleep 0.2 # nodes get the signal at different times
     done
 }
 trap pass_on USR1
@@ -41,7 +41,7 @@ for ((i = 0; i < count; i++)); do SLURM_NODEID=$i "$@" & tasks+=($!); done
 echo $$ > "$LOG/srun.pid"
 highest=0
 for task in "${tasks[@]}"; do
-    while kill -0 "$task" 2> /dev/null; do wait "$task"; done # which a signal interrupts
+    while kill -0 "$task" 2> /dev/null; do wait "$task"; done # a signal interrupts wait
     wait "$task"
     status=$?
     [ $status -le $highest ] || highest=$status
@@ -59,7 +59,7 @@ COUNT = itertools.count()
 
 
 class Job:
-    """A job of a cluster: `start` it as often as it is requeued."""
+    """A job of a cluster; `start` it again when it is requeued."""
 
     def __init__(self, project: Path, folder: Path, *arguments: str, **variables: str) -> None:
         self.project, self.log, self.starts, self.arguments = project, folder / "log", 0, arguments
@@ -104,7 +104,7 @@ class Job:
         try:
             return process.wait(240)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGTERM)  # torchrun ends what it started
+            os.killpg(process.pid, signal.SIGTERM)  # torchrun stops its workers
             time.sleep(40)
             raise AssertionError(self.said("output")) from None
 
@@ -137,7 +137,7 @@ def project(render: Render, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_job_trains_in_a_process_per_gpu_and_is_done(project: Path, tmp_path: Path) -> None:
+def test_a_job_trains_with_one_process_per_gpu(project: Path, tmp_path: Path) -> None:
     job = Job(project, tmp_path, *QUICK, SLURM_GPUS_ON_NODE="2", SLURM_CPUS_PER_TASK="3")
     assert job.run() == 0, job.said("output")
     assert "on 2 x cpu" in job.said("output")
@@ -154,11 +154,11 @@ def test_a_job_trains_in_a_process_per_gpu_and_is_done(project: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("nodes", "gpus", "signaled"), [(1, 2, "tasks"), (2, 1, "tasks"), (1, 2, "all")])
-def test_a_job_whose_time_is_up_is_saved_requeued_and_goes_on(
+def test_a_job_at_its_time_limit_saves_is_requeued_and_resumes(
     project: Path, python: Path, tmp_path: Path, nodes: int, gpus: int, signaled: str
 ) -> None:
     where = {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_GPUS_ON_NODE": str(gpus), "SIGNALED": signaled}
-    if signaled == "tasks":  # torchrun is as it is; what it starts need not be
+    if signaled == "tasks":  # torchrun itself is real; its workers are warm
         where["PYTHON_EXEC"] = str(python)
     job = Job(project, tmp_path, *QUICK, "run.name=a run", "train.epochs=40", **where)
     process = job.start()
@@ -200,7 +200,7 @@ def test_each_job_of_an_array_has_its_own_name_and_seed(project: Path, python: P
         assert config["run"]["name"] == name
 
 
-def test_a_job_that_was_killed_before_it_had_saved_starts_again(project: Path, tmp_path: Path) -> None:
+def test_a_job_killed_before_its_first_checkpoint_starts_again(project: Path, tmp_path: Path) -> None:
     left = project / "own runs" / "a-run"
     left.mkdir(parents=True)
     (left / "config.yaml").write_text("run: {}\n")
@@ -209,7 +209,7 @@ def test_a_job_that_was_killed_before_it_had_saved_starts_again(project: Path, t
     assert (left / "last.pt").is_file()
 
 
-def test_a_job_in_the_wrong_place_or_without_a_fixed_name_is_refused(project: Path, tmp_path: Path) -> None:
+def test_a_job_in_a_wrong_folder_or_without_a_fixed_name_is_refused(project: Path, tmp_path: Path) -> None:
     job = Job(project, tmp_path, "run.name={model}-{date}")
     assert job.run() == 2
     assert job.said("output") == "error: {model}-{date}: a job needs a run.name without fields in braces\n"

@@ -25,7 +25,7 @@ GRID = ["optimizer.lr=[0.1, 0.2]", "optimizer.weight_decay=0", "model.args.dropo
 
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One with both extras, in which each test has its own sweep."""
+    """A project with both extras; each test has its own sweep in it."""
     folder = tmp_path_factory.mktemp("sweeps") / "project"
     copy(template, folder, extras="submitit", data_kind="custom")
     in_project(folder, "-m", "my_project", "train", *QUICK, "--smoke")  # unpacks the sample
@@ -43,7 +43,7 @@ def start(project: Path, *arguments: str, log: str = "log.txt") -> subprocess.Po
 
 
 def begin(project: Path, *arguments: str) -> Process:
-    """The same, started more quickly, for a test that sends no signal."""
+    """Like `start`, but warm and faster, for tests that send no signal."""
     with open(os.devnull, "r+b") as nothing:
         return conftest.start(project, *arguments, files=[nothing] * 3)
 
@@ -64,7 +64,7 @@ def epochs(run: Path) -> int:
     return len(table.read_text().splitlines()) - 1 if table.is_file() else 0
 
 
-def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) -> None:
+def test_a_stopped_and_killed_sweep_ends_like_an_uninterrupted_one(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}, "sweep": {"pruner": "none"}}
     sweep = ["sweep", "train.epochs=12", spaced(project, **space), "--trials=3"]
     whole, broken = (project / "checkpoints" / f"sweep-{name}" for name in ("whole", "broken"))
@@ -83,13 +83,13 @@ def test_a_sweep_stopped_and_killed_ends_as_one_that_never_was(project: Path) ->
 
 
 def spaced(project: Path, **sections: Any) -> str:
-    """The option that names a space of these sections."""
+    """The option `--space` with a file of these sections."""
     path = project / f"space-{abs(hash(str(sections)))}.json"
     path.write_text(json.dumps(sections))
     return f"--space={path.name}"
 
 
-def test_a_trial_that_does_badly_is_pruned(project: Path) -> None:
+def test_a_bad_trial_is_pruned(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-6, "high": 1e-2, "log": True}}, "sweep": {"startup": 2}}
     goal = ["checkpoint.monitor=loss", "checkpoint.mode=min", "train.epochs=4", "--trials=6"]
     in_project(project, *command("sweep", spaced(project, **space), *goal, "--study=bad")[1:])
@@ -140,7 +140,7 @@ def test_failed_trials_with_others_between_do_not_end_a_sweep(project: Path) -> 
 
 
 def test_a_trial_killed_between_a_row_and_its_checkpoint_resumes_right(project: Path) -> None:
-    """The row of an epoch is written first, and the epoch is trained again."""
+    """The metrics row is written before the checkpoint, so the epoch is trained again."""
     code = """if True:
         import sys, types
         from pathlib import Path
@@ -162,6 +162,7 @@ def test_a_trial_killed_between_a_row_and_its_checkpoint_resumes_right(project: 
 
 
 def test_a_trial_names_its_model_before_the_arguments_that_a_name_resets(project: Path) -> None:
+    """Otherwise `model.name` would reset `model.args`, and the trial would train with default arguments."""
     code = """if True:
         import sys
         from my_project.cli import build_parser
@@ -174,8 +175,8 @@ def test_a_trial_names_its_model_before_the_arguments_that_a_name_resets(project
     assert settings.index("model.name") < settings.index("model.args.dropout")
 
 
-def test_submit_hands_all_that_sweep_takes_to_its_jobs(project: Path) -> None:
-    """With a stand-in for submitit, which keeps what it would send."""
+def test_submit_passes_all_options_of_sweep_to_its_jobs(project: Path) -> None:
+    """With a stand-in for submitit, which records what it would submit."""
     code = """if True:
         import sys, types
         sent = []
@@ -197,7 +198,7 @@ def test_submit_hands_all_that_sweep_takes_to_its_jobs(project: Path) -> None:
     assert said == [str([*GRID, "--trials=2", "--study=sent", "--grid"])] * 2
 
 
-def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None:
+def test_the_printed_command_trains_like_the_best_trial(project: Path) -> None:
     arguments = ["sweep", "train.epochs=2", "--study=best", "--trials=2"]
     done = in_project(project, *command(*arguments)[1:])
     best = done.stdout.splitlines()[-2].split("trial ")[1][0]
@@ -216,13 +217,13 @@ def test_the_printed_command_trains_as_the_best_trial_did(project: Path) -> None
     torch.testing.assert_close(one["model"], other["model"], rtol=0, atol=0)
 
 
-def test_a_sweep_is_of_single_processes(project: Path) -> None:
+def test_a_sweep_refuses_torchrun(project: Path) -> None:
     done = run(*command("sweep"), cwd=project, ok=False, WORLD_SIZE="2", PYTHONPATH=str(project / "src"))
     assert done.returncode == 2
-    assert done.stderr.startswith("error: torchrun: a trial takes one process")
+    assert done.stderr.startswith("error: torchrun: a trial uses one process")
 
 
-def test_jobs_work_on_a_sweep_and_one_whose_time_is_up_goes_on(project: Path) -> None:
+def test_jobs_share_a_sweep_and_one_at_its_time_limit_resumes(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1}}, "sweep": {"pruner": "none"}}
     sweep = ["train.epochs=30", spaced(project, **space), "--study=jobs", "--trials=3"]
     submitted = start(project, "submit", *sweep, "--cluster=local", "--jobs=2", "--minutes=10", log="submit.txt")
@@ -232,7 +233,7 @@ def test_jobs_work_on_a_sweep_and_one_whose_time_is_up_goes_on(project: Path) ->
     folder = project / "checkpoints" / "sweep-jobs"
     until(lambda: epochs(folder / "trial-000") > 3)
     task = next(pid for pid in processes("submitit.core._submit") if str(folder) in pid[1])
-    os.kill(task[0], signal.SIGUSR2)  # what Slurm sends before the end
+    os.kill(task[0], signal.SIGUSR2)  # Slurm sends it before the time limit
     until(lambda: all("completed successfully" in log.read_text() for log in logs))
     in_project(project, *command("sweep", *sweep, "--show")[1:])
     assert [(row["state"], row["epochs"]) for row in rows(folder)] == [("complete", "30")] * 3
@@ -244,7 +245,7 @@ def processes(name: str) -> list[tuple[int, str]]:
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
-            continue  # it is gone
+            continue  # the process has ended
         if name in line:
             found.append((int(path.parent.name), line))
     return found
@@ -260,13 +261,13 @@ def processes(name: str) -> list[tuple[int, str]]:
         (["optimizer.lr=-1"], "error: command line: optimizer.lr: should be greater than 0, got -1"),
     ],
 )
-def test_a_mistake_is_told_before_a_job_is_sent(project: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_reported_before_a_job_is_submitted(project: Path, arguments: list[str], message: str) -> None:
     done = in_project(project, *command("submit", "--study=none", *arguments)[1:], ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith(message)
 
 
-def test_a_grid_counts_on_after_999(project: Path) -> None:
+def test_a_grid_continues_after_trial_999(project: Path) -> None:
     code = """if True:
         import sys
         from my_project.cli import build_parser
@@ -280,7 +281,7 @@ def test_a_grid_counts_on_after_999(project: Path) -> None:
     assert in_project(project, "-c", code, *GRID).stdout == "[999, 1000]\n"
 
 
-def test_a_sweep_that_is_killed_before_it_began_begins_anew(project: Path) -> None:
+def test_a_sweep_killed_before_its_first_trial_starts_again(project: Path) -> None:
     sweep = ["--study=early", "--trials=1", "train.epochs=1", "train.limit_batches=1"]
     kill = "import os, sys; os.replace = lambda *_: os._exit(9); from my_project.cli import main; main(sys.argv[1:])"
     killed = in_project(project, "-c", kill, "sweep", *sweep, *QUICK, ok=False)
@@ -289,7 +290,7 @@ def test_a_sweep_that_is_killed_before_it_began_begins_anew(project: Path) -> No
     assert [row["state"] for row in rows(project / "checkpoints" / "sweep-early")] == ["complete"]
 
 
-def test_the_space_is_the_same_in_every_format(render: Render) -> None:
+def test_the_search_space_is_the_same_in_every_format(render: Render) -> None:
     code = "from my_project.commands import sweep; from my_project.cli import build_parser\n"
     code += "plan = sweep.plan(build_parser().parse_args(['sweep'])); print(plan.fixed, plan.tried, plan.sweep)"
     formats = ("yaml", "json", "ini", "py")
@@ -299,7 +300,7 @@ def test_the_space_is_the_same_in_every_format(render: Render) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image_classification", "object_detection", "language_modeling"])
-def test_what_the_space_says_can_be_trained(template: Path, tmp_path: Path, kind: str) -> None:
+def test_each_kind_trains_with_its_search_space(template: Path, tmp_path: Path, kind: str) -> None:
     copy(template, tmp_path / "project", extras="sweep", data_kind=kind, config_format="ini")
     once = ["train.epochs=1", "train.limit_batches=1", "--trials=1"]
     in_project(tmp_path / "project", *command("sweep", *once)[1:])

@@ -64,7 +64,7 @@ def test_a_series_is_split_and_checked_as_options_say(render: Render, tmp_path: 
     )
 
 
-def test_two_folders_are_refused_and_the_one_in_the_config_is_used(render: Render, tmp_path: Path) -> None:
+def test_two_folders_are_refused_and_the_configs_folder_is_used(render: Render, tmp_path: Path) -> None:
     project = render()
     said = command(project, "check-data", "one", "two", ok=False)
     assert said == "error: give one folder, not 2: one two\n"
@@ -90,14 +90,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("row", REFUSED)
-def test_what_could_be_meant_in_two_ways_names_the_option(render: Render, tmp_path: Path, row: str) -> None:
+def test_an_ambiguous_value_names_the_option_to_set(render: Render, tmp_path: Path, row: str) -> None:
     first = ["1,2", "3,4"] if "looks like a date" not in REFUSED[row] else []
     folder = table(tmp_path / "data", "a,b", [*first, row])
     said = command(render(data_kind="tabular"), "check-data", folder, "data.target=b", ok=False)
     assert f"{folder}/train/t.csv:{2 + len(first)}: {REFUSED[row]}" in said
 
 
-def test_all_columns_that_are_refused_are_told_at_once(render: Render, tmp_path: Path) -> None:
+def test_all_refused_columns_are_reported_at_once(render: Render, tmp_path: Path) -> None:
     folder = table(tmp_path / "data", "a,b,c,y", ["1/2/24,x,,1", "1/3/24,3,,2"])
     said = command(render(data_kind="tabular"), "check-data", folder, "data.target=y", ok=False)
     assert [line.partition("; ")[0] for line in said.splitlines() if "column '" in line] == [
@@ -122,7 +122,7 @@ def test_all_columns_that_are_refused_are_told_at_once(render: Render, tmp_path:
         ),
     ],
 )
-def test_all_options_that_another_task_takes_are_told_at_once(
+def test_all_options_of_another_task_are_reported_at_once(
     render: Render, tmp_path: Path, settings: list[str], words: str
 ) -> None:
     folder = table(tmp_path / "data", "a,b", ["1,red", "2,blue"])
@@ -158,7 +158,7 @@ def test_training_rows_are_not_kept_as_text(render: Render) -> None:
 # --- series ---
 
 HOUR = timedelta(hours=1)
-PUBLIC = {  # header, how row i is written, and what is said of the times
+PUBLIC = {  # the header, a function that writes row i, and the reported step of the times
     "pandas": ("date,meantemp", lambda i: f"{datetime(2013, 1, 1) + i * 24 * HOUR:%Y-%m-%d},{i}", "'date', 1 day"),
     "year": ("YEAR,SUNACTIVITY", lambda i: f"{1700 + i}.0,{abs(math.sin(i)):.1f}", "'YEAR', 1 step"),
     "month": ("Month,Passengers", lambda i: f"{1949 + i // 12}-{1 + i % 12:02},{100 + i % 7}", "'Month', 1 month"),
@@ -168,7 +168,7 @@ PUBLIC = {  # header, how row i is written, and what is said of the times
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_the_column_of_the_times_is_found_and_said(render: Render, tmp_path: Path, name: str) -> None:
+def test_the_time_column_is_detected_and_reported(render: Render, tmp_path: Path, name: str) -> None:
     (header, row, times), project = PUBLIC[name], render(data_kind="time_series")
     (tmp_path / "a.csv").write_text("\n".join([header, *map(row, range(100))]) + "\n")
     command(project, "split-data", tmp_path / "a.csv", tmp_path / "data")
@@ -214,14 +214,14 @@ UNREAD = {
 
 
 @pytest.mark.parametrize("name", UNREAD)
-def test_times_that_are_not_read_name_what_to_set_or_do(render: Render, tmp_path: Path, name: str) -> None:
+def test_unreadable_times_are_refused_with_advice(render: Render, tmp_path: Path, name: str) -> None:
     lines, words = UNREAD[name]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     said = command(render(data_kind="time_series"), "split-data", tmp_path / "a.csv", tmp_path / "data", ok=False)
     assert f"error: {tmp_path}/a.csv, {words}" in said
 
 
-def test_times_in_a_format_of_their_own_go_on_in_it(render: Render, tmp_path: Path) -> None:
+def test_forecast_times_have_the_format_of_the_data(render: Render, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(["timestamp,load,note", *(f"{row},x" for row in SLASHES)]) + "\n")
     (tmp_path / "b.csv").write_text("when,gdp\n1959-Q2,1\n1959-Q3,2\n1959-Q4,4\n")
     code = """if True:
@@ -244,7 +244,7 @@ def test_times_in_a_format_of_their_own_go_on_in_it(render: Render, tmp_path: Pa
     ]
 
 
-def test_a_season_longer_than_the_context_says_what_to_set(render: Render) -> None:
+def test_a_season_longer_than_the_context_is_refused_with_advice(render: Render) -> None:
     said = command(render(data_kind="time_series"), "check-data", "data.context=12", "data.season=52", ok=False)
     assert "data.season: should be at most data.context, which is 12; set data.context=52 or more, or" in said
 

@@ -1,4 +1,4 @@
-"""Each tracker, with the real library: what it stored is read back as that library reads it. No network, no account."""
+"""Each tracker with its real library, which reads back what was stored. No network, no account."""
 
 import csv
 import json
@@ -108,7 +108,7 @@ READ = {"tensorboard": TENSORBOARD, "mlflow": MLFLOW, "wandb": WANDB, "trackio":
 
 @pytest.fixture
 def alone_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of a tracker, no home folder of a person, and no way out of this machine."""
+    """Isolate the test: no tracker settings, an empty home folder, no network."""
     for key in list(os.environ):
         if re.match(r"MLFLOW_|WANDB_|TRACKIO_|HF_|DATABRICKS_", key):
             monkeypatch.delenv(key)
@@ -139,9 +139,9 @@ def test_a_tracker_holds_each_epoch_once_after_a_kill_and_the_test_too(tracked: 
     program = ["-m", "my_project"]
     command(tracked, *program, "train", *TINY)
     folder = tracked / "checkpoints" / "a"
-    (folder / "last.pt").unlink()  # as if it was killed when the second epoch was told, but not saved yet
+    (folder / "last.pt").unlink()  # as if it was killed after logging the second epoch and before saving it
     command(tracked, *program, "train", "--resume", "a")
-    tested = json.loads(command(tracked, *program, "test", "a", "--json").stdout)  # and not a word more
+    tested = json.loads(command(tracked, *program, "test", "a", "--json").stdout)  # prints nothing but JSON
     command(tracked, *program, "test", "a", "--split", "valid")
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -160,7 +160,7 @@ def test_a_tracker_holds_each_epoch_once_after_a_kill_and_the_test_too(tracked: 
     assert git("rev-parse", "HEAD", cwd=tracked) in found["code"]
     assert "+one more line" in found["code"]
     assert "torch" in found["packages"]
-    assert git("status", "--porcelain", cwd=tracked) == "M README.md"  # nothing left where Git would see it
+    assert git("status", "--porcelain", cwd=tracked) == "M README.md"  # no untracked files
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
     kill = "import os; os.replace = lambda *_: os._exit(9)"
     again = "from my_project.engine import provenance as p; p.record(p.Path('checkpoints/a'), p.torch.device('cpu'))"
     assert command(tracked, "-c", f"{kill}; {again}", ok=False).returncode == 9
-    one, two = record()  # of the start that was killed meanwhile, nothing
+    one, two = record()  # no entry for the killed start
     assert [one["commit"], two["commit"]] == [first, git("rev-parse", "HEAD", cwd=tracked)]
     assert [one["diff"], two["diff"]] == ["code-0.diff", None]
     changed = (tracked / "checkpoints" / "a" / "code-0.diff").read_text()
@@ -198,7 +198,8 @@ def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", TRACKERS)
-def test_a_signal_to_the_whole_job_still_saves_and_says_75(tracked: Path, tracker: str) -> None:
+def test_a_signal_to_the_whole_job_still_saves_and_exits_with_75(tracked: Path, tracker: str) -> None:
+    """Ctrl-C and Slurm also signal workers and the tracker's process; if these die first, the run must still save."""
     program = [sys.executable, "-m", "my_project", "train", *TINY, "train.epochs=10000", "data.workers=1"]
     log = tracked / "log.txt"
     with log.open("w") as file:
@@ -232,7 +233,7 @@ def test_a_signal_to_the_whole_job_still_saves_and_says_75(tracked: Path, tracke
         ("wandb", {"WANDB_MODE": "online"}, "error: run.tracker: wandb: No API key configured"),
     ],
 )
-def test_a_tracker_that_cannot_start_says_so_in_a_line(
+def test_a_tracker_that_cannot_start_is_an_error_of_one_line(
     tracked: Path, settings: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tracked / "checkpoints" / "mlflow.db").write_text("This is text, and no database at all.\n")

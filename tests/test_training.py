@@ -92,7 +92,7 @@ def test_a_run_of_v0_7_keeps_its_untrained_loss(project: Path) -> None:
     in_project(project, "-m", "my_project", "test", "a-run")
 
 
-def test_a_trained_loss_cannot_be_exchanged_on_resume(project: Path) -> None:
+def test_a_trained_loss_cannot_be_replaced_on_resume(project: Path) -> None:
     train(project, *QUICK, "train.epochs=1", "loss.name=Temperature")
     done = train(project, "--resume", "a-run", "train.epochs=2", "loss.args.start=3.0", ok=False)
     assert done.returncode == 2
@@ -134,7 +134,7 @@ def test_lists_become_tensors_where_a_loss_wants_them(project: Path) -> None:
 # --- optimizers ---
 
 
-def test_every_optimizer_of_torch_trains_or_says_why_not(render: Render) -> None:
+def test_every_optimizer_of_torch_trains_or_gives_the_reason(render: Render) -> None:
     code = """if True:
         import torch
         from torch import nn
@@ -235,7 +235,7 @@ def test_a_fine_tuned_checkpoint_needs_no_pretrained_file(project: Path) -> None
 # --- workers ---
 
 
-def test_workers_draw_by_seed_rank_epoch_and_place_alone(render: Render) -> None:
+def test_workers_draw_by_seed_rank_epoch_and_batch_only(render: Render) -> None:
     code = """if True:
         import random, sys
         import numpy as np, torch
@@ -310,7 +310,7 @@ def test_no_more_than_two_micro_batches_are_held_at_once(render: Render) -> None
 
 
 def launched(render: Render, tmp_path: Path, body: str, ok: bool = True) -> Any:
-    """Run a script in two processes, where `row`, `tiny` and a function `train` are known."""
+    """Run a script in two processes, in which `row`, `tiny` and a function `train` are defined."""
     head = f"""import sys
 sys.path.insert(0, {str(TESTS)!r})
 import contextlib, io, os

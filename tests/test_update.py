@@ -87,7 +87,7 @@ def assert_kept(project: Path, package: str = "my_project") -> None:
 
 
 def later(template: Path, folder: Path, change: Callable[[Path], object], small: bool = False) -> Path:
-    """A clone of the template in which a version comes after the work tree; `small`: for Copier to be quick."""
+    """A clone of the template with a version after the work tree; `small`: with one kind of data, which is faster."""
     clone = folder / "template"
     if small:
         pruned(template, clone)
@@ -105,10 +105,10 @@ def made(template: Path, project: Path, version: str = NEXT, **answers: str) -> 
     return project
 
 
-def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> list[str]:
+def accepting(releases: list[str], template: Path, answers: dict[str, str]) -> list[str]:
     """The versions that have these questions and accept these answers."""
 
-    def knows(version: str) -> bool:
+    def accepts(version: str) -> bool:
         questions = yaml.safe_load(git("show", f"{version}:copier.yml", cwd=template))
         for question, answer in answers.items():
             choices = questions.get(question, {}).get("choices", [])
@@ -117,7 +117,7 @@ def that_know(releases: list[str], template: Path, answers: dict[str, str]) -> l
                 return False
         return True
 
-    return [version for version in releases if knows(version)]
+    return [version for version in releases if accepts(version)]
 
 
 # --- from every release ---
@@ -133,7 +133,7 @@ def test_edits_survive_an_update_from_each_release(
     answers: dict[str, str], releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     package = answers.get("package_name", "my_project")
-    for version in that_know(releases, template, answers):
+    for version in accepting(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         edit(project, package)
         update(project)
@@ -151,7 +151,7 @@ def test_copier_update_does_the_same_from_the_last_release(releases: list[str], 
 def test_copier_update_does_the_same_from_older_releases(
     many: int, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """From the first release, and from others that change from day to day."""
+    """From the first release, and from others that change daily."""
     older = releases[:-1]
     day = int(os.environ["SEED"]) // 1000
     for version in {older[0], *(older[(day + n) % len(older)] for n in range(min(many, len(older))))}:
@@ -178,7 +178,7 @@ def test_an_unedited_project_of_each_release_becomes_a_new_one(
     """Except the files of the owner."""
     copy(template, tmp_path / "fresh", NEXT, **answers)
     fresh = tree(tmp_path / "fresh")
-    for version in that_know(releases, template, answers):
+    for version in accepting(releases, template, answers):
         project = made(template, tmp_path / version, version, **answers)
         start = tree(project)
         assert ", changed answers" not in update(project).stdout
@@ -226,7 +226,7 @@ def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Re
 
 
 @several
-def test_what_is_gone_since_the_release_before_is_declared_in_moves(
+def test_paths_removed_since_a_release_are_declared_in_moves(
     answers: dict[str, str], releases: list[str], template: Path, rules: ModuleType, tmp_path: Path
 ) -> None:
     for before, after in itertools.pairwise([*releases, NEXT]):
@@ -234,7 +234,7 @@ def test_what_is_gone_since_the_release_before_is_declared_in_moves(
         copy(template, project, before, **answers)
         recorded = yaml.safe_load((project / ".copier-answers.yml").read_text())
         known = {"extras": " ".join(recorded["extras"])} if "extras" in recorded else {}
-        copy(template, later, after, **{**answers, **known})  # what an extra replaces is not gone with a version
+        copy(template, later, after, **{**answers, **known})  # a path that an extra replaces doesn't count as removed
         moves = rules.declared(rules.Version(before), rules.Version(after))
         for name in set(tree(project)) - set(tree(later)):
             fitting = [m for m in moves if any(re.fullmatch(rules.regex(s), name) for s in m.sources)]
@@ -254,10 +254,10 @@ EACH: dict[str, Any] = {
 
 @slow
 @pytest.mark.parametrize("number", [None, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(7))])
-def test_other_answers_later_are_no_conflict_in_an_unedited_project(
+def test_changed_answers_cause_no_conflict_in_an_unedited_project(
     number: int | None, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
-    """Though the owner's files are still those of the first version. Each day tests a third of the answers."""
+    """The owner's files are still those of the first version. Each day tests a third of the answers."""
     before = made(template, tmp_path / "before", releases[number or 0])
     update(before)
     save(before, "updated")
@@ -294,10 +294,10 @@ FLIPPED: list[dict[str, Any]] = [  # what each project starts with, and whether 
 @pytest.mark.parametrize(
     "start", [pytest.param(start, marks=pytest.mark.exhaustive if i > 1 else ()) for i, start in enumerate(FLIPPED)]
 )
-def test_answers_flipped_there_and_back_lose_no_line_and_leave_nothing(
+def test_answers_changed_and_changed_back_lose_no_line(
     start: dict[str, Any], rounds: int, template: Path, tmp_path: Path
 ) -> None:
-    """One after the other, and all at once."""
+    """One by one, and all at once."""
     answers = {key: value for key, value in start.items() if key != "edited"}
     project = made(template, tmp_path / "project", **answers)
     recorded = yaml.safe_load((project / ".copier-answers.yml").read_text())
@@ -311,7 +311,7 @@ def test_answers_flipped_there_and_back_lose_no_line_and_leave_nothing(
         for step in steps:
             done = update(project, ok=False, **step)
             assert unmerged(project) == [] or start["edited"], done.stdout
-            for path in unmerged(project):  # all that the owner wrote is in there
+            for path in unmerged(project):  # this side has everything that the owner wrote
                 git("checkout", "--ours", "--", path, cwd=project)
             save(project, str(step))
             if start["edited"]:
@@ -363,11 +363,11 @@ def test_what_the_next_version_changes_reaches_an_edited_project(template: Path,
     assert (project / "Makefile").read_text().startswith("# from the next version\n")
 
 
-# --- who owns what ---
+# --- ownership ---
 
 
 @slow
-def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Path, tmp_path: Path) -> None:
+def test_no_version_edits_removes_or_restores_files_of_the_owner(template: Path, tmp_path: Path) -> None:
     root = "template/project/{{image_classification}}"
 
     def change(clone: Path) -> None:
@@ -394,7 +394,7 @@ def test_no_version_edits_removes_or_brings_back_what_is_the_owners(template: Pa
 
 @slow
 def test_a_deleted_file_stays_deleted_when_the_template_changes_it(template: Path, tmp_path: Path) -> None:
-    """And when the template moves it."""
+    """Also when the template moves it."""
 
     def change(clone: Path) -> None:
         for name in (".editorconfig", "docs/install.md.jinja"):
@@ -437,13 +437,13 @@ def test_an_ignored_file_where_a_declared_move_leads_is_not_overwritten(template
     assert own.read_text() == "own\n"
 
 
-def test_the_news_are_the_sections_after_the_old_version() -> None:
+def test_the_changelog_excerpt_has_the_sections_after_the_old_version() -> None:
     versions = extension("update.versions")
     news = versions.changelog_sections(versions.Version("0.4.0"), versions.Version("0.6.0"))
     assert [section.split()[1] for section in news] == ["v0.6.0", "v0.5.0"]
 
 
-def test_an_edit_follows_a_move_though_another_file_took_the_place(template: Path, tmp_path: Path) -> None:
+def test_an_edit_follows_a_move_though_a_new_file_has_the_old_path(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project", "v0.1.0")
     package = project / "src" / "my_project"
     text = (package / "__main__.py").read_text()
@@ -456,7 +456,7 @@ def test_an_edit_follows_a_move_though_another_file_took_the_place(template: Pat
 
 
 @slow
-def test_a_moved_folder_takes_the_owners_files_along(template: Path, rules: ModuleType, tmp_path: Path) -> None:
+def test_a_moved_folder_includes_the_owners_files(template: Path, rules: ModuleType, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         folders = [*(clone / "template" / "project").rglob("visualization")]
         for folder in folders:
@@ -486,7 +486,7 @@ def test_a_moved_folder_takes_the_owners_files_along(template: Path, rules: Modu
 
 
 @slow
-def test_an_own_tracker_works_where_it_was_before_there_was_a_folder(template: Path, tmp_path: Path) -> None:
+def test_a_custom_tracker_in_engine_still_works(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project", "v0.1.0", tracker="tensorboard")
     engine = project / "src/my_project/engine"
     (engine / "own.py").write_text("class Tracker:\n    def __init__(self, run, config):\n        print('own')\n")
@@ -502,12 +502,12 @@ def test_an_own_tracker_works_where_it_was_before_there_was_a_folder(template: P
 
 
 @slow
-def test_another_package_name_takes_all_along(template: Path, tmp_path: Path) -> None:
+def test_another_package_name_moves_everything(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     edit(project)
     (project / "src" / "my_project" / "own").mkdir()
     (project / "src" / "my_project" / "own" / "thing.py").write_text("OWN = 1\n")
-    (project / "src" / "my_project" / "data" / "__init__.py").write_text("OWN = 1\n")  # it was empty: git sees no move
+    (project / "src" / "my_project" / "data" / "__init__.py").write_text("OWN = 1\n")  # empty: no rename to detect
     (project / "test" / "test_own.py").write_text("from my_project.own import thing\n")
     save(project)
     said = update(project, package_name="other").stdout
@@ -563,7 +563,7 @@ def test_a_package_that_the_owner_renamed_by_hand_is_the_same_package(template: 
 
 
 @slow
-def test_a_module_that_is_no_python_moves_as_it_is(template: Path, tmp_path: Path) -> None:
+def test_a_module_with_a_syntax_error_moves_unchanged(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     loss = project / "src" / "my_project" / "loss.py"
     loss.write_text(f"{loss.read_text()}from .errors import (\n")
@@ -574,12 +574,12 @@ def test_a_module_that_is_no_python_moves_as_it_is(template: Path, tmp_path: Pat
 
 
 @slow
-def test_components_go_to_folders_and_back_with_what_the_owner_wrote(template: Path, tmp_path: Path) -> None:
+def test_components_go_to_folders_and_back_with_the_owners_code(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     own = "\n\nfrom .errors import UserError as UserError\n\n\n"
     own += "def own(logits, targets):\n    return logits.square().mean()\n"
     loss = project / "src" / "my_project" / "loss.py"
-    # In another encoding, and with what some take for the end of a line.
+    # In another encoding, and with a form feed, which some tools treat as a line break.
     loss.write_text("# coding: latin-1\n# \f caf\u00e9\n" + loss.read_text() + own, encoding="latin-1")
     save(project)
     before, first = tree(project), weights(project)
@@ -601,7 +601,7 @@ def test_components_go_to_folders_and_back_with_what_the_owner_wrote(template: P
 
 
 @slow
-def test_a_component_folder_with_files_of_the_owner_stays_one(template: Path, tmp_path: Path) -> None:
+def test_a_component_folder_with_files_of_the_owner_stays_a_folder(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project", components="folder")
     (project / "src/my_project/loss/own.py").write_text("def own(logits, targets):\n    return logits.mean()\n")
     save(project)
@@ -614,7 +614,7 @@ def test_a_component_folder_with_files_of_the_owner_stays_one(template: Path, tm
 
 
 @slow
-def test_what_one_file_joins_stays_apart_where_the_owner_changed_it(
+def test_joined_files_stay_separate_if_the_owner_changed_one(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     project = made(template, tmp_path / "project", "v0.1.0", components="folder")
@@ -629,7 +629,7 @@ def test_what_one_file_joins_stays_apart_where_the_owner_changed_it(
 
 
 @slow
-def test_a_tracker_and_a_license_come_and_go(template: Path, tmp_path: Path) -> None:
+def test_a_tracker_and_a_license_can_be_added_and_removed(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     edit(project)
     before = tree(project)
@@ -643,7 +643,7 @@ def test_a_tracker_and_a_license_come_and_go(template: Path, tmp_path: Path) -> 
 
 
 @slow
-def test_extras_a_tracker_and_another_ci_come_and_go(
+def test_extras_a_tracker_and_another_ci_can_be_added_and_removed(
     template: Path, releases: list[str], rules: ModuleType, tmp_path: Path
 ) -> None:
     project = made(template, tmp_path / "project", releases[-1])
@@ -667,7 +667,7 @@ def test_extras_a_tracker_and_another_ci_come_and_go(
     now, new = tree(project), tree(fresh)
     assert set(new) - set(now) == {"notebooks/1_tutorial.ipynb"}
     other = {name for name in new if name in now and new[name] != now[name]}
-    assert not [name for name in other - changed if not rules.is_owned(name)]  # theirs are those of the last release
+    assert not [name for name in other - changed if not rules.is_owned(name)]  # those are of the last release
     assert not [name for name in now if name.startswith(".github/")]
     save(project)
     own.write_text("def add_to(add):\n    pass\n")
@@ -677,7 +677,7 @@ def test_extras_a_tracker_and_another_ci_come_and_go(
 
 
 @slow
-def test_another_config_format_leaves_configs_and_says_how_to_convert(template: Path, tmp_path: Path) -> None:
+def test_another_config_format_leaves_configs_and_explains_conversion(template: Path, tmp_path: Path) -> None:
     project = made(template, tmp_path / "project")
     train = project / "configs" / "train.yaml"
     train.write_text(re.sub(r"epochs: \d+", "epochs: 99", train.read_text()))
@@ -806,7 +806,7 @@ def test_each_kind_of_conflict_is_reported_with_what_to_do(template: Path, tmp_p
 
 
 @slow
-def test_make_update_says_what_is_new_and_updates(template: Path, tmp_path: Path) -> None:
+def test_make_update_prints_what_is_new_and_updates(template: Path, tmp_path: Path) -> None:
     def change(clone: Path) -> None:
         log = clone / "CHANGELOG.md"
         head, _, rest = log.read_text().partition("\n## ")
@@ -903,7 +903,7 @@ def test_gitlab_opens_a_merge_request_with_the_report(template: Path, tmp_path: 
 
 
 @slow
-def test_the_workflow_does_nothing_where_nothing_is_new(template: Path, tmp_path: Path) -> None:
+def test_the_workflow_does_nothing_without_a_new_version(template: Path, tmp_path: Path) -> None:
     project = made(later(template, tmp_path, lambda clone: None, small=True), tmp_path / "project", LATER)
     workflow = yaml.safe_load((project / ".github" / "workflows" / "update.yml").read_text())
     [script] = [step["run"] for step in workflow["jobs"]["update"]["steps"] if step.get("id") == "update"]
@@ -916,7 +916,7 @@ def test_the_workflow_does_nothing_where_nothing_is_new(template: Path, tmp_path
 
 
 @slow
-def test_the_readme_shows_an_update_as_it_is(template: Path, tmp_path: Path) -> None:
+def test_the_readme_shows_the_real_output_of_an_update(template: Path, tmp_path: Path) -> None:
     copier = tmp_path / "copier"
     copier.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m copier "$@"\n')
     copier.chmod(0o755)
@@ -931,7 +931,7 @@ SCRIPTS = sorted(path.relative_to(ROOT / "extensions").as_posix() for path in (R
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_imports_only_what_stands_beside_copier(name: str) -> None:
+def test_the_scripts_import_only_copier_and_its_dependencies(name: str) -> None:
     beside = {"copier", "jinja2", "packaging", "pathspec", "plumbum", "yaml", "update", "adopting"}
     nodes = list(ast.walk(ast.parse((ROOT / "extensions" / name).read_text())))
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
@@ -945,7 +945,7 @@ def test_a_script_imports_only_what_stands_beside_copier(name: str) -> None:
 
 
 @slow
-def test_a_shallow_clone_says_what_to_do(template: Path, tmp_path: Path) -> None:
+def test_a_shallow_clone_is_refused_with_advice(template: Path, tmp_path: Path) -> None:
     git("clone", "--quiet", "--depth=1", template.as_uri(), tmp_path / "shallow", cwd=tmp_path)
     done = run(sys.executable, "-m", "pytest", "-q", "tests/test_update.py", cwd=tmp_path / "shallow", ok=False)
     assert done.returncode == 2
@@ -992,7 +992,7 @@ def test_projects_of_each_release_pass_their_tests_and_resume_runs(
             for name in ("stopped", "stopped-early")
         ]
         torch.testing.assert_close(*ends, rtol=0, atol=0)
-        # In the middle of an epoch, too, though the project's own loaders have no place for that.
+        # Within an epoch too, though the project's old loaders can't save a position.
         stop = "import signal, sys, my_project.cli as c, my_project.engine.loop as l\n"
         stop += "step = l.train_step\n"
         stop += "def train_step(state, *rest):\n"

@@ -1,4 +1,4 @@
-"""A command that is forked from a warm server does what it does in an interpreter of its own."""
+"""A command that is forked from a warm server behaves as in a new interpreter."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_it_prints_and_ends_as_a_cold_one(project: Path, name: str) -> None:
+def test_a_warm_command_prints_and_exits_like_a_cold_one(project: Path, name: str) -> None:
     warm_one, cold_one = (
         in_project(project, *COMMANDS[name], ok=False, cold=cold, OWN="own") for cold in (False, True)
     )
@@ -54,7 +54,7 @@ def test_it_prints_and_ends_as_a_cold_one(project: Path, name: str) -> None:
     assert warm_one.stderr.splitlines()[-1:] == cold_one.stderr.splitlines()[-1:]
 
 
-def test_a_signal_reaches_it_and_its_status_tells(project: Path) -> None:
+def test_a_signal_ends_a_warm_command_and_is_in_its_status(project: Path) -> None:
     with open(os.devnull, "r+b") as nothing:
         process = start(project, "-c", "import time; time.sleep(60)", files=[nothing] * 3)
     assert process.poll() is None
@@ -62,7 +62,7 @@ def test_a_signal_reaches_it_and_its_status_tells(project: Path) -> None:
     assert process.wait(10) == -signal.SIGTERM
 
 
-def test_what_stands_for_python_in_a_script_passes_signals_and_status_on(project: Path, python: Path) -> None:
+def test_the_stand_in_for_python_forwards_signals_and_status(project: Path, python: Path) -> None:
     (project / "src" / "my_project").mkdir()
     (project / "src" / "my_project" / "__init__.py").touch()
     code = (
@@ -80,7 +80,7 @@ def test_what_stands_for_python_in_a_script_passes_signals_and_status_on(project
     assert cold.stdout.strip() == sys.executable
 
 
-def test_it_ends_with_whoever_waits_for_it(project: Path, python: Path) -> None:
+def test_a_warm_command_ends_when_its_caller_is_killed(project: Path, python: Path) -> None:
     (project / "src" / "my_project").mkdir()
     code = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nprint(flush=True)\ntime.sleep(60)\n"
     (project / "src" / "my_project" / "__main__.py").write_text(code)

@@ -1,6 +1,6 @@
-"""A tiny task in memory, trained by the engine and by a loop written by hand: run by test_pairs.py in a project.
+"""A tiny task in memory, trained by the engine and by a loop written by hand; test_pairs.py runs it in a project.
 
-As a program it takes rows as JSON: for each it prints what differs from the loop by hand by more than the tolerance.
+As a program, it takes rows as JSON, and prints for each what differs by more than the tolerance.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
-SAMPLES, SIZE, EPOCHS, CLASSES = 70, 8, 3, 3  # nine batches an epoch, the last one of six samples
+SAMPLES, SIZE, EPOCHS, CLASSES = 70, 8, 3, 3  # nine batches per epoch, six samples in the last one
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -38,7 +38,7 @@ def numbers(seed: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 class Learned(nn.Module):
-    """Cross-entropy with a learned temperature, and a buffer that counts in training alone."""
+    """Cross-entropy with a learned temperature, and a buffer that counts calls in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def make_model(dropout: float) -> nn.Module:
 
 
 def dropout(row: dict[str, Any], world: int) -> float:
-    """None where draws are others than the loop by hand has: of other processes, or of compiled code."""
+    """The probability of dropout; 0 where the engine's draws differ, with several processes or compiled code."""
     return 0.0 if world > 1 or row["compile"] else 0.2
 
 
@@ -77,9 +77,9 @@ class Pairs(torch.utils.data.Dataset[Any]):
 
 
 class Tiny:
-    """What `task.py` holds, for numbers in memory."""
+    """The task, as in `task.py`, with data in memory."""
 
-    stop_at = 0  # the call of `forward` in training at which a signal comes; 0 for none
+    stop_at = 0  # the training call of `forward` that raises a signal; 0 for none
 
     def __init__(self, config: Any, device: torch.device, info: dict[str, Any] | None = None) -> None:
         self.config, self.info, self.calls = config, info or {}, 0
@@ -142,7 +142,7 @@ def config_of(row: dict[str, Any], world: int) -> Any:
 
 
 def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Tensor], float, int]:
-    """Weights, the best figure and its epoch; on the way, the run is stopped and resumed as the row says."""
+    """Weights, the best metric and its epoch. The run is stopped and resumed if the row says so."""
     loop, errors, checkpoint = part("engine.loop"), part("errors"), part("engine.checkpoint")
     loop.states.task_module.Task = Tiny
     config = config_of(row, world)
@@ -162,7 +162,7 @@ def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Ten
 
 
 def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, int]:
-    """The same in plain PyTorch, with none of the engine's code; the batches are those of all processes together."""
+    """The same in plain PyTorch without the engine's loop, with the batches of all processes together."""
     part("engine.device").prepare(config_of(row, world).run)  # the seed
     loss_function, model = make_loss(row["loss"]), make_model(dropout(row, world))
     ema = copy.deepcopy(model)
@@ -183,7 +183,7 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
             return (step + 1) / (warmup + 1)
         return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
 
-    scheduler: Any = LambdaLR(optimizer, cosine) if row["scheduler"] == "cosine" else None  # it sets the rate at once
+    scheduler: Any = LambdaLR(optimizer, cosine) if row["scheduler"] == "cosine" else None  # sets the rate at once
     if row["scheduler"] == "steps":
         scheduler = StepLR(optimizer, 2, 0.5)
     elif row["scheduler"] == "plateau":
@@ -239,14 +239,14 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
 
 
 def tolerance(row: dict[str, Any], world: int) -> float:
-    """Zero where the loop by hand does the same operations in the same order; else as the precision rounds."""
+    """0 if both do the same operations in the same order, otherwise by the rounding of the precision."""
     if row["accumulate"] == 1 and world == 1 and not row["compile"]:
         return 0.0
     return 1e-4 if row["precision"] == "fp32" else 0.2
 
 
 def compared(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """What is wrong with each row; nothing if it is right."""
+    """The error of each row, empty if there is none."""
     distributed = part("engine.distributed")
     rank, world = distributed.rank(), distributed.world()
     for number, row in enumerate(rows):

@@ -1,9 +1,9 @@
-"""Python that has imported torch already: a command of a project starts in milliseconds, and is a process of its own.
+"""A server that has already imported torch, so that a project's command starts in milliseconds in its own process.
 
-`Server` starts a process that imports what projects import. For each command it forks, so that the command begins with
-these modules loaded, and has a folder, environment, arguments, streams, signals and an exit status of its own. A test
-of what a start itself does uses `sys.executable` instead; so do all where `fork` can't be relied on (`AVAILABLE`).
-As a program, this file passes a command on to a server: it stands for Python in shell scripts (`Server.python`).
+`Server` starts a process that imports what projects import, and forks it for each command. The command starts with
+these modules loaded, and has its own folder, environment, arguments, streams, signals and exit status. Tests of the
+start itself use `sys.executable`; so do all tests on systems without a reliable `fork` (`AVAILABLE`).
+As a program, this file forwards a command to a server; it replaces Python in shell scripts (`Server.python`).
 """
 
 import atexit
@@ -38,7 +38,7 @@ MODULES = [
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "mpl_toolkits.axes_grid1"),
     *("torch.distributed.tensor.experimental", "torch.utils.serialization.config", "torch.profiler._cupti_monitor"),
     *("PIL.Image", "PIL.PngImagePlugin", "PIL.ImageDraw", "PIL.ImageOps", "yaml", "pytest"),
-    *("pydantic", "pydantic.main", "pydantic.types", "pydantic.plugin._loader"),  # which the first leaves for later
+    *("pydantic", "pydantic.main", "pydantic.types", "pydantic.plugin._loader"),  # torch imports them late
     *("IPython.core.interactiveshell", "nbformat", "onnxscript", "onnxruntime", "optuna"),
 ]
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -49,11 +49,11 @@ OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
 
 
 def serve(listener: socket.socket) -> None:
-    """Start what each connection asks for, until standard input ends."""
+    """Run the command of each connection in a fork, until standard input ends."""
     for name in MODULES:
-        with contextlib.suppress(ImportError):  # of an extra that this environment lacks
+        with contextlib.suppress(ImportError):  # from an extra that is not installed here
             importlib.import_module(name)
-    assert threading.active_count() == 1, "a fork has the thread that forks, and no other"
+    assert threading.active_count() == 1, "a fork keeps only the thread that forks"
     gc.collect()
     gc.freeze()
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -66,7 +66,7 @@ def serve(listener: socket.socket) -> None:
         selector.register(source, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
-            if key.fileobj == 0:  # who started it is gone
+            if key.fileobj == 0:  # the tests have ended
                 for pid in running.values():
                     os.kill(pid, signal.SIGKILL)
                 return
@@ -85,7 +85,7 @@ def serve(listener: socket.socket) -> None:
                 connection.sendall(b"%d\n" % pid)
             elif key.fileobj == woken:
                 os.read(woken, 1 << 16)
-            elif isinstance(key.fileobj, socket.socket):  # closed by who waited for it
+            elif isinstance(key.fileobj, socket.socket):  # the caller has closed it
                 selector.unregister(key.fileobj)
                 os.kill(running[key.fileobj], signal.SIGKILL)
         for connection, pid in list(running.items()):
@@ -99,7 +99,7 @@ def serve(listener: socket.socket) -> None:
 
 
 def run_request(request: dict[str, Any], files: list[int]) -> NoReturn:
-    """Do what a new interpreter would do with this command."""
+    """Run a command in this fork as a new interpreter would."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -169,12 +169,12 @@ def stream(file: int) -> io.TextIOWrapper:
 
 
 class Command:
-    """A command that runs in a server, with the part of `subprocess.Popen` that tests use.
+    """A command in a server, with those methods of `subprocess.Popen` that tests use.
 
     Args:
-        address: of the server.
-        command: Python's arguments: `-m` and a module, `-c` and code, or a script; then its own.
-        session: give it its own process group.
+        address: the server's socket.
+        command: Python's arguments: `-m` and a module, `-c` and code, or a script; then its arguments.
+        session: whether it gets its own process group.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class Command:
 
 
 class Server:
-    """One process that commands are forked from."""
+    """A process from which commands are forked."""
 
     def __init__(self) -> None:
         self.address = f"copier-torch-{os.getpid()}-{random.SystemRandom().getrandbits(64):x}"
@@ -233,7 +233,7 @@ class Server:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number])
 
     def run(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-        """What `subprocess.run` gives for a command that takes no input."""
+        """Like `subprocess.run`, for a command without input."""
         with open(os.devnull) as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             status = Command(self.address, command, cwd, env, (nothing, out, err)).wait()
             said = []
@@ -245,14 +245,14 @@ class Server:
     def python(
         self, path: Path, cold: str | Path = sys.executable, source: Path | None = None, package: str = "my_project"
     ) -> Path:
-        """Write a program that runs a package and its modules here, and anything else in the interpreter `cold`.
+        """Write a program that runs a package and its modules in this server, and anything else in `cold`.
 
-        `source` is where the package is, if `cold` knows that without being told.
+        `source` is the folder of the package, if only `cold` has the package on its path.
         """
         warm = shlex.join([sys.executable, "-I", "-S", __file__, "ask", self.address])
         known = f"PYTHONPATH={shlex.quote(str(source))} " if source else ""
         case = f'case "$* " in "-m {package} "*|"-"[Pu]" -m {package} "*) {known}exec {warm} "$@";; esac'
-        path.unlink(missing_ok=True)  # a link to an interpreter, in a virtual environment
+        path.unlink(missing_ok=True)  # in a virtual environment, it is a link to an interpreter
         path.write_text(f'#!/bin/sh\n{case}\nexec {shlex.quote(str(cold))} "$@"\n')
         path.chmod(0o755)
         return path
@@ -262,7 +262,7 @@ class Server:
 
 
 def ask(address: str, command: Sequence[str]) -> int:
-    """Run a command in a server as if it were this process."""
+    """Run a command in a server, with this process's streams; forward signals and the exit status."""
     while command[0] in OPTIONS:
         os.environ[OPTIONS[command[0]]] = "1"
         command = command[1:]

@@ -17,7 +17,9 @@ from .versions import Versions, releases, rendered
 def earlier_starts(
     project: Project, versions: Versions, current: Tree, trees: tuple[Tree, Tree], by_answers: list[Move]
 ) -> dict[str, tuple[Entry, Entry]]:
-    """The start that a file of the owner is most similar to, with the old and new answers, if not the old version's.
+    """For a file of the owner, the most similar earlier version of it, rendered with the old and the new answers.
+
+    Only files that are more similar to an earlier version than to the old one are returned.
 
     Args:
         current: the project's files.

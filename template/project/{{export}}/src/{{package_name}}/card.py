@@ -1,6 +1,6 @@
-"""The model card of an export: what is known of the model, and headings for what its owner knows.
+"""The model card of an export. Two of its sections are left for the model's owner.
 
-Its sections are some of those of Mitchell et al. (2019), "Model Cards for Model Reporting".
+The sections follow Mitchell et al. (2019), "Model Cards for Model Reporting".
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,25 @@ from .options import Config
 TEXT = """\
 # {model}
 
-Of the run `{run}`, epoch {epoch}.
+From epoch {epoch} of the run `{run}`.
 
 ## Intended use
 
-For its owner to fill in: what it is for, who is to use it, and what must not be decided by it.
+To be written by the owner: purpose, intended users, and uses that are out of scope.
 
 ## Limits
 
-For its owner to fill in: where it is known to fail, and on what it was never tried.
+To be written by the owner: known failures, and data on which the model was not evaluated.
 
 ## Data
 
-`check-data` finds {problems} problems in them:
+`check-data` found {problems} problems:
 
 ```
 {table}
 ```
 
-## Figures
-
+## Metrics
 {figures}
 
 ## Origin
@@ -48,7 +47,7 @@ For its owner to fill in: where it is known to fail, and on what it was never tr
 
 
 def card(config: Config, run: Path, epoch: int, figures: Sequence[str]) -> str:
-    """The text, in Markdown; `figures` are lines."""
+    """The card as Markdown. `figures` are lines with metrics and comparisons."""
     takes = "options" in signature(check_folder).parameters
     given: dict[str, Any] = {"options": config.data} if takes else {}
     table, problems = check_folder(locate(config.data.folder, inside=True), **given)

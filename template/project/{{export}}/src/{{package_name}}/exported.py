@@ -1,4 +1,4 @@
-"""An exported model: traced, compared with the model itself, and loaded again without it."""
+"""Export a model, compare the result with the model, and load it without the model's code."""
 
 import contextlib
 import importlib
@@ -21,19 +21,19 @@ from .engine.contract import Batch, Task
 from .errors import UserError
 from .options import Config
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or ONNX Runtime reports to its maker
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise ONNX Runtime sends usage data
 FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
-TOLERANCE = 1e-4  # of the largest output: sums in another order differ by some 1e-6
-Sizes = Set[tuple[int, int]]  # dimensions, each with its size
+TOLERANCE = 1e-4  # relative to the largest output; another order of sums changes about 1e-6
+Sizes = Set[tuple[int, int]]  # pairs of dimension and size
 
 
 class About(BaseModel):
-    """`export.json`: what it takes to use the files beside it, in plain values."""
+    """`export.json`: the plain values that are needed to use the files of an export."""
 
     model: str
-    suffix: str  # of most files of the training data
-    inputs: dict[str, str]  # what the model is called with: names and types
-    info: dict[str, JsonValue]  # what the task knows of the training data
+    suffix: str  # the most frequent one in the training data
+    inputs: dict[str, str]  # names and dtypes of the model's arguments
+    info: dict[str, JsonValue]  # the task's `info`, such as class names
     versions: dict[str, str]
 
 
@@ -41,7 +41,7 @@ class About(BaseModel):
 
 
 class Flat(nn.Module):
-    """A model as both formats know one: it gives a tuple of tensors."""
+    """Wraps a model so that it returns a tuple of tensors, as both formats require."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -56,14 +56,14 @@ class Flat(nn.Module):
 def write(
     folder: Path, task: Task, model: nn.Module, batch: Batch, formats: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Write `model` in these formats; returns its inputs as in `About`, and what was tried.
+    """Write `model` in these formats; returns `inputs` of `About`, and a line for each comparison.
 
-    The batch is what it is traced with and tried on. Raises UserError if a format cannot be made,
-    or does not give what the model gives.
+    The model is traced with the batch and compared on it. Raises UserError if a format can't be
+    written, or its outputs differ from the model's.
     """
     inputs, tried = observe(task, model, batch), list[str]()
     flat = Flat(model).eval()
-    tensors = [torch.cat([each, each]) for each in inputs.values()]  # a single one would be fixed
+    tensors = [torch.cat([each, each]) for each in inputs.values()]  # a batch of 1 would be fixed
     logging.disable(logging.WARNING)
     try:
         varying = sizes_that_vary(flat, tensors)
@@ -77,7 +77,7 @@ def write(
         for format in formats:
             exported = Exported(folder / FILES[format])
             tried += [compare(flat, exported, case, case is cases[2]) for case in cases]
-    except Exception as error:  # of a dozen kinds
+    except Exception as error:  # exporters raise many types
         raise UserError(f"{_reason(error)}\nnothing is exported; see docs/export.md") from error
     finally:
         logging.disable(logging.NOTSET)
@@ -85,7 +85,7 @@ def write(
 
 
 def observe(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """What `task.forward` calls the model with, by name."""
+    """The arguments that `task.forward` passes to the model, by name."""
     calls: list[tuple[Any, Any]] = []
     hook = model.register_forward_pre_hook(lambda _, *call: calls.append(call), with_kwargs=True)
     with hook:
@@ -97,12 +97,12 @@ def observe(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
 
 
 def sizes_that_vary(model: Flat, tensors: Sequence[Tensor]) -> Sizes:
-    """The dimensions, but for that of the samples, that the model also takes shorter."""
+    """The dimensions, without the batch, in which the model also accepts shorter inputs."""
     found = {(d, size) for t in tensors for d, size in enumerate(t.shape) if d and size > 2}
     for each in sorted(found):
         try:
             model(*cut(tensors, 2, {each}, 0.75))
-        except Exception:  # each model refuses in its own way
+        except Exception:  # models raise many types
             found.remove(each)
     return found
 
@@ -110,7 +110,7 @@ def sizes_that_vary(model: Flat, tensors: Sequence[Tensor]) -> Sizes:
 def cut(
     tensors: Sequence[Tensor], count: int, sizes: Sizes = frozenset(), part: float = 1
 ) -> list[Tensor]:
-    """The first `count` samples, and of the dimensions `sizes` the first `part`."""
+    """The first `count` samples, with the dimensions in `sizes` cut to the fraction `part`."""
     short = list[Tensor]()
     for tensor in tensors:
         ends = [max(2, int(part * n)) if (d, n) in sizes else n for d, n in enumerate(tensor.shape)]
@@ -119,10 +119,10 @@ def cut(
 
 
 def trace(model: Flat, tensors: Sequence[Tensor], varying: Sizes) -> ExportedProgram:
-    """The model as torch.export sees it, which also finds out what sizes are free."""
+    """The model traced by torch.export, which finds the dynamic sizes (`Dim.AUTO`)."""
     shapes = (tuple(dict.fromkeys(range(tensor.dim()), Dim.AUTO) for tensor in tensors),)
-    # Short, since a slice up to the largest size would be taken for the whole; but nn.GRU fixes the
-    # length that it is traced with, which then has to be that of the data.
+    # First shorter than the data, because at full length a slice to the maximum is traced as the
+    # whole. But nn.GRU fixes the traced length, so the second attempt has the length of the data.
     for part in (0.75, 1):
         example = tuple(cut(tensors, 3, varying, part))
         program = torch.export.export(model, example, dynamic_shapes=shapes)
@@ -133,16 +133,16 @@ def trace(model: Flat, tensors: Sequence[Tensor], varying: Sizes) -> ExportedPro
 
 
 def to_onnx(program: ExportedProgram, path: Path, names: Sequence[str]) -> None:
-    """As ONNX, in one file up to 2 GB."""
+    """Save as ONNX; up to 2 GB in one file."""
     converted: Any = torch.onnx.export(program, (), input_names=names, verbose=False)
-    for node in converted.model.graph:  # the runtime infers them anew; these may be of the example
+    for node in converted.model.graph:  # the runtime infers shapes; these may fit only the example
         for value in node.outputs:
             value.shape = None
     converted.save(path)
 
 
 def compare(model: Flat, exported: "Exported", tensors: list[Tensor], may_refuse: bool) -> str:
-    """Call both, and say in a line that they agree; raises an error if not."""
+    """A line which says that both give the same outputs; raises an error if they differ."""
     what = f"{exported.file} for inputs {sizes_of(tensors)}"
     try:
         theirs = Flat(exported)(*tensors)
@@ -158,12 +158,12 @@ def compare(model: Flat, exported: "Exported", tensors: list[Tensor], may_refuse
 
 
 def sizes_of(tensors: Sequence[Tensor]) -> str:
-    """In words."""
+    """The shapes, such as `2 x 3 x 64, 2`."""
     return ", ".join(" x ".join(map(str, tensor.shape)) for tensor in tensors)
 
 
 def _reason(error: Exception) -> str:
-    """What a page of text comes down to."""
+    """The first two lines of an error, in one line; exporters' messages can fill a page."""
     text = str(error if isinstance(error, UserError) else error.__cause__ or error)
     return " ".join(line.strip() for line in text.strip().splitlines()[:2])
 
@@ -172,9 +172,9 @@ def _reason(error: Exception) -> str:
 
 
 class Exported(nn.Module):
-    """An exported model in place of the model, on the CPU: same arguments, same outputs.
+    """An exported model on the CPU, with the arguments and outputs of the original model.
 
-    Several outputs come as a plain tuple.
+    Several outputs are returned as a plain tuple.
     """
 
     def __init__(self, path: Path) -> None:
@@ -182,24 +182,24 @@ class Exported(nn.Module):
         self.file = path.name
         try:
             self.call = (open_onnx if path.suffix == ".onnx" else open_pt2)(path)
-        except Exception as error:  # of half a dozen kinds
+        except Exception as error:  # both loaders raise many types
             raise UserError(f"{path}: not loaded: {_reason(error)}") from error
 
     @torch.no_grad()
     def forward(self, *tensors: Tensor) -> Any:
         try:
             outputs = self.call(*tensors)
-        except Exception as error:  # a size that the trace has fixed, as a rule
+        except Exception as error:  # usually a size that was fixed by tracing
             refused = f"{self.file}: refuses inputs {sizes_of(tensors)}"
             raise UserError(f"{refused}: {_reason(error)}") from error
         return outputs[0] if len(outputs) == 1 else outputs
 
 
 def open_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
-    """A session of ONNX Runtime. Such a file holds no code."""
+    """An ONNX Runtime session. An ONNX file contains no code."""
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
-    options.log_severity_level = 4  # what it would print is raised as well
+    options.log_severity_level = 4  # fatal only: other errors are raised as exceptions too
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
@@ -213,14 +213,14 @@ def open_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
 
 def open_pt2(path: Path) -> Callable[..., tuple[Tensor, ...]]:
     """A torch.export program. torch may unpickle parts of it, which can run code."""
-    # Guards would refuse sizes that it can take; what it makes of such was compared.
+    # Guards refuse some sizes that work; `write` has compared the outputs for other sizes.
     return torch.export.load(path).module(check_guards=False).__call__
 
 
 def load(folder: Path, pt2: bool = False, images: str = "") -> tuple[About, Task, nn.Module]:
-    """What is known of an exported model, its task, and the model.
+    """The contents of `export.json`, the task, and the exported model.
 
-    `images` is the folder for pictures, if not that of the config. UserError if a part is damaged.
+    `images` replaces the config's folder for pictures. Raises UserError if a file is damaged.
     """
     path = folder / "export.json"
     try:

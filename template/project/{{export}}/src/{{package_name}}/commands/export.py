@@ -13,15 +13,15 @@ from ..errors import UserError
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write a trained model as ONNX and as a torch.export program, each compared with it."""
+    """Export a trained model as ONNX and torch.export, and compare both with the model."""
     from ..engine import checkpoint
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
     run = path.parent.parent if path.parent.name == checkpoint.EARLIER else path.parent
     folder = locate(args.to or Path("exports", run.name), inside=not args.to)
     if folder.exists():
-        raise UserError(f"{folder}: already exists; remove it, or name another with --to")
-    partial = folder.with_name(f".{folder.name}-{os.getpid()}")  # a kill leaves no half export
+        raise UserError(f"{folder}: already exists; remove it, or set another with --to")
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}")  # a kill leaves no exports/RUN
     partial.mkdir(parents=True)
     try:
         tried = fill(partial, path, run, [args.only] if args.only else ["onnx", "pt2"])
@@ -32,7 +32,7 @@ def export(args: argparse.Namespace) -> None:
 
 
 def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
-    """Write all files of an export, `export.json` last; returns a line for each comparison."""
+    """Write the files of an export; returns a line for each comparison."""
     from importlib.metadata import version
 
     try:
@@ -71,12 +71,13 @@ def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
     texts["export.json"] = about.model_dump_json(indent=2) + "\n"
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    shutil.copymode(folder / "export.json", folder / "model.safetensors")  # not private
+    # save_model creates a file that only its owner can read.
+    shutil.copymode(folder / "export.json", folder / "model.safetensors")
     return tried
 
 
 def run_exported(args: argparse.Namespace) -> int:
-    """Predict as `run` does, with an exported model."""
+    """Predict with an exported model; the output is that of `run`."""
     from ..exported import load
 
     _, task, model = load(locate(args.folder), args.pt2)
@@ -84,13 +85,13 @@ def run_exported(args: argparse.Namespace) -> int:
 
 
 def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
-    which = "a checkpoint or a run (default: the best one of the newest run)"
+    which = "a checkpoint or a run (default: the best checkpoint of the newest run)"
     sub = add(export, checkpoint={"nargs": "?", "help": which})
     runs = locate("checkpoints", inside=True)
     sub.add_argument("--checkpoints", type=locate, default=runs, help="the folder of runs")
     sub.add_argument("--to", metavar="FOLDER", help="a new folder (exports/RUN)")
     sub.add_argument("--only", choices=["onnx", "pt2"], help="only this format")
-    folder = {"metavar": "FOLDER", "help": "what `export` wrote"}
+    folder = {"metavar": "FOLDER", "help": "a folder that `export` wrote"}
     sub = add(run_exported, folder=folder, inputs={"nargs": "+", "metavar": "INPUT"})
     pt2 = "use model.pt2, not model.onnx; loading it can run code in it"
     sub.add_argument("--pt2", action="store_true", help=pt2)

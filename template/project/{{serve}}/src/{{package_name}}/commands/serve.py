@@ -21,10 +21,10 @@ def serve(args: argparse.Namespace) -> None:
         listening = socket.create_server((args.host, args.port))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{args.host}, port {args.port}: {reason}; name another --port") from error
+        raise UserError(f"{args.host}, port {args.port}: {reason}; set another --port") from error
     with listening:
-        port = listening.getsockname()[1]  # --port 0 asks for any
-        print(f"http://{args.host}:{port} serves {args.folder}; Ctrl-C ends it", flush=True)
+        port = listening.getsockname()[1]  # with --port 0, the system picks one
+        print(f"http://{args.host}:{port} serves {args.folder}; stop with Ctrl-C", flush=True)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         try:
             server.run(sockets=[listening])
@@ -33,10 +33,10 @@ def serve(args: argparse.Namespace) -> None:
 
 
 def add_to(add: Callable[..., argparse.ArgumentParser]) -> None:
-    sub = add(serve, folder={"metavar": "FOLDER", "help": "what `export` wrote"})
-    sub.add_argument("--host", default="127.0.0.1", help="where to listen (this machine alone)")
-    sub.add_argument("--port", type=int, default=8000, help="0 for any that is free (8000)")
-    most = "the most that a request may have (10)"
+    sub = add(serve, folder={"metavar": "FOLDER", "help": "a folder that `export` wrote"})
+    sub.add_argument("--host", default="127.0.0.1", help="address to listen on (only this machine)")
+    sub.add_argument("--port", type=int, default=8000, help="0 picks a free one (8000)")
+    most = "the largest request (10)"
     sub.add_argument("--max-megabytes", type=float, default=10.0, metavar="MB", help=most)
-    pt2 = "take model.pt2, not model.onnx; loading one can run code that is in it"
+    pt2 = "use model.pt2, not model.onnx; loading it can run code in it"
     sub.add_argument("--pt2", action="store_true", help=pt2)

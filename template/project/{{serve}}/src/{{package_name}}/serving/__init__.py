@@ -1,1 +1,1 @@
-"""The exported model over HTTP."""
+"""Serve an exported model over HTTP."""

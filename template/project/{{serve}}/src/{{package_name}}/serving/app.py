@@ -1,4 +1,4 @@
-"""The endpoints: a page for people, `/predict` for a file, `/health`."""
+"""The endpoints: the web page, `/predict` and `/health`."""
 
 import base64
 import os
@@ -21,19 +21,19 @@ from ..config import ROOT, locate
 from ..errors import UserError
 from ..exported import load
 
-# The page is one file: it loads nothing, and asks nobody but this server.
+# The page is a single file: it loads nothing else and sends requests only to this server.
 POLICY = "default-src 'unsafe-inline'; img-src data:; connect-src 'self'; frame-ancestors 'none'"
 
 
 class Prediction(BaseModel):
-    """What `run --json` gives, and what `run` says."""
+    """One prediction: the values of `run --json`, and the sentence that `run` prints."""
 
     values: dict[str, JsonValue]
     sentence: str
 
 
 class Answer(BaseModel):
-    """The predictions for a file, and the pictures drawn of them: each name with a `data:` URI."""
+    """The predictions for a file, and their pictures as `data:` URIs by name."""
 
     predictions: list[Prediction]
     pictures: dict[str, str]
@@ -41,16 +41,16 @@ class Answer(BaseModel):
 
 
 class Health(BaseModel):
-    """That it works, and with what."""
+    """The model that is served, the size limit, and the versions of the libraries."""
 
     model: str
-    suffix: str  # of most files that the model was trained on
-    megabytes: float  # the most that a request may have
+    suffix: str  # the most frequent one in the training data
+    megabytes: float  # the largest request
     versions: dict[str, str]
 
 
 class Limit:
-    """Ends a request with status 413 once more than `most` bytes have come."""
+    """Middleware that ends a request with status 413 after more than `most` bytes."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app, self.most = app, most
@@ -70,8 +70,8 @@ class Limit:
 
 
 def build(folder: Path, megabytes: float, pt2: bool = False) -> FastAPI:
-    """The app for an exported model; UserError if the folder holds none that can be used."""
-    aside = tempfile.TemporaryDirectory()  # for the file under way and its pictures
+    """The app for an exported model; UserError if the folder has no usable one."""
+    aside = tempfile.TemporaryDirectory()  # for the current request's file and pictures
     there, one_at_a_time = Path(aside.name), threading.Lock()
     about, task, model = load(folder, pt2, images=str(there / "images"))
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ def build(folder: Path, megabytes: float, pt2: bool = False) -> FastAPI:
         return Health(megabytes=megabytes, **known)
 
     @app.post("/predict")
-    def predict(file: UploadFile) -> Answer:  # not async: FastAPI gives it a thread
+    def predict(file: UploadFile) -> Answer:  # not async, so that FastAPI runs it in a thread
         with one_at_a_time:
             started = time.perf_counter()
             path = there / "input" / plain_name(file.filename or "")
@@ -121,12 +121,12 @@ def build(folder: Path, megabytes: float, pt2: bool = False) -> FastAPI:
 
 
 def plain_name(name: str) -> str:
-    """A file's name without folders, and without what could mean something to a system."""
+    """A file's name without folders and special characters, at most 80 characters long."""
     return re.sub(r"[^\w.-]", "_", re.split(r"[/\\]", name)[-1])[-80:].lstrip(".-") or "input"
 
 
 def without(there: Path, value: Any) -> Any:
-    """Text, or what holds some, without the folders of this machine."""
+    """Remove this machine's folders from all texts in nested values."""
     if isinstance(value, dict):
         return {key: without(there, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -139,5 +139,5 @@ def without(there: Path, value: Any) -> Any:
 
 
 def as_uri(picture: Path) -> str:
-    """A PNG as a `data:` address."""
+    """A PNG file as a `data:` URI."""
     return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"

@@ -1,4 +1,4 @@
-"""The command `submit`: a sweep as jobs of a Slurm cluster, started by submitit."""
+"""The command `submit`: run a sweep as Slurm jobs, through submitit."""
 
 import argparse
 import importlib
@@ -9,7 +9,7 @@ from . import sweep
 
 
 class Job:
-    """A process of the sweep, which submitit pickles and calls on a node."""
+    """One process of the sweep. submitit pickles it and calls it on a node."""
 
     def __init__(self, arguments: list[str]) -> None:
         self.arguments = arguments
@@ -18,22 +18,22 @@ class Job:
         from ..cli import main
 
         if code := main(["sweep", *self.arguments]):
-            raise RuntimeError(f"exit status {code}; the job's output says why")
+            raise RuntimeError(f"exit status {code}; the job's output has the reason")
 
     def checkpoint(self) -> Any:
-        """Requeue the job when its time is up; the trial then resumes from its checkpoint."""
+        """Requeue the job at its time limit; the trial then resumes from its checkpoint."""
         return importlib.import_module("submitit").helpers.DelayedSubmission(self)
 
 
 def submit(args: argparse.Namespace) -> None:
-    """Run a sweep as jobs of a cluster."""
+    """Run a sweep as jobs on a cluster."""
     from ._trials import Grid, Study
 
     try:
         submitit = importlib.import_module("submitit")
     except ImportError:
         raise UserError("submit needs submitit: run pip install 'submitit>=1.5.2'") from None
-    plan = sweep.plan(args)  # errors are printed here, not in a job
+    plan = sweep.plan(args)  # so that errors are printed here, not in a job
     names = ("space", "trials", "study", "storage")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     arguments = [*args.settings, *(f"--{name}={value}" for name, value in given.items())]
@@ -58,21 +58,21 @@ def submit(args: argparse.Namespace) -> None:
         )
         with executor.batch():
             jobs = [executor.submit(Job(arguments)) for _ in range(args.jobs)]
-    except RuntimeError as error:  # there is no Slurm, or it refuses
+    except RuntimeError as error:  # no Slurm, or an error of sbatch
         raise UserError(f"{args.cluster}: {error}") from error
     for job in jobs:
         print(f"job {job.job_id}: {job.paths.stdout}")
 
 
 def add_to(add: Any) -> None:
-    text = "as for sweep"
+    text = "config files and section.key=value, as for sweep"
     sub = add(submit, settings={"nargs": "*", "metavar": "SETTING", "help": text})
     sweep.options_of(sub)
-    sub.add_argument("--jobs", type=int, default=1, help="jobs at a time (1)")
+    sub.add_argument("--jobs", type=int, default=1, help="number of jobs (1)")
     sub.add_argument("--cluster", default="slurm", choices=["slurm", "local"], help="(slurm)")
-    sub.add_argument("--partition", help="the cluster's partition")
-    sub.add_argument("--minutes", type=int, default=60, help="of a job, then it is requeued (60)")
-    sub.add_argument("--cpus", type=int, default=4, help="cores of a job (4)")
-    sub.add_argument("--gpus", type=int, default=0, help="GPUs of a job, 0 or 1 (0)")
-    slurm = "another option of sbatch; may be repeated"
+    sub.add_argument("--partition", help="Slurm partition")
+    sub.add_argument("--minutes", type=int, default=60, help="time limit, then a requeue (60)")
+    sub.add_argument("--cpus", type=int, default=4, help="CPU cores per job (4)")
+    sub.add_argument("--gpus", type=int, default=0, help="GPUs per job, 0 or 1 (0)")
+    slurm = "another option of sbatch; repeatable"
     sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=slurm)

@@ -1,4 +1,4 @@
-"""What a sweep tries: its file and its settings, read into a plan."""
+"""Read the search space and the settings of a sweep into a plan."""
 
 import argparse
 import json
@@ -37,14 +37,14 @@ class Range(Section):  # all numbers from low to high; integers if both are
 
 @dataclass
 class Plan:
-    """What a sweep does.
+    """A sweep: its options, its config and its search space.
 
     Attributes:
         config: the resolved config that all trials share.
         command: the arguments of `train` for this config.
-        fixed: values on top of it, by dotted key.
+        fixed: values that the search space sets for all trials, by dotted key.
         tried: lists and ranges to choose from, by dotted key.
-        started: whether the plan was read from a sweep that exists.
+        started: whether the plan was read from an existing sweep.
     """
 
     sweep: Sweep
@@ -56,7 +56,7 @@ class Plan:
     started: bool = False
 
     def best(self, figures: Iterable[float]) -> float:
-        """The best figure by `checkpoint.mode`; NaN if none is finite."""
+        """The best value by `checkpoint.mode`; NaN if none is finite."""
         pick = max if self.config.checkpoint.mode == "max" else min
         return pick(filter(math.isfinite, figures), default=math.nan)
 
@@ -72,7 +72,7 @@ def plan(args: argparse.Namespace) -> Plan:
     files = files or default_config()
     found = [args.space] if args.space else [*locate("configs", inside=True).glob("sweep.*")]
     if not found:
-        raise UserError("configs: has no sweep.*; name a file with --space FILE")
+        raise UserError("configs: has no sweep.*; set a file with --space FILE")
     sections = read(locate(found[0]))
     flags = {"name": args.study, "trials": args.trials, "storage": args.storage}
     flags = {key: flag for key, flag in flags.items() if flag is not None}
@@ -107,7 +107,7 @@ def plan(args: argparse.Namespace) -> Plan:
 
 
 def stored_plan(args: argparse.Namespace) -> Plan | None:
-    """The plan that a sweep was started with; None if none is stored.
+    """The plan with which a sweep was started; None if it isn't stored.
 
     Raises UserError if there is no such sweep.
     """
@@ -177,7 +177,7 @@ Schema = TypeVar("Schema", bound=Section)
 def checked(
     schema: type[Schema], settings: list[str], base: dict[str, Any], file: str | Path
 ) -> Schema:
-    """As `load`; errors name the file that the settings come from."""
+    """Like `load`; errors name the file that the settings come from."""
     try:
         return load(schema, [], settings, base)
     except UserError as error:

@@ -1,7 +1,7 @@
-"""The trials of a sweep: Optuna's, in a database, or those of a grid, in files.
+"""The trials of a sweep: Optuna stores its trials in a database, a grid in files.
 
-Several processes can work on them. Each locks a file of its trial. The system releases the lock
-when the process ends in any way, and another process then resumes the trial.
+Several processes can work on a sweep. Each locks a file of its trial. The system releases the
+lock when the process ends for any reason, and another process then resumes the trial.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from ._plan import Plan, Range
 
 @dataclass
 class Trial:
-    """A run with its options; the state is running, complete, pruned or fail."""
+    """A run with its options. The state is running, complete, pruned or fail."""
 
     number: int
     options: dict[str, Any]
@@ -63,13 +63,13 @@ class Trials:
         return self.plan.folder / f"trial-{number:03d}{ending}"
 
     def exclusive(self) -> IO[str]:
-        """Wait for the sweep's lock; to be used in a `with`."""
+        """Wait for the sweep's lock; the context manager releases it."""
         while not (file := locked(self.plan.folder / "sweep.lock")):
             time.sleep(0.05)
         return file
 
     def lock_trial(self, number: int) -> bool:
-        """Lock a trial; False if another process has."""
+        """Lock a trial; False if another process has locked it."""
         self.lock = locked(self.path(number, ".lock"))
         return self.lock is not None
 
@@ -80,7 +80,7 @@ class Trials:
 
 
 class Grid(Trials):
-    """Every combination of the lists, in order; each complete one has a file."""
+    """Every combination of the lists, in order. Each complete trial has a file."""
 
     def all(self) -> list[Trial]:
         """The trials with a file, by number."""
@@ -167,7 +167,7 @@ class Study(Trials):
         """A trial to work on, interrupted or new; None once there are enough."""
         with self.exclusive():
             trials = self.study.get_trials(deepcopy=False)
-            for kept in trials:  # without a lock file, it is on a machine with another folder
+            for kept in trials:  # without a lock file, it is on a machine with another disk
                 left = not kept.state.is_finished() and self.path(kept.number, ".lock").exists()
                 if left and self.lock_trial(kept.number):
                     self.current = self.optuna.trial.Trial(self.study, kept._trial_id)
@@ -175,7 +175,7 @@ class Study(Trials):
                     return Trial(kept.number, options(kept.params))
             if len(trials) >= self.plan.sweep.trials:
                 return None
-            seed = self.plan.config.run.seed + len(trials)  # or processes draw the same
+            seed = self.plan.config.run.seed + len(trials)  # or processes draw equal options
             startup = self.plan.sweep.startup
             self.study.sampler = self.optuna.samplers.TPESampler(
                 n_startup_trials=startup, seed=seed
@@ -185,7 +185,7 @@ class Study(Trials):
             return Trial(self.current.number, options(self.current.params))
 
     def report(self, trial: Trial) -> bool:
-        """Store the figures of the epochs; returns whether to prune the trial."""
+        """Store the metric of each new epoch; returns whether to prune the trial."""
         for epoch in range(self.reported, len(trial.figures)):
             self.current.report(trial.figures[epoch], epoch + 1)
         self.reported = len(trial.figures)
@@ -194,7 +194,7 @@ class Study(Trials):
     def finish(self, trial: Trial, state: str) -> None:
         """Store the state of the trial, and unlock it."""
         with self.exclusive():
-            self.report(trial)  # epochs whose process ended before it reported them
+            self.report(trial)  # epochs whose process was killed before it reported them
             best = self.plan.best(trial.figures) if state == "complete" else None
             state_of = self.optuna.trial.TrialState
             self.study.tell(self.current, best, state_of[state.upper()])
@@ -203,7 +203,7 @@ class Study(Trials):
 
 
 def options(params: dict[str, Any]) -> dict[str, Any]:
-    """Optuna's parameters as values of a config."""
+    """Optuna's parameters as config values."""
     return {k: json.loads(v) if isinstance(v, str) else v for k, v in params.items()}
 
 

@@ -1,4 +1,4 @@
-"""The command `sweep`: train with many options, and show which are best."""
+"""The command `sweep`: search for good hyperparameters."""
 
 import argparse
 import csv
@@ -13,7 +13,7 @@ from ..config import ROOT, load
 from ..errors import Stopped, UserError
 from ..options import Config
 from ._plan import Plan, stored_plan
-from ._plan import plan as plan  # also for `submit`, and tests of yours
+from ._plan import plan as plan  # `submit` and the project's tests import it from here
 
 
 class Pruned(Exception):
@@ -21,11 +21,11 @@ class Pruned(Exception):
 
 
 def sweep(args: argparse.Namespace) -> None:
-    """Train with many options, and show which are best."""
+    """Search for good hyperparameters: train with many options, and report the best."""
     from ._trials import Grid, Study
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("torchrun: a trial takes one process; start one `sweep` for each device")
+        raise UserError("torchrun: a trial uses one process; start one `sweep` for each device")
     made = (stored_plan(args) if args.show else None) or plan(args)
     trials = (Grid if args.grid else Study)(made)
     if not args.show:
@@ -50,7 +50,7 @@ def work(plan: Plan, trials: Any) -> None:
         except Stopped as stopped:
             saved = str(stopped).partition(";")[0]
             raise Stopped(f"{saved}; resume with the same command", stopped.code) from None
-        except (UserError, RuntimeError) as error:  # the latter of torch: out of memory
+        except (UserError, RuntimeError) as error:  # RuntimeError: torch is out of memory
             state = "fail"
             print(f"trial {trial.number}: {error}", flush=True)
         trials.finish(trial, state)
@@ -61,7 +61,7 @@ def work(plan: Plan, trials: Any) -> None:
 
 
 def train(plan: Plan, trials: Any, trial: Any) -> None:
-    """Train with the options of a trial, or resume the run that another process has left."""
+    """Train with the options of a trial, or resume its run from the last checkpoint."""
     from ..engine import checkpoint, loop
     from ..engine.tracking import read_rows
 
@@ -127,7 +127,7 @@ def _short(value: Any) -> str:
 
 
 def draw(plan: Plan, trials: list[Any], best: dict[int, float], winner: Any) -> None:
-    """Plot the best figure of each trial by its number, and by each option."""
+    """Plot the best value of each trial by its number, and by each option."""
     from matplotlib.figure import Figure
 
     from ..visualization.charts import BLUE, GREY, ORANGE, write
@@ -153,11 +153,11 @@ def draw(plan: Plan, trials: list[Any], best: dict[int, float], winner: Any) -> 
 
 def options_of(sub: argparse.ArgumentParser) -> None:
     """Add the options of `sweep`, which `submit` has too."""
-    sub.add_argument("--space", metavar="FILE", help="what to try (configs/sweep.*)")
-    sub.add_argument("--trials", type=int, metavar="N", help="the number of trials")
+    sub.add_argument("--space", metavar="FILE", help="the search space (configs/sweep.*)")
+    sub.add_argument("--trials", type=int, metavar="N", help="the total number of trials")
     sub.add_argument("--study", metavar="NAME", help="the name of the sweep")
     sub.add_argument("--storage", metavar="URL", help="a database (a file in the sweep's folder)")
-    sub.add_argument("--grid", action="store_true", help="every combination, without Optuna")
+    sub.add_argument("--grid", action="store_true", help="all combinations, without Optuna")
 
 
 def add_to(add: Any) -> None:

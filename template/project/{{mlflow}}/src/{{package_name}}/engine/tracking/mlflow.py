@@ -1,4 +1,4 @@
-"""MLflow: a database beside the runs, or the server that `MLFLOW_TRACKING_URI` names."""
+"""The MLflow tracker: a database in the folder of runs, or the server in `MLFLOW_TRACKING_URI`."""
 
 import importlib
 import os
@@ -13,14 +13,14 @@ from .figures import grouped
 
 
 class Tracker:
-    """A run of MLflow, whose id is kept in the run's folder; UserError if it can't be opened."""
+    """One MLflow run, whose id is saved in the run's folder; UserError if it can't be opened."""
 
     def __init__(self, run: Path, config: dict[str, Any]) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import, to count
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at import
         self.mlflow: Any = importlib.import_module("mlflow")
         try:
             self.start(run, config)
-        except Exception as error:  # of MLflow, of SQLAlchemy, of the network
+        except Exception as error:  # from MLflow, SQLAlchemy or the network
             reason = str(error).splitlines()[0].rstrip(".")
             raise UserError(f"run.tracker: mlflow: {reason}; fix it, or set none") from error
 
@@ -29,7 +29,7 @@ class Tracker:
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             folder = run.parent.absolute()
             mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
-            files = (folder / "mlflow").as_uri()  # a server knows a place itself
+            files = (folder / "mlflow").as_uri()  # a server has its own artifact store
         self.seen, self.status = set[int](), "FINISHED"
         if file.is_file():
             name = file.read_text(encoding="utf-8").strip()
@@ -52,23 +52,23 @@ class Tracker:
     def log(self, row: dict[str, float]) -> None:
         training, step = "seconds" in row, int(row["step"])
         if training and step in self.seen:
-            return  # the run was killed before it was saved; MLflow can't take figures back
+            return  # logged before a kill, and repeated now: MLflow can't replace metrics
         if not training:
-            self.status = self.before  # of a run that is only tested
+            self.status = self.before  # `test` must not change the status of the training
         self.mlflow.log_metrics(grouped(row), step=step)
 
     def picture(self, path: Path, step: int) -> None:
         self.mlflow.log_artifact(str(path), f"{path.parent.name}/step-{step:08d}")
 
     def close(self) -> None:
-        if kind := sys.exc_info()[0]:  # what ends the run
+        if kind := sys.exc_info()[0]:  # the exception that ends the run
             stopped = issubclass(kind, Stopped | KeyboardInterrupt)
             self.status = "KILLED" if stopped else "FAILED"
         self.mlflow.end_run(self.status)
 
 
 def flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """`{"model": {"args": {"width": 8}}}` as `{"model.args.width": 8}`."""
+    """Flatten nested keys: `{"model": {"args": {"width": 8}}}` to `{"model.args.width": 8}`."""
     found = dict[str, Any]()
     for key, value in config.items():
         found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}

@@ -1,4 +1,4 @@
-"""TensorBoard; look with `tensorboard --logdir checkpoints`."""
+"""The TensorBoard tracker; `tensorboard --logdir checkpoints` shows the runs."""
 
 import json
 from functools import cached_property
@@ -15,11 +15,11 @@ from .figures import grouped
 
 
 class Tracker:
-    """Event files in the run's folder, one for each start and each `test` of the run."""
+    """Writes event files to the run's folder: one for each start and each `test` of the run."""
 
     def __init__(self, run: Path, config: dict[str, Any]) -> None:
         self.run, self.config = run, config
-        self.again: int | None = None  # the step from which on the run is trained again
+        self.again: int | None = None  # the first step that a resumed run repeats
 
     @cached_property
     def writer(self) -> SummaryWriter:
@@ -40,7 +40,7 @@ class Tracker:
         writer.add_image(f"{path.parent.name}/{path.stem}", pixels, step, dataformats="HWC")
 
     def open(self, step: int, training: bool) -> SummaryWriter:
-        """The writer; a resumed run removes what it logged from this step on."""
+        """The writer; its first use in training hides older events from this step on."""
         if training and "writer" not in vars(self):
             self.again = step
             start = provenance.newest(self.run)
@@ -51,7 +51,7 @@ class Tracker:
         return self.writer
 
     def text(self, tag: str, text: str, step: int) -> None:
-        # Markdown shows indented text as it stands.
+        # Markdown shows indented text verbatim.
         self.writer.add_text(tag, indent(text, "    ", lambda line: True), step)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""The figures of a row under the names that trackers group curves by."""
+"""Names of metrics that let a tracker group their curves."""
 
 
 def grouped(row: dict[str, float]) -> dict[str, float]:
-    """`train_loss` as `loss/train`; what `test` says of `valid` is no point of its curve."""
+    """Rename `train_loss` to `loss/train`; `test` on the split valid gets its own curve."""
     figures, training = dict[str, float](), "seconds" in row
     for name, value in row.items():
         split, _, metric = name.partition("_")

@@ -1,4 +1,4 @@
-"""Trackio: a database beside the runs, or where `TRACKIO_DIR` or `TRACKIO_SPACE_ID` say."""
+"""The Trackio tracker: a database in the folder of runs, `TRACKIO_DIR` or `TRACKIO_SPACE_ID`."""
 
 import importlib
 import io
@@ -14,11 +14,11 @@ from .figures import grouped
 
 
 class Tracker:
-    """A run of Trackio, called as the run's folder is."""
+    """One Trackio run, with the name of the run's folder."""
 
     def __init__(self, run: Path, config: dict[str, Any]) -> None:
         os.environ.setdefault("TRACKIO_DIR", str(run.parent.absolute() / "trackio"))
-        self.trackio: Any = importlib.import_module("trackio")  # reads it
+        self.trackio: Any = importlib.import_module("trackio")  # reads TRACKIO_DIR at import
         self.file = run / "trackio.json"
         self.state: dict[str, Any] = {"name": run.name, "step": -1}
         known = self.file.is_file()
@@ -26,7 +26,7 @@ class Tracker:
             self.state = json.loads(self.file.read_text(encoding="utf-8"))
         self.done = self.state["step"]
         start, code = provenance.newest(run), provenance.changes(run)
-        with redirect_stdout(io.StringIO()):  # it would tell of a command without TRACKIO_DIR
+        with redirect_stdout(io.StringIO()):  # it prints a command that lacks TRACKIO_DIR
             self.trackio.init(
                 project=__name__.partition(".")[0],
                 name=self.state["name"],
@@ -36,7 +36,7 @@ class Tracker:
         self.save()
 
     def log(self, row: dict[str, float]) -> None:
-        if "seconds" not in row:  # of `test`, which may measure the same step again
+        if "seconds" not in row:  # from `test`, which may evaluate the same step again
             self.done = -1
         self.send(grouped(row), int(row["step"]))
 
@@ -44,7 +44,7 @@ class Tracker:
         self.send({f"{path.parent.name}/{path.stem}": self.trackio.Image(str(path))}, step)
 
     def send(self, figures: dict[str, Any], step: int) -> None:
-        """Unless it was sent before the run was killed: Trackio can't take a row back."""
+        """Log metrics, except those logged before a kill: Trackio can't replace a row."""
         if step > self.done:
             self.state["step"] = max(step, self.state["step"])
             self.save()

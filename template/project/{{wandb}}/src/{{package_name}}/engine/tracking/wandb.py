@@ -1,4 +1,4 @@
-"""Weights & Biases: `WANDB_MODE` decides; without it, offline unless you are logged in."""
+"""The Weights & Biases tracker: offline unless you are logged in; `WANDB_MODE` overrides this."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from .figures import grouped
 
 
 class Tracker:
-    """A run of wandb in the run's folder, where its id is kept; UserError if it can't be opened."""
+    """One wandb run, whose id is saved in the run's folder; UserError if it can't be opened."""
 
     def __init__(self, run: Path, config: dict[str, Any]) -> None:
         env, run = os.environ, run.absolute()
@@ -38,7 +38,7 @@ class Tracker:
                 allow_val_change=True,
                 mode="offline" if away else None,
                 resume="allow",
-                settings=wandb.Settings(finish_timeout=20),  # what is left, `wandb sync` sends
+                settings=wandb.Settings(finish_timeout=20),  # seconds; `wandb sync` sends the rest
             )
         except wandb.Error as error:
             reason = str(error).splitlines()[0].rstrip(".")
@@ -50,7 +50,7 @@ class Tracker:
             self.wandb.save(copy, base_path=self.wandb.dir, policy="now")
 
     def log(self, row: dict[str, float]) -> None:
-        if "seconds" not in row:  # of `test`, which may measure the same step again
+        if "seconds" not in row:  # from `test`, which may evaluate the same step again
             self.done = -1
         self.send(grouped(row), int(row["step"]))
 
@@ -58,9 +58,9 @@ class Tracker:
         self.send({f"{path.parent.name}/{path.stem}": wandb.Image(str(path))}, step)
 
     def send(self, figures: dict[str, Any], step: int) -> None:
-        """Unless it was sent before the run was killed: wandb can't take a row back."""
+        """Log metrics, except those logged before a kill: wandb can't replace a row."""
         if step > self.done:
-            rows = self.state["rows"]  # wandb's own step, which may only grow, offline too
+            rows = self.state["rows"]  # wandb's own step, which must increase, also offline
             self.state |= {"rows": rows + 1, "step": max(step, self.state["step"])}
             write_whole(self.file, json.dumps(self.state))
             self.wandb.log({**figures, "step": step}, step=rows, commit=True)
