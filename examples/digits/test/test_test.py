@@ -13,7 +13,7 @@ from digits.options import Config
 @pytest.fixture
 def runs(settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Options that name a folder with one trained run."""
-    assert main(["train", *settings, "train.epochs=4"]) == 0
+    assert main(["train", *settings, "train.epochs=4", "train.ema=0.5"]) == 0
     capsys.readouterr()
     return ["--checkpoints", str(tmp_path / "checkpoints"), "--json"]
 
@@ -24,8 +24,9 @@ def test_the_best_checkpoint_gives_its_metrics_again(
     images = f"run.images={tmp_path / 'images'}"
     assert main(["test", *runs, "--split", "valid", images]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    best = checkpoint.load(Path(result["checkpoint"]))["best"]["value"]
-    assert result[config.checkpoint.monitor] == pytest.approx(best, rel=1e-6)
+    best = checkpoint.load(Path(result["checkpoint"]))["best"]
+    found = result[config.checkpoint.monitor], result["loss"]
+    assert found == pytest.approx((best["value"], best["loss"]), rel=1e-6)
     made = {path.name for path in (tmp_path / "images" / "result").iterdir()}
     assert made == {"curves.png", *PICTURES}
 

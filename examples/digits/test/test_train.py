@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import COMPONENTS, EXACT, plain_model
+from conftest import COMPONENTS, EXACT
 
-from digits import task
 from digits.cli import main
 from digits.config import load
 from digits.engine import checkpoint, loop
-from digits.engine.inference import load as load_model
 from digits.engine.loop import train
 from digits.engine.state import State
-from digits.errors import UserError
 from digits.options import Config
 
 
@@ -73,59 +70,6 @@ def terminated_at(step: int) -> Callable[..., float]:
     return train_step
 
 
-def test_accumulated_batches_step_as_one_large_batch(settings: list[str], tmp_path: Path) -> None:
-    # 22 samples: the last group is incomplete, and its last batch too. Without batch norm.
-    settings += ["optimizer.name=SGD", "optimizer.lr=0.1", "train.epochs=1", "train.grad_clip=null"]
-    settings += ["data.transforms={}"]
-    weights = []
-    for size, count in (16, 1), (4, 4):
-        shape = [f"data.batch_size={size}", f"train.accumulate={count}", f"run.name={count}"]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(task, "build_model", lambda *_, **given: plain_model(**given))
-            assert main(["train", *settings, *shape]) == 0
-        weights.append(checkpoint.load(tmp_path / "checkpoints" / str(count) / "last.pt"))
-    large, small = weights
-    assert large["step"] == small["step"] == 2
-    torch.testing.assert_close(large["model"], small["model"], rtol=0, atol=1e-6)
-
-
-def test_it_stops_when_no_epoch_is_better_any_more(settings: list[str], tmp_path: Path) -> None:
-    still = ["optimizer.lr=1e-30", "train.patience=2", "train.epochs=9"]
-    assert main(["train", *settings, *still]) == 0
-    assert checkpoint.load(tmp_path / "checkpoints/a-run/last.pt")["epoch"] == 3
-
-
-def test_the_mean_of_the_weights_is_what_is_tested(settings: list[str], tmp_path: Path) -> None:
-    assert main(["train", *settings, "train.ema=0.5", "train.epochs=1"]) == 0
-    path = tmp_path / "checkpoints/a-run/last.pt"
-    contents = checkpoint.load(path)
-    _, _, model = load_model(path)
-    means, weights = contents["ema"], contents["model"]
-    assert any(not torch.equal(means[name], weights[name]) for name in weights)
-    torch.testing.assert_close(dict(model.state_dict()), means, rtol=0, atol=0)
-
-
-def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
-    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["train", *settings]) == 0
-    last = tmp_path / "checkpoints" / "a-run" / "last.pt"
-    before = checkpoint.load(last)
-    last.write_bytes(last.read_bytes()[:1000])
-    assert main(["train", "--checkpoints", str(last.parents[1]), "--resume", "train.epochs=2"]) == 0
-    assert "using the state before it" in capsys.readouterr().err
-    torch.testing.assert_close(checkpoint.load(last)["model"], before["model"], rtol=0, atol=0)
-
-
-def test_a_better_epoch_replaces_the_best_checkpoint(settings: list[str], tmp_path: Path) -> None:
-    settings += ["checkpoint.name=best", "checkpoint.monitor=loss", "checkpoint.mode=min"]
-    assert main(["train", *settings, "checkpoint.every_steps=1"]) == 0
-    run = tmp_path / "checkpoints" / "a-run"
-    best, last = (checkpoint.load(run / f"{name}.pt") for name in ("best", "last"))
-    assert best["epoch"] == last["epoch"] == 2
-    assert last["best"]["file"] == "best.pt"
-
-
 def test_one_batch_is_overfitted(settings: list[str], tmp_path: Path) -> None:
     few = ["train.overfit_batches=1", "train.epochs=40", "optimizer.lr=0.01", "data.transforms={}"]
     assert main(["train", *settings, *few]) == 0
@@ -153,9 +97,3 @@ def test_components_of_torch_and_our_own_train_by_name(
 ) -> None:
     assert main(["train", *settings, *overrides]) == 0
     assert checkpoint.find("a-run", tmp_path / "checkpoints").is_file()
-
-
-def test_a_loss_that_is_no_number_stops_the_run(config: Config, tmp_path: Path) -> None:
-    optimizer = config.optimizer.model_copy(update={"lr": 1e30})
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+, learning rate"):
-        train(config.model_copy(update={"optimizer": optimizer}), tmp_path / "run")

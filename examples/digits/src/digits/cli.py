@@ -115,15 +115,19 @@ def test(args: argparse.Namespace) -> None:
     """Test a checkpoint: print its metrics and draw its mistakes."""
     from .engine import checkpoint
     from .engine.inference import measure
+    from .engine.metrics import class_table
 
     names, overrides = files_and_overrides(args.settings)
     if len(names) > 1:
         raise UserError(f"{' '.join(names)}: {len(names)} checkpoints; name one")
     path = checkpoint.find(names[0] if names else None, args.checkpoints)
 
-    def print_metrics(metrics: dict[str, float]) -> None:
-        found = {"checkpoint": str(path), "split": args.split, **metrics}
+    def print_metrics(metrics: dict[str, float], classes: dict[str, Any]) -> None:
+        found: dict[str, Any] = {"checkpoint": str(path), "split": args.split, **metrics}
         lines = [f"{path} on {args.split}:", *(f"  {k} {v:.4f}" for k, v in metrics.items())]
+        if classes:
+            found["per_class"] = classes
+            lines += [f"  {line}" for line in class_table(classes)]
         print(json.dumps(found) if args.json else "\n".join(lines), flush=True)
 
     _, pictures = measure(path, args.split, overrides, print_metrics)

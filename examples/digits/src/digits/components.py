@@ -7,8 +7,9 @@ folder of files), then in torch. There is no registry.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, get_type_hints
 
@@ -19,9 +20,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from . import loss, model, optim, scheduler, transforms
 from .config import did_you_mean
 from .errors import UserError
-from .options import Component, Config, Optimizer, Scheduler
+from .options import Component, Config, Model, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
+Counts = Callable[[], Sequence[int]]  # the training samples of each class, for weights of a loss
 UNSUPPORTED = {  # classes of torch.optim
     "LBFGS": "it needs the loss several times a step; the training loop computes it once",
     "Muon": "it takes only matrices; docs/api.md combines it with AdamW",
@@ -69,27 +71,40 @@ def build(key: str, known: Mapping[str, Factory], config: Component, **given: An
 def build_model(config: Component, **given: Any) -> nn.Module:
     """A model of `model/`; `given` are arguments from the data (num_classes, ...). UserError."""
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
-    return build("model", own, config, **given)
+    built: nn.Module = build("model", own, config, **given)
+    if isinstance(config, Model) and config.weights:
+        fine_tuning("weights").load_weights(built, config.weights)
+    return built
+
+
+def fine_tuning(option: str) -> ModuleType:
+    """The module of the extra `pretrained`; UserError without it."""
+    if not find_spec(f"{__package__}.engine.pretrained"):
+        advice = "add it with: make update ARGS='-d extras=pretrained', and your other extras"
+        raise UserError(f"model.{option}: needs the extra pretrained; {advice}")
+    return importlib.import_module(f"{__package__}.engine.pretrained")
 
 
 def without_pretrained(config: Config) -> Config:
-    """The config with the model's argument `pretrained` off: a checkpoint has all weights."""
+    """The config that reads no pretrained weights again: a checkpoint has all weights."""
     factory, args = defined_in(model).get(config.model.name), config.model.args
-    if factory is None or "pretrained" not in (known := inspect.signature(factory).parameters):
-        return config
-    before = args.get("pretrained", known["pretrained"].default)
-    off = {**args, "pretrained": False if isinstance(before, bool) else None}
-    return config.model_copy(update={"model": config.model.model_copy(update={"args": off})})
+    known = inspect.signature(factory).parameters if factory else {}
+    if "pretrained" in known:
+        before = args.get("pretrained", known["pretrained"].default)
+        args = {**args, "pretrained": False if isinstance(before, bool) else None}
+    own = config.model.model_copy(update={"args": args, "weights": None})
+    return config.model_copy(update={"model": own})
 
 
-def build_loss(config: Component) -> Callable[..., Tensor]:
+def build_loss(config: Component, counts: Counts | None = None) -> Callable[..., Tensor]:
     """A loss of yours or of torch.nn; UserError if it cannot be built.
 
-    Numbers and lists become float32 tensors where the argument is annotated as a Tensor.
+    Numbers and lists become float32 tensors where the argument is annotated as a Tensor; and
+    `balanced` the weight of each class, all samples / (classes * samples of the class).
     """
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
     built: Any = bind("loss", known, config.name, config.args)
-    tensors = _tensors(known[config.name], config.args)
+    tensors = _tensors(known[config.name], config.args, counts)
     if not inspect.isfunction(known[config.name]):
         args = {**config.args, **tensors}
         built = build("loss", known, config.model_copy(update={"args": args}))
@@ -103,11 +118,15 @@ def build_loss(config: Component) -> Callable[..., Tensor]:
     return built
 
 
-def _tensors(factory: Factory, args: Mapping[str, Any]) -> dict[str, Tensor]:
+def _tensors(factory: Factory, args: Mapping[str, Any], counts: Counts | None) -> dict[str, Tensor]:
     try:
         hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
         wanted = [name for name in args if hints.get(name) in (Tensor, Tensor | None)]
         given = {name: args[name] for name in wanted if args[name] is not None}
+        for name in (name for name, value in given.items() if value == "balanced"):
+            if not counts:
+                raise UserError(f"loss.args.{name}: the task has no class counts; set a list")
+            given[name] = [sum(counts()) / (len(counts()) * count) for count in counts()]
         return {name: torch.tensor(value, dtype=torch.float32) for name, value in given.items()}
     except NameError:  # an annotation that only type checkers can resolve
         return {}

@@ -39,6 +39,11 @@ class Component(Section):  # a class or function, yours or torch's, by name
     args: dict[str, JsonValue] = Field(default_factory=dict)
 
 
+class Model(Component):  # of model/; both options need the extra `pretrained`
+    weights: str | None = None  # a run or a file to start a new run from
+    freeze: list[str] = Field(default_factory=list)  # patterns of parameters that are not trained
+
+
 RUN_NAME = name_template(model="cnn", date="20260101-120000", seed=0)
 CHECKPOINT_NAME = name_template(model="cnn", epoch=1, step=1, monitor="acc", value=0.5)
 DEVICE = Field(
@@ -102,7 +107,7 @@ class Checkpoint(Section):  # what to save of a run, and when
 class Config(Section):  # all sections
     run: Run = Run()
     data: Data = Data()
-    model: Component
+    model: Model
     loss: Component
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()

@@ -14,7 +14,7 @@ from .components import build_loss, build_model
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
 from .data.dataset import SUFFIXES, ClassFolder, read_image
-from .data.folders import find_classes, find_files
+from .data.folders import find_classes, find_files, find_samples
 from .data.splits import unpack_sample
 from .engine.metrics import Confusion
 from .errors import UserError
@@ -32,7 +32,7 @@ class Task:
             unpack_sample(self.folder)
             info = {"classes": find_classes(self.folder / "train")}
         self.info, self.classes = info, info["classes"]
-        self.loss_function = build_loss(config.loss)
+        self.loss_function = build_loss(config.loss, self._counts)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
 
@@ -41,8 +41,18 @@ class Task:
         size, channels = self.data.image_size, self.data.channels
         return ClassFolder(self.folder / split, self.classes, size, channels, self.data.cache)
 
+    def _targets(self) -> list[int]:
+        return [target for _, target in find_samples(self.folder / "train", self.classes, SUFFIXES)]
+
+    def _counts(self) -> list[int]:
+        """The training images of each class; kept in `info`, so that a checkpoint needs no data."""
+        if "counts" not in self.info:
+            self.info["counts"] = torch.tensor(self._targets()).bincount().tolist()
+        return self.info["counts"]
+
     def train_loader(self) -> DataLoader[Batch]:
-        return train_loader(self._dataset("train"), self.config)
+        classes = self._targets() if self.data.sampling == "balanced" else []
+        return train_loader(self._dataset("train"), self.config, classes=classes)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
         return eval_loader(self._dataset(split), self.config)

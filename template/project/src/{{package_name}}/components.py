@@ -7,7 +7,7 @@ folder of files), then in torch. There is no registry.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import ModuleType
@@ -23,6 +23,7 @@ from .errors import UserError
 from .options import Component, Config, Model, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
+Counts = Callable[[], Sequence[int]]  # the training samples of each class, for weights of a loss
 UNSUPPORTED = {  # classes of torch.optim
     "LBFGS": "it needs the loss several times a step; the training loop computes it once",
     "Muon": "it takes only matrices; docs/api.md combines it with AdamW",
@@ -95,14 +96,15 @@ def without_pretrained(config: Config) -> Config:
     return config.model_copy(update={"model": own})
 
 
-def build_loss(config: Component) -> Callable[..., Tensor]:
+def build_loss(config: Component, counts: Counts | None = None) -> Callable[..., Tensor]:
     """A loss of yours or of torch.nn; UserError if it cannot be built.
 
-    Numbers and lists become float32 tensors where the argument is annotated as a Tensor.
+    Numbers and lists become float32 tensors where the argument is annotated as a Tensor; and
+    `balanced` the weight of each class, all samples / (classes * samples of the class).
     """
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
     built: Any = bind("loss", known, config.name, config.args)
-    tensors = _tensors(known[config.name], config.args)
+    tensors = _tensors(known[config.name], config.args, counts)
     if not inspect.isfunction(known[config.name]):
         args = {**config.args, **tensors}
         built = build("loss", known, config.model_copy(update={"args": args}))
@@ -116,11 +118,15 @@ def build_loss(config: Component) -> Callable[..., Tensor]:
     return built
 
 
-def _tensors(factory: Factory, args: Mapping[str, Any]) -> dict[str, Tensor]:
+def _tensors(factory: Factory, args: Mapping[str, Any], counts: Counts | None) -> dict[str, Tensor]:
     try:
         hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
         wanted = [name for name in args if hints.get(name) in (Tensor, Tensor | None)]
         given = {name: args[name] for name in wanted if args[name] is not None}
+        for name in (name for name, value in given.items() if value == "balanced"):
+            if not counts:
+                raise UserError(f"loss.args.{name}: the task has no class counts; set a list")
+            given[name] = [sum(counts()) / (len(counts()) * count) for count in counts()]
         return {name: torch.tensor(value, dtype=torch.float32) for name, value in given.items()}
     except NameError:  # an annotation that only type checkers can resolve
         return {}

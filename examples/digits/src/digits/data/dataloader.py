@@ -18,22 +18,22 @@ Collate = Callable[[list[Any]], Batch]  # samples to a batch, if not as torch's 
 
 
 class Augmented(Dataset[Any]):
-    """A dataset with transforms; its keys are pairs of epoch and index."""
+    """A dataset with transforms; its keys are epoch, index, and more if `EpochSampler` has it."""
 
     def __init__(self, dataset: Any, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
         self.dataset, self.transforms, self.seed = dataset, transforms, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
+    def __getitem__(self, key: tuple[int, ...]) -> Any:
         return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Any]:
+    def __getitems__(self, keys: Sequence[tuple[int, ...]]) -> list[Any]:
         """The samples of a batch: DataLoader calls this method where there is one.
 
         A transform with a function `batch` gets them all in one call, which is faster.
         """
         if get_worker_info():  # checkpoints do not hold the workers' global generators
             seed_all(derived_seed(self.seed, *keys[0]))
-        samples = [self.dataset[index] for _, index in keys]
+        samples = [self.dataset[index] for _, index, *_ in keys]
         rngs = [np.random.default_rng((self.seed, *key)) for key in keys]
         for transform in self.transforms:
             if batch := getattr(getattr(transform, "func", None), "batch", None):
@@ -44,37 +44,33 @@ class Augmented(Dataset[Any]):
         return samples
 
 
-def train_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:
-    """Batches of transformed samples, in a new order each epoch."""
-    data, seed = config.data, config.run.seed
-    augmented = Augmented(dataset, build_transforms(data.transforms), seed)
-    sampler = EpochSampler(len(dataset), seed, data.batch_size)
-    return make_loader(augmented, data.batch_size, data.workers, sampler, collate, seed)
+def train_loader(
+    dataset: Any, config: Config, collate: Collate | None = None, classes: Sequence[int] = ()
+) -> DataLoader[Batch]:
+    """Batches of transformed samples, in a new order each epoch; balanced, if given `classes`."""
+    seed = config.run.seed
+    augmented = Augmented(dataset, build_transforms(config.data.transforms), seed)
+    sampler = EpochSampler(len(dataset), seed, config.data.batch_size, classes)
+    return make_loader(augmented, config, sampler, collate)
 
 
 def eval_loader(dataset: Any, config: Config, collate: Collate | None = None) -> DataLoader[Batch]:
     """Batches of the samples without transforms, in their order."""
-    data, sampler = config.data, EvalSampler(len(dataset))
-    return make_loader(dataset, data.batch_size, data.workers, sampler, collate, config.run.seed)
+    return make_loader(dataset, config, EvalSampler(len(dataset)), collate)
 
 
 def make_loader(
-    dataset: Dataset[Any],
-    batch_size: int,
-    workers: int,
-    sampler: Sampler[Any],
-    collate: Collate | None = None,
-    seed: int = 0,
+    dataset: Dataset[Any], config: Config, sampler: Sampler[Any], collate: Collate | None
 ) -> DataLoader[Batch]:
-    """A DataLoader; `seed` is for what datasets draw from global generators in workers."""
+    """A DataLoader; `run.seed` is for what datasets draw from global generators in workers."""
     return DataLoader(
         dataset,
-        batch_size,
+        config.data.batch_size,
         sampler=sampler,
-        num_workers=workers,
+        num_workers=config.data.workers,
         collate_fn=collate,
-        persistent_workers=workers > 0,
+        persistent_workers=config.data.workers > 0,
         pin_memory=torch.cuda.is_available(),
         # Without it, each pass draws a seed from the global generator.
-        generator=torch.Generator().manual_seed(derived_seed(seed, distributed.rank())),
+        generator=torch.Generator().manual_seed(derived_seed(config.run.seed, distributed.rank())),
     )

@@ -76,10 +76,10 @@ class Writer:
                 sync(self.run / contents["shards"])
             if last.exists() and self.keep > 1 and replaced_step != contents["step"]:
                 (self.run / EARLIER).mkdir(exist_ok=True)
-                _link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
+                link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
                 sync(self.run / EARLIER)
             if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
-                _link(partial, self.run / best)
+                link(partial, self.run / best)
             sync(self.run)  # what last.pt refers to is on the disk first
             os.replace(partial, last)
             sync(self.run)  # only now may older states go
@@ -131,7 +131,7 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _link(file: Path, name: Path) -> None:
+def link(file: Path, name: Path) -> None:
     """A hard link to a file, which is replaced but never changed; or a copy, if there are none."""
     partial = name.with_name(f"{name.name}.partial")
     partial.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint")
     try:
-        if not _intact(path):
+        if not intact(path):
             raise ValueError("wrong checksum")
         contents = _read(path)
     except Exception as error:  # torch raises many types
@@ -206,7 +206,7 @@ def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _intact(path: Path) -> bool:
+def intact(path: Path) -> bool:
     """Whether the checksum at the end fits; files of v0.7 and older have those of a zip archive."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 22))

@@ -15,7 +15,7 @@ from ..model.utils import count_parameters
 from ..options import Config
 from . import checkpoint, distributed
 from . import state as states
-from .contract import Batch, Task
+from .contract import Batch, Metrics, Task
 from .device import autocast, pick_device, prefetch, prepare, to_device
 from .distributed import log, shortest_epoch
 from .metrics import Average, merged
@@ -49,6 +49,8 @@ def train(
     state = states.build_state(config, task, device, steps)
     if resume:
         states.restore(state, resume, config)
+    else:
+        states.warn_if_short(config, train_loader, steps)
     patience = config.train.patience or math.inf
     with Session(config, task, run, state, profile) as session:
         if distributed.rank() == 0:
@@ -64,11 +66,8 @@ def train(
 
             lr = state.scheduler.get_last_lr()[0]
             when = {"epoch": state.epoch + 1, "step": state.step, "learning_rate": lr}
-            figures: dict[str, float] = {}
-            for name, value in valid.items():
-                if name in trained:
-                    figures[f"train_{name}"] = trained[name]
-                figures[f"valid_{name}"] = value
+            splits = {"train": trained, "valid": valid}.items()
+            figures = {f"{s}_{name}": of[name] for name in valid for s, of in splits if name in of}
             for tracker in session.trackers:  # before the save: a resume drops what is newer
                 tracker.log({**when, **figures, "seconds": seconds})
             session.consistent = False  # until it is saved
@@ -146,12 +145,13 @@ def evaluate(
     loader: Iterable[Batch],
     device: torch.device,
     precision: str = "fp32",
+    metrics: Metrics | None = None,
 ) -> dict[str, float]:
-    """The loss and metrics of a model on a split, over all processes."""
+    """The loss and metrics of a model on a split, over all processes; fills `metrics`, if given."""
     model.eval()
     criterion = states.loss_module(task).eval()
     distributed.broadcast(*model.buffers(), *criterion.buffers())
-    loss, metrics = Average(), task.metrics()
+    loss, metrics = Average(), task.metrics() if metrics is None else metrics
     for batch, counts in distributed.even_batches(loader):
         batch = to_device(batch, device)
         with autocast(device, precision):

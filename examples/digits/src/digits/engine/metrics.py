@@ -3,7 +3,8 @@
 `state` returns the sums; `merge` adds those of other processes, or of the run before a resume.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,12 +58,52 @@ class Confusion:
     def compute(self) -> dict[str, float]:
         return {"acc": int(self.matrix.trace()) / max(1, int(self.matrix.sum()))}
 
+    def per_class(self) -> dict[str, list[float]]:
+        """`f1`, `precision`, `recall` (NaN if undefined) and `samples` of each class, in order."""
+        matrix = self.matrix.cpu().double()
+        right, predicted, true = matrix.diagonal(), matrix.sum(dim=0), matrix.sum(dim=1)
+        figures = {"f1": 2 * right / (true + predicted), "precision": right / predicted}
+        figures |= {"recall": right / true, "samples": true.long()}
+        return {name: figure.tolist() for name, figure in figures.items()}
+
     def state(self) -> dict[str, Any]:
         return {"matrix": self.matrix}
 
     def merge(self, states: list[dict[str, Any]]) -> None:
         for state in states:
             self.matrix += state["matrix"].to(self.matrix.device)
+
+
+def by_class(metrics: Any, names: Any) -> dict[str, dict[str, float | None]]:
+    """`metrics.per_class()`, if there is one, as rows by class or its number; NaN is None."""
+    columns = metrics.per_class() if callable(getattr(metrics, "per_class", None)) else {}
+    rows = [[None if v != v else v for v in row] for row in zip(*columns.values(), strict=True)]
+    if not isinstance(names, Sequence) or len(names) != len(rows):
+        names = range(len(rows))
+    return {str(n): dict(zip(columns, r, strict=True)) for n, r in zip(names, rows, strict=True)}
+
+
+def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Lines of a table of classes, the lowest first figure on top; of over 20, only the worst 10.
+
+    The last line warns of classes whose first figure is 0, unless a count, an int, is 0 as well.
+    """
+    rows: list[list[Any]] = [[name, *figures.values()] for name, figures in classes.items()]
+    rows.sort(key=lambda row: math.inf if row[1] is None else row[1])
+    never = [row[0] for row in rows if row[1] == 0 and all(v for v in row if isinstance(v, int))]
+    shown = rows if len(rows) <= 20 else rows[:10]
+    width = max(len(name) for name in ["class", *(row[0] for row in shown)])
+    lines = ["class".ljust(width) + "".join(f"{key:>11}" for key in classes[rows[0][0]])]
+    for name, *values in shown:
+        cells = ["-" if v is None else f"{v:.4f}" if isinstance(v, float) else v for v in values]
+        lines.append(name.ljust(width) + "".join(f"{cell:>11}" for cell in cells))
+    if len(shown) < len(rows):
+        lines.append(f"the worst {len(shown)} of {len(rows)} classes; --json prints all")
+    if never:
+        which = ", ".join(never[:10]) + ", …" * (len(never) > 10)
+        count = f"{len(never)} of {len(rows)} classes"
+        lines.append(f"warning: no correct prediction for {count}: {which}")
+    return lines
 
 
 def merged(make: Callable[[], Any], own: Any) -> Any:

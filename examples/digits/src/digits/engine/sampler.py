@@ -1,6 +1,7 @@
 """The order of samples: it follows from seed and epoch alone, so a resumed run repeats it."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +10,18 @@ from torch.utils.data import Sampler
 from . import distributed
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
+class EpochSampler(Sampler[tuple[int, ...]]):
     """Pairs of epoch and index, in a new order each epoch.
+
+    With `classes`, the class of each sample, each class comes equally often, and a third number is
+    the place in the epoch: samples of rare classes come again, of others, some are left out.
 
     Of each global batch, rank 0 takes the first `batch_size` samples, rank 1 the next, and so on.
     The last one is divided evenly, or dropped if it has fewer samples than there are ranks.
     """
 
-    def __init__(self, size: int, seed: int, batch_size: int) -> None:
-        self.size, self.seed, self.batch_size = size, seed, batch_size
+    def __init__(self, size: int, seed: int, batch_size: int, classes: Sequence[int] = ()) -> None:
+        self.size, self.seed, self.batch_size, self.classes = size, seed, batch_size, classes
         self.epoch = 0  # set it before each epoch
         self.start = 0  # samples to skip, counted over all ranks: those before a resume
         self.rank, self.world = distributed.rank(), distributed.world()
@@ -25,10 +29,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return sum(map(len, self._batches(np.arange(self.size))))
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
-        for batch in self._batches(order, self.start):
-            yield from ((self.epoch, int(index)) for index in batch)
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        rows = self._balanced(rng) if len(self.classes) else rng.permutation(self.size)[:, None]
+        for batch in self._batches(rows, self.start):
+            yield from ((self.epoch, *row) for row in batch.tolist())
+
+    def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        classes = np.asarray(self.classes)
+        members = [rng.permutation(np.flatnonzero(classes == name)) for name in np.unique(classes)]
+        count = math.ceil(self.size / len(members))
+        drawn = rng.permutation(np.concatenate([np.resize(each, count) for each in members]))
+        return np.stack([drawn[: self.size], np.arange(self.size)], axis=1)
 
     def _batches(self, order: NDArray[np.int64], start: int = 0) -> Iterator[NDArray[np.int64]]:
         step = self.batch_size * self.world

@@ -17,6 +17,7 @@ Batch = tuple[Any, ...]
 class Metrics(Protocol):
     """Metrics of one pass over a split; `checkpoint.monitor` names one of them."""
 
+    # Optional, for the table of `test`: per_class() -> dict[str, list[float]], columns by name.
     def update(self, outputs: Any, batch: Batch) -> None: ...  # should not wait for the device
     def compute(self) -> dict[str, float]: ...  # by name; NaN or 0 before the first batch
     def state(self) -> dict[str, Any]: ...  # the sums so far: tensors and plain values

@@ -15,6 +15,7 @@ from . import checkpoint, sharded
 from .contract import Batch, Task
 from .device import autocast, pick_device, to_device
 from .loop import evaluate
+from .metrics import by_class
 from .state import build_task, load_loss, loss_module
 from .tracking import log_pictures, open_tracker
 
@@ -41,18 +42,19 @@ def measure(
     path: Path,
     split: str,
     settings: list[str],
-    on_metrics: Callable[[dict[str, float]], None] | None = None,
+    on_metrics: Callable[[dict[str, float], dict[str, Any]], None] | None = None,
 ) -> tuple[dict[str, float], list[Path]]:
     """Test a checkpoint on a split, with overrides; returns the metrics and the saved pictures.
 
-    `on_metrics` gets the metrics before the pictures are drawn. Raises UserError.
+    `on_metrics` gets the metrics, and `by_class`, before pictures are drawn. Raises UserError.
     """
     contents = checkpoint.load(path)
     config, task, model = load(path, settings, contents)
     loader, device = task.eval_loader(split), pick_device(config.run.device)
-    metrics = evaluate(model, task, loader, device, config.train.precision)
+    counted = task.metrics()
+    metrics = evaluate(model, task, loader, device, config.train.precision, counted)
     if on_metrics:
-        on_metrics(metrics)
+        on_metrics(metrics, by_class(counted, task.info.get("classes")))
 
     @torch.no_grad()
     def outputs() -> Iterator[tuple[Any, Batch]]:

@@ -90,6 +90,18 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     return State(model, net, ema, loss, optimizer, scheduler, scaler, task.metrics())
 
 
+def warn_if_short(config: Config, loader: Iterable[Batch], batches: int) -> None:
+    """Warn of few steps in all, as with a batch as large as the data, unless it is a trial."""
+    options, accumulate = config.train, config.train.accumulate
+    steps = options.epochs * math.ceil(batches / accumulate)
+    trial = options.epochs < 5 or options.limit_batches or options.overfit_batches
+    if steps < 100 and not trial and (samples := fingerprint(loader)):
+        size = config.data.batch_size * accumulate * distributed.world()
+        why = f"{samples[0]} samples, batch size {size}, {options.epochs} epochs"
+        advice = "a smaller data.batch_size or more train.epochs trains longer"
+        log(f"warning: {steps} steps in all ({why}): {advice}")
+
+
 def loss_module(task: Task) -> nn.Module:
     """The loss of a task as a module; an empty one if it is a function."""
     loss = getattr(task, "loss_function", None)
@@ -263,31 +275,26 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
         state.scheduler.load_state_dict(saved["scheduler"])
         if state.scaler.is_enabled() and saved.get("scaler"):
             state.scaler.load_state_dict(saved["scaler"])
-        _restore_progress(state, saved)
+        state.epoch, state.step, state.saved_step = saved["epoch"], saved["step"], saved["step"]
+        state.rows, state.data = saved.get("rows"), saved.get("data")  # v0.7 and older lack them
+        state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
+        state.stale = saved["best"].get("stale", 0)
+        state.best_loss = saved["best"].get("loss", math.nan)  # v0.6 and older don't save it
+        if under_way := saved.get("under_way"):
+            state.batches, state.samples = under_way["batches"], under_way["samples"]
+            if distributed.rank() == 0:
+                state.loss.merge([under_way["loss"]])
+                state.recent.merge([under_way["recent"]])
+                if under_way["metrics"] and hasattr(state.metrics, "merge"):
+                    state.metrics.merge([under_way["metrics"]])
+        ranks = saved.get("ranks", [saved["rng"]])
+        if distributed.rank() < len(ranks):
+            set_rng_state(ranks[distributed.rank()])
     if before.train.epochs != config.train.epochs and isinstance(state.scheduler, LambdaLR):
         scheduler, [was, *_] = state.scheduler, state.scheduler.get_last_lr()
         now = scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch)
         epochs = f"train.epochs is {config.train.epochs}, and was {before.train.epochs}"
         log(f"{epochs}: the learning rate jumps from {was:.1e} to {now:.1e}")
-
-
-def _restore_progress(state: State, saved: dict[str, Any]) -> None:
-    state.epoch, state.step = saved["epoch"], saved["step"]
-    state.saved_step = state.step
-    state.rows, state.data = saved.get("rows"), saved.get("data")  # v0.7 and older lack them
-    state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
-    state.stale = saved["best"].get("stale", 0)
-    state.best_loss = saved["best"].get("loss", math.nan)  # v0.6 and older don't save it
-    if under_way := saved.get("under_way"):
-        state.batches, state.samples = under_way["batches"], under_way["samples"]
-        if distributed.rank() == 0:
-            state.loss.merge([under_way["loss"]])
-            state.recent.merge([under_way["recent"]])
-            if under_way["metrics"] and hasattr(state.metrics, "merge"):
-                state.metrics.merge([under_way["metrics"]])
-    ranks = saved.get("ranks", [saved["rng"]])
-    if distributed.rank() < len(ranks):
-        set_rng_state(ranks[distributed.rank()])
 
 
 def load_loss(saved: dict[str, Any], config: Config, loss: nn.Module) -> None:

@@ -3,6 +3,7 @@
 `engine/contract.py` says what each method is for.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -25,7 +26,7 @@ from .data.dataset import (
     stack_windows,
     windows,
 )
-from .data.folders import find_classes
+from .data.folders import find_classes, find_samples
 from .data.splits import unpack_sample
 from .engine.metrics import Confusion
 from .errors import UserError
@@ -40,10 +41,8 @@ class Scores(Confusion):
     """
 
     def compute(self) -> dict[str, float]:
-        matrix = self.matrix.cpu().double()
-        both = matrix.sum(dim=0) + matrix.sum(dim=1)
-        f1 = (2 * matrix.diagonal() / both)[both > 0]
-        return {**super().compute(), "macro_f1": float(f1.mean()) if len(f1) else 0.0}
+        known = [f1 for f1 in self.per_class()["f1"] if not math.isnan(f1)]
+        return {**super().compute(), "macro_f1": sum(known) / max(1, len(known))}
 
 
 class Task:
@@ -57,7 +56,7 @@ class Task:
             unpack_sample(self.folder)
             info = {"classes": find_classes(self.folder / "train")}
         self.info, self.classes = info, info["classes"]
-        self.loss_function = build_loss(config.loss)
+        self.loss_function = build_loss(config.loss, self._counts)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
 
@@ -66,8 +65,19 @@ class Task:
         rate, convert = self.data.sample_rate, self.data.resample
         return ClassFolder(self.folder / split, self.classes, rate, convert)
 
+    def _targets(self) -> list[int]:
+        return [target for _, target in find_samples(self.folder / "train", self.classes, SUFFIXES)]
+
+    def _counts(self) -> list[int]:
+        """The training sounds of each class; kept in `info`, so that a checkpoint needs no data."""
+        if "counts" not in self.info:
+            self.info["counts"] = torch.tensor(self._targets()).bincount().tolist()
+        return self.info["counts"]
+
     def train_loader(self) -> DataLoader[Batch]:
-        return train_loader(self._dataset("train"), self.config, partial(stack, length=self.length))
+        collate = partial(stack, length=self.length)
+        classes = self._targets() if self.data.sampling == "balanced" else []
+        return train_loader(self._dataset("train"), self.config, collate, classes)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
         collate = partial(stack_windows, length=self.length)

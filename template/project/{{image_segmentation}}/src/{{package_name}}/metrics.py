@@ -24,11 +24,13 @@ class Overlap(Confusion):
         self.matrix.view(-1).scatter_add_(0, cells, (targets >= 0).long().flatten())
 
     def per_class(self) -> dict[str, list[float]]:
-        """`iou` and `dice` of each class; NaN where it is neither true nor predicted."""
+        """`iou` and `dice` of each class, NaN if it is neither true nor predicted; its `pixels`."""
         matrix = self.matrix.cpu().double()
         both, areas = matrix.diagonal(), matrix.sum(dim=0) + matrix.sum(dim=1)
-        return {"iou": (both / (areas - both)).tolist(), "dice": (2 * both / areas).tolist()}
+        found = {"iou": both / (areas - both), "dice": 2 * both / areas}
+        found["pixels"] = matrix.sum(dim=1).long()
+        return {name: figures.tolist() for name, figures in found.items()}
 
     def compute(self) -> dict[str, float]:
-        iou, dice = (torch.tensor(v, dtype=torch.float64) for v in self.per_class().values())
+        iou, dice, _ = (torch.tensor(v, dtype=torch.float64) for v in self.per_class().values())
         return {"miou": float(iou.nanmean()), "dice": float(dice.nanmean()), **super().compute()}

@@ -108,7 +108,8 @@ class Task:
             titles += [f"no. {number}: truth", f"predicted, mIoU {miou:.2f}"]
         plots.masks(shown, titles, paths[0], self.classes)
         plots.confusion_matrix(whole.matrix.numpy(), self.classes, paths[1])
-        plots.class_scores(self.classes, whole.per_class(), paths[2])
+        scores = {name: whole.per_class()[name] for name in ("iou", "dice")}
+        plots.class_scores(self.classes, scores, paths[2])
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:

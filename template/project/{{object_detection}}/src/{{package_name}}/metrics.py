@@ -55,6 +55,13 @@ class AveragePrecision:
         parts = {"ap": precision, "ap50": precision[0], "ap75": precision[5]}
         return {name: _mean(part) for name, part in parts.items()}
 
+    def per_class(self) -> dict[str, list[float]]:
+        """`ap` of each class, NaN for those without an object; and the number of `objects`."""
+        ap = self.curves().mean(axis=(0, 1))
+        labels = _rows(self.truth)[:, 5].astype(np.int64)
+        objects: list[float] = np.bincount(labels, minlength=self.num_classes).tolist()
+        return {"ap": np.where(ap < 0, np.nan, ap).tolist(), "objects": objects}
+
     def curves(self) -> NDArray[np.float64]:
         """Precision by overlap (10), recall (101) and class; -1 for classes without an object."""
         found, truth = (_rows(part) for part in (self.found, self.truth))

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .engine.metrics import Confusion
+
 
 class Errors:
     """`r2`, `mae` and `rmse` of a regression, the latter two in the target's units.
@@ -71,6 +73,13 @@ class Ranking:
         known = [area for area in areas if not math.isnan(area)]
         mean = sum(known) / len(known) if known else math.nan
         return {"acc": right / max(1, len(targets)), "auroc": mean}
+
+    def per_class(self) -> dict[str, list[float]]:
+        """As `Confusion.per_class`."""
+        scores, targets = (part.cpu() for part in self.state().values())
+        confusion = Confusion(scores.shape[1], "cpu")
+        confusion.update(scores, (scores, targets))
+        return confusion.per_class()
 
     def state(self) -> dict[str, Any]:
         return {"scores": torch.cat(self.scores), "targets": torch.cat(self.targets)}

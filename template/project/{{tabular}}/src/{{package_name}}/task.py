@@ -46,7 +46,7 @@ class Task:
             info = fit(read_folder(self.folder / "train", self.data.delimiter), self.data)
         self.info, self.columns = info, Columns(info)
         self.classes = self.columns.classes  # none for a regression
-        self.loss_function = build_loss(config.loss)
+        self.loss_function = build_loss(config.loss, self._counts if self.classes else None)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
         self._check_task(new)
@@ -88,8 +88,19 @@ class Task:
         unpack_sample(self.folder)
         return TableFolder(self.folder / split, self.columns, self.data.delimiter)
 
+    def _counts(self) -> list[int]:
+        """The training rows of each class; kept in `info`, so that a checkpoint needs no data."""
+        if "counts" not in self.info:
+            self.info["counts"] = self._dataset("train").targets.bincount().tolist()
+        return self.info["counts"]
+
     def train_loader(self) -> DataLoader[Batch]:
-        return train_loader(self._dataset("train"), self.config)
+        dataset, balanced = self._dataset("train"), self.data.sampling == "balanced"
+        if balanced and not self.classes:
+            advice = "set it to shuffle, or data.task=classification"
+            raise UserError(f"data.sampling: a regression has no classes to balance; {advice}")
+        classes = dataset.targets.tolist() if balanced else []
+        return train_loader(dataset, self.config, classes=classes)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
         return eval_loader(self._dataset(split), self.config)

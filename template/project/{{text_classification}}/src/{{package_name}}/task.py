@@ -3,6 +3,7 @@
 `engine/contract.py` says what each method is for.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -33,10 +34,8 @@ class Scores(Confusion):
     """
 
     def compute(self) -> dict[str, float]:
-        matrix = self.matrix.cpu().double()
-        both = matrix.sum(dim=0) + matrix.sum(dim=1)
-        f1 = (2 * matrix.diagonal() / both)[both > 0]
-        return {**super().compute(), "macro_f1": float(f1.mean()) if len(f1) else 0.0}
+        known = [f1 for f1 in self.per_class()["f1"] if not math.isnan(f1)]
+        return {**super().compute(), "macro_f1": sum(known) / max(1, len(known))}
 
 
 class Task:
@@ -58,7 +57,7 @@ class Task:
         self.vocabulary = Vocabulary(**info["vocabulary"])
         if cut != (self.vocabulary.unit, self.vocabulary.lowercase):
             raise UserError("data.tokens, data.lowercase: must stay as the model was trained")
-        self.loss_function = build_loss(config.loss)
+        self.loss_function = build_loss(config.loss, self._counts)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
 
@@ -67,8 +66,15 @@ class Task:
         folder, longest = self.folder / split, self.data.max_length
         return TextFolder(folder, self.classes, self.vocabulary, longest, self.whole)
 
+    def _counts(self) -> list[int]:
+        """The training texts of each class; kept in `info`, so that a checkpoint needs no data."""
+        if "counts" not in self.info:
+            self.info["counts"] = torch.tensor(self._dataset("train").targets).bincount().tolist()
+        return self.info["counts"]
+
     def train_loader(self) -> DataLoader[Batch]:
-        return train_loader(self._dataset("train"), self.config, collate)
+        dataset, balanced = self._dataset("train"), self.data.sampling == "balanced"
+        return train_loader(dataset, self.config, collate, dataset.targets if balanced else ())
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
         return eval_loader(self._dataset(split), self.config, collate)

@@ -1,6 +1,6 @@
 """The options of the data section."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
@@ -16,4 +16,5 @@ class Data(Section):
     seconds: Annotated[float, Field(ge=0.1, le=600)] = 1.0  # length of an input: padded or cut
     batch_size: Annotated[int, Field(ge=1)] = 32
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read sounds
+    sampling: Literal["shuffle", "balanced"] = "shuffle"  # balanced: each class equally often
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

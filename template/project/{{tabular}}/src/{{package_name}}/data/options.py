@@ -26,4 +26,5 @@ class Data(Section):
     decimal: Literal[".", ","] | None = None  # of numbers; null: found out
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read rows
+    sampling: Literal["shuffle", "balanced"] = "shuffle"  # balanced: each class equally often
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

@@ -18,4 +18,5 @@ class Data(Section):
     max_length: Annotated[int, Field(ge=1)] = 256  # tokens of a text; what comes after is cut off
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut and augment texts
+    sampling: Literal["shuffle", "balanced"] = "shuffle"  # balanced: each class equally often
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
