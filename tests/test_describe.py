@@ -360,7 +360,8 @@ def test_the_settings_that_fit_are_written_once_in_each_format(render: Render, t
         for path in (tmp_path / f"own.{suffix}" for suffix in ("yaml", "json", "ini", "py"))
         for line in (taken.format(path), f"0 2 {tmp_path / 'data'} 8 3 128")
     ] + [taken.format("own.toml")]
-    assert f"own.yaml: written; scripts/train.sh configs/train.yaml {tmp_path / 'own.yaml'}\n" in done.stdout
+    command = f"scripts/train.sh configs/train.yaml {tmp_path / 'own.yaml'}"
+    assert f"written; train with it: {command}\n" in done.stdout
 
 
 def test_a_check_of_an_earlier_release_goes_on_working(render: Render, tmp_path: Path) -> None:
