@@ -267,17 +267,17 @@ def test_checking_data_says_what_is_not_read_of_it(render: Render, tmp_path: Pat
     done = in_project(render(data_kind=kind), "-c", COLOUR, tmp_path, kind)
     said = done.stdout + done.stderr
     assert "not read: 6 .heic, 3 .svg; the formats are .png, .jpg" in said
-    assert "in colour; median size 300 x 140" in said
+    assert "median size 300 x 140, smallest 300 x 140, largest 300 x 140" in said
     assert "data.channels=1 reads them as grey; for colour, set data.channels=3" in said
     assert "have several pages or frames; only the first is read" in said
     if kind == "image_classification":
-        assert "data.image_size=20 loses detail; for more, set data.image_size=140" in said
+        assert "data.image_size=20 loses detail; set data.image_size=140" in said
         assert "are more than twice as long as wide; only the middle square is read" in said
     if kind == "image_segmentation":
         assert "masks not read: 3 .jpg; the formats are .png" in said
         assert "no pixel is road; the value 255 means no class: write its number instead" in said
     if kind == "object_detection":
-        assert "data.image_size=112 loses detail; for more, set data.image_size=300" in said
+        assert "data.image_size=112 loses detail; set data.image_size=304" in said
         assert "category 'roboflow': has no boxes; add some or remove it from all splits" in said
 
 

@@ -181,14 +181,14 @@ def test_check_data_says_how_many_sounds_are_cut(render: Render, tmp_path: Path)
     from my_project.data.utils import check_folder
     for seconds in (1.0, 3.0):
         table, problems = check_folder(folder, Data(seconds=seconds))
-        print(table.splitlines()[-1], problems)
+        print(*[line for line in table.splitlines() if "longer" in line] or ["none"], problems)
     """)
     short, whole = in_project(render(data_kind="audio_classification"), "-c", code, tmp_path).stdout.splitlines()
     assert short == (
         "3 of 6 sounds are longer than data.seconds=1 (median 2.2 s), so training uses a part of each; "
         "set data.seconds=2.2 to use more []"
     )
-    assert whole.split() == ["all", "2", "2", "2", "[]"]
+    assert whole == "none []"
 
 
 def test_test_and_run_use_the_whole_of_a_long_sound(render: Render, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_file_is_a_text_where_the_config_says_so(render: Render, tmp_path: Pat
     from my_project.data.utils import check_folder
     for text in ("line", "file"):
         table, problems = check_folder(folder, Data(text=text))
-        print(table.splitlines()[-1], len(problems))
+        print(*[line for line in table.splitlines() if "a text is" in line], len(problems))
     print(list(read_folder(folder / "train", ["rain", "wind"], whole=True)))
     print([text for _, _, text in read_inputs(str(folder / "test"), whole=True)])
     """)

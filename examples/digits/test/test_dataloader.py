@@ -3,13 +3,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from digits.options import Config
 from digits.task import Task
 
 CPU = torch.device("cpu")
-assert_same = partial(torch.testing.assert_close, rtol=0, atol=0)
+assert_same = partial(assert_close, rtol=0, atol=0)
 
 
 def loader(config: Config, epoch: int, workers: int = 0) -> DataLoader[Any]:

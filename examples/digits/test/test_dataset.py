@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,20 +7,9 @@ from PIL import Image
 
 from digits import transforms
 from digits.components import defined_in
-from digits.config import ROOT
 from digits.data.dataset import ClassFolder, read_image
-from digits.data.splits import unpack_sample
 from digits.data.utils import check_folder, split_folder
 from digits.errors import UserError
-
-
-def test_the_sample_is_unpacked_once_and_is_whole(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "data" / "sample.zip", tmp_path)
-    assert unpack_sample(tmp_path)
-    assert not unpack_sample(tmp_path)
-    assert not check_folder(tmp_path)[1]
-    dataset = ClassFolder(tmp_path / "test", None, size=20, channels=1)
-    assert dataset.classes == [str(digit) for digit in range(10)]
 
 
 def test_samples_are_images_with_the_index_of_their_folder(data_folder: Path) -> None:
@@ -60,14 +48,3 @@ def test_a_flat_folder_is_split_into_three_without_loss(data_folder: Path, tmp_p
     assert not check_folder(tmp_path)[1]
     with pytest.raises(UserError, match="already exists"):
         split_folder(data_folder / "train", tmp_path)
-
-
-def test_checking_finds_each_problem(data_folder: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(data_folder, tmp_path / "data")
-    (folder / "train" / "left" / "broken.png").touch()
-    shutil.copy(folder / "train" / "left" / "0.png", folder / "test" / "left" / "twin.png")
-    shutil.rmtree(folder / "valid" / "right")
-    (folder / "valid" / "middle").mkdir()
-    problems = "\n".join(check_folder(folder)[1])
-    for words in ("broken.png", "twin.png: the same", "right: holds no", "middle: not a class"):
-        assert words in problems

@@ -5,9 +5,12 @@ import contextlib
 import importlib
 import json
 import os
+import re
+import shlex
 import sys
 import tempfile
 import time
+from collections import Counter
 from functools import partial
 from inspect import signature
 from itertools import chain
@@ -181,14 +184,31 @@ def config(args: argparse.Namespace) -> None:
 
 
 def check_data(args: argparse.Namespace) -> None:
-    """Read every sample of a data folder; print counts and problems."""
+    """Read every sample of a data folder; print counts, problems, and the settings that fit."""
     from .data.utils import check_folder
 
+    if args.write and (args.write.suffix[1:] not in FORMATS or args.write.exists()):
+        raise UserError(f"--write {args.write}: name a new file, of .{', .'.join(FORMATS)}")
     folder, given = folder_and_options(args, check_folder)
     table, problems = check_folder(folder, **given)
     print(table)
-    if problems:
-        raise UserError("\n".join(problems))
+    if fit := given.get("settings", []):
+        print(f"settings that fit: {shlex.join(fit)}")
+    if args.write:
+        settings = [*files_and_overrides(args.settings)[1], f"data.folder={folder.resolve()}", *fit]
+        keys = [setting.partition("=")[0].split(".")[:2] for setting in settings]
+        only = {section: {key: None for of, key in keys if of == section} for section, _ in keys}
+        config = load(Config, files := args.config or default_config(), settings)
+        args.write.write_text(dump(config, args.write.suffix[1:], only), encoding="utf-8")
+        print(f"written; train with it: {script_command('train', *files, str(args.write))}")
+    kinds, shown = Counter[str](), list[str]()
+    for problem in problems:
+        kind = re.sub(r"'.*?'|[^\s;]*[/\\\d][^\s;]*", "…", problem.partition(": ")[2])
+        kinds[kind] += 1
+        shown += [problem] if kinds[kind] <= 10 else []
+    shown += [f"{count - 10:,} more: {kind}" for kind, count in kinds.items() if count > 10]
+    if shown:
+        raise UserError("\n".join(shown))
 
 
 def split_data(args: argparse.Namespace) -> None:
@@ -201,16 +221,16 @@ def split_data(args: argparse.Namespace) -> None:
 
 
 def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, dict[str, Any]]:
-    """FOLDER or else `data.folder`; and the section `data`, if `function` takes `options`."""
+    """FOLDER, or `data.folder`; and what `function` takes of `options`, and `settings` to fill."""
     folders, overrides = files_and_overrides(args.settings)
     if len(folders) > 1:
         raise UserError(f"give one folder, not {len(folders)}: {' '.join(folders)}")
-    takes_options = "options" in signature(function).parameters
-    if folders and not (takes_options or overrides or args.config):
+    takes = signature(function).parameters
+    if folders and not ("options" in takes or overrides or args.config):
         return locate(folders[0]), {}  # whether there is a config, or not yet
     data = load(Config, args.config or default_config(), overrides).data
     folder = locate(folders[0]) if folders else locate(data.folder, inside=True)
-    return folder, {"options": data} if takes_options else {}
+    return folder, {k: v for k, v in {"options": data, "settings": []}.items() if k in takes}
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:
@@ -257,7 +277,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--last", action="store_true", help="only what the last file sets")
     settings |= {"help": "a folder (default: data.folder), and section.key=value"}
     files = {"--config": {"action": "append", "metavar": "FILE", "help": "default: configs/train"}}
-    add(check_data, settings=settings, **files)
+    write = {"type": Path, "metavar": "FILE", "help": "write the settings that fit as a config"}
+    add(check_data, settings=settings, **files, **{"--write": write})
     sub = add(split_data, source={}, settings=settings, **files)
     sub.add_argument("--valid", type=float, default=0.1, help="fraction of the samples (0.1)")
     sub.add_argument("--test", type=float, default=0.1, help="fraction of the samples (0.1)")

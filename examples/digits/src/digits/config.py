@@ -239,8 +239,7 @@ def load(
             raise UserError(f"{override!r}: an override is section.key=value{hint}")
         values = _with_value(config.get(section), path, Text(text.strip()))
         _merge(config, section, {path[0]: values[path[0]]})
-        origin |= {f"{section}.{path[0]}": "command line"}
-        origin.setdefault(section, "command line")
+        origin = {section: "command line", **origin, f"{section}.{path[0]}": "command line"}
     try:
         return schema.model_validate(config)
     except ValidationError as error:

@@ -34,8 +34,7 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = image.convert("L" if channels == 1 else "RGB")
-            if image.size != (size, size):
-                image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     except Exception as error:  # PIL raises a dozen kinds
         if not path.exists():
             raise UserError(f"{path}: no such file") from error

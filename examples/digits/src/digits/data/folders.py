@@ -33,8 +33,8 @@ def find_samples(
     samples: list[tuple[Path, int]] = []
     for name in find_classes(folder):
         if name not in classes:
-            known = f"not a class of the training data ({', '.join(classes)})"
-            raise UserError(f"{folder / name}: {known}")
+            known = ", ".join(classes)
+            raise UserError(f"{folder / name}: not a class of the training data ({known})")
         files = find_files(folder / name, suffixes)
         if not files:
             raise UserError(f"{folder / name}: holds no files ({', '.join(suffixes)})")
@@ -61,27 +61,29 @@ def split(
 
 
 def check(
-    folder: Path, suffixes: Sequence[str], read: Callable[[Path], object]
+    folder: Path, suffixes: Sequence[str], read: Callable[[Path], object], things: str = "files"
 ) -> tuple[str, list[str]]:
-    """Read every file: a table of counts, and which are unreadable, missing, or in two splits."""
+    """Read all files: counts, and which are unreadable, missing, or in two splits or classes."""
     classes = find_classes(folder / "train")
-    problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
+    problems, seen = list[str](), dict[bytes, tuple[Path, str, str]]()
     counts = {part: Counter[str]() for part in SPLITS}
     for part in SPLITS:
-        for name in {*find_classes(folder / part)} - {*classes}:
-            problems.append(f"{folder / part / name}: not a class of the training data")
-        for name in classes:
+        names = find_classes(folder / part) if (folder / part).is_dir() else []
+        for name in dict.fromkeys([*classes, *names]):
             files = find_files(folder / part / name, suffixes)
             counts[part][name] = len(files)
-            if not files:
+            if name not in classes:
+                problems.append(f"{folder / part / name}: not a class of the training data")
+            elif not files:
                 problems.append(f"{folder / part / name}: holds no files")
             for path in files:
                 try:
                     read(path)
                 except UserError as error:
                     problems.append(str(error))
+                    continue
                 digest = hashlib.sha256(path.read_bytes()).digest()
-                other, twin = seen.setdefault(digest, (part, path))
-                if other != part:
-                    problems.append(f"{path}: the same as in {other}: {twin}")
-    return table(counts) + left_out(folder, suffixes), problems
+                twin, *place = seen.setdefault(digest, (path, part, name))
+                if place != [part, name]:
+                    problems.append(f"{path}: the same as in {place[0]}: {twin}; remove one")
+    return table(counts, things) + left_out(folder, suffixes), problems

@@ -1,5 +1,6 @@
 """Data utils: split folders of images into train/valid/test, check a data folder."""
 
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from . import folders
 from .dataset import FORMATS, SUFFIXES, read_image
 from .options import Data
 
+WIDE = "are more than twice as long as wide; only the middle square is read"
+DARK = "have no value above 4,095 of 65,535, so they are dark; scale them"
+PAGED = "have several pages or frames; only the first is read"
+
 
 def split_folder(
     source: Path, folder: Path, valid: float = 0.1, test: float = 0.1, seed: int = 0
@@ -18,32 +23,34 @@ def split_folder(
     return folders.split(source, folder, valid, test, seed, SUFFIXES)
 
 
-def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[str]]:
-    """Read every image: a table, what `options` leave out of the images, and the problems."""
-    facts = list[tuple[float, ...]]()  # width, height; is it in colour, of several pages, dark
+def check_folder(
+    folder: Path, options: Data | None = None, settings: list[str] | None = None
+) -> tuple[str, list[str]]:
+    """Read every image: what they are, and the problems; `settings` takes overrides that fit."""
+    data, settings = options or Data(), [] if settings is None else settings
+    sides, notes = list[tuple[int, int]](), Counter[str]()
 
     def read(path: Path) -> None:
         read_image(path, size=8, channels=1)
         with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # a later page
-            colour = Image.getmodebase(image.mode) == "RGB"
-            dark = image.mode.startswith("I;16") and np.asarray(image).max() < 4096
-            facts.append((*image.size, colour, getattr(image, "n_frames", 1) > 1, dark))
+            sides.append(image.size)
+            notes[f"images of mode {image.mode}"] += 1
+            notes["are in colour"] += Image.getmodebase(image.mode) == "RGB"
+            notes[WIDE] += max(image.size) > 2 * min(image.size)
+            notes[DARK] += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
+            notes[PAGED] += getattr(image, "n_frames", 1) > 1
 
-    table, problems = folders.check(folder, SUFFIXES, read)
-    data, all_of = options or Data(), np.array(facts or [(1, 1, 0, 0, 0)])
-    width, height = np.median(all_of[:, :2], axis=0).astype(int).tolist()
-    size, best = data.image_size, min(width, height, 224)
-    wide = (all_of[:, :2].max(axis=1) > 2 * all_of[:, :2].min(axis=1)).sum()
-    colour, paged, dark = all_of[:, 2:].sum(axis=0).astype(int).tolist()
-    table += f"\nimages: {colour} of {len(facts)} in colour; median size {width} x {height}"
-    if data.channels == 1 and 2 * colour > len(facts):
-        table += "\ndata.channels=1 reads them as grey; for colour, set data.channels=3"
-    if 1.5 * size < best:
-        table += f"\ndata.image_size={size} loses detail; for more, set data.image_size={best}"
-    if wide:
-        table += f"\n{wide} are more than twice as long as wide; only the middle square is read"
-    if dark:
-        table += f"\n{dark} have no value above 4,095 of 65,535, so they are dark; scale them"
-    if paged:
-        table += f"\n{paged} have several pages or frames; only the first is read"
-    return table, problems
+    text, problems = folders.check(folder, SUFFIXES, read, "images")
+    text += "".join(f"\n{count} {note}" for note, count in notes.items() if count)
+    if not sides:
+        return text, problems
+    sizes = np.quantile(sides, (0.5, 0, 1), axis=0).astype(int)
+    text += "\nmedian size {} x {}, smallest {} x {}, largest {} x {}".format(*sizes.flat)
+    if data.channels == 1 and 2 * notes["are in colour"] > len(sides):
+        settings.append("data.channels=3")
+        text += "\ndata.channels=1 reads them as grey; for colour, set data.channels=3"
+    best = max(8, min(*sizes[0], 224) // 4 * 4)
+    if 1.5 * data.image_size < best:
+        settings.append(f"data.image_size={best}")
+        text += f"\ndata.image_size={data.image_size} loses detail; set data.image_size={best}"
+    return text, problems

@@ -76,11 +76,17 @@ def left_out(folder: Path, suffixes: Sequence[str], part: str = "") -> str:
     return f"\n{part or 'files'} not read: {found}; {known}" if found else ""
 
 
-def table(counts: Mapping[str, Counter[str]]) -> str:
-    """A table as text: a row for each name, a column for each split, and the sums."""
+def table(counts: Mapping[str, Counter[str]], things: str = "") -> str:
+    """A text of a row a name, at most 9 or 12, and a column a split; and which `things` are few."""
     names = list(dict.fromkeys(name for split in SPLITS for name in counts[split]))
-    width = max([16, *(len(name) + 1 for name in names)])
+    shown = names if len(names) <= 12 else names[:9]
+    width = max([16, *(len(name) + 1 for name in shown)])
     rows: list[list[object]] = [["", *SPLITS]]
-    rows += [[name, *(counts[split][name] for split in SPLITS)] for name in names]
+    rows += [[name, *(counts[split][name] for split in SPLITS)] for name in shown]
+    rows += [[f"({len(names) - len(shown)} more)"]] if len(names) > len(shown) else []
     rows.append(["all", *(counts[split].total() for split in SPLITS)])
-    return "\n".join(f"{row[0]:{width}}" + "".join(f"{n:>8}" for n in row[1:]) for row in rows)
+    text = "\n".join(f"{row[0]:{width}}" + "".join(f"{n:>8}" for n in row[1:]) for row in rows)
+    (_, most), *_ = ranked = counts["train"].most_common() or [("", 0)]
+    few = [f"{name} {count}" for name, count in ranked[::-1] if count < max(10, most / 10)]
+    rare = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+    return text + f"\nfew {things} to train on: {rare}; at most {most}" * bool(few and things)

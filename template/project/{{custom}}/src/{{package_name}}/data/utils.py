@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import UserError
 from .dataset import find_files, read_file
 from .splits import SPLITS, check_new, draw, table
@@ -34,7 +36,8 @@ def split_folder(
 def check_folder(folder: Path) -> tuple[str, list[str]]:
     """Read every point: a table of points per split and class, and a list of problems.
 
-    Yours: what else can be wrong with your data; here, a point that is in two splits.
+    Yours: what else can be wrong with your data; here, a point that is in two splits. A parameter
+    `options` gets the section `data`, and `settings` takes what of it to set, as `data.key=value`.
     """
     problems, seen = list[str](), dict[tuple[float, ...], str]()
     counts = {split: Counter({"class 0": 0, "class 1": 0}) for split in SPLITS}
@@ -54,5 +57,10 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
                 counts[split][f"class {target}"] += 1
                 other = seen.setdefault(tuple(point.tolist()), split)
                 if other != split:
-                    problems.append(f"{file}, line {number}: the same point is in {other}/")
-    return table(counts), problems
+                    problems.append(
+                        f"{file}, line {number}: the same point is in {other}/; remove one"
+                    )
+    points = np.array([*seen] or [(0.0, 0.0)])
+    low, high = points.min(axis=0), points.max(axis=0)
+    ranges = (f"{name} {low[i]:.4g} to {high[i]:.4g}" for i, name in enumerate("xy"))
+    return table(counts, "points") + "\n" + ", ".join(ranges), problems

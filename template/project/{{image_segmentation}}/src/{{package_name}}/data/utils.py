@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,11 +13,9 @@ from PIL import Image
 from ..errors import UserError
 from .dataset import (
     FORMATS,
-    IGNORE,
     MASKS,
     SUFFIXES,
     UNLABELLED,
-    find_files,
     find_pairs,
     read_classes,
     read_pair,
@@ -54,61 +51,102 @@ def split_folder(
     return {part: len(indices) for part, indices in parts.items()}
 
 
-def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[str]]:
+def check_folder(
+    folder: Path, options: Data | None = None, settings: list[str] | None = None
+) -> tuple[str, list[str]]:
     """Read every image and mask: a table of pixels per split and class, and a list of problems.
 
     Problems are unreadable files, images and masks without each other or of different sizes, values
-    that are not a class, classes that a split lacks, and images that are in two splits.
+    that are not a class, classes that a split lacks, and images that are in two splits. Below the
+    table is what the images are. `settings` takes what of `options` to set, as `data.channels=3`.
     """
-    names = read_classes(folder)
+    names, options = read_classes(folder), options or Data()
     problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
     counts, images = {part: Counter[str]() for part in SPLITS}, list[str]()
+    values, holders = Counter[int](), Counter[str]()  # of masks; how many masks have a class
+    facts = Facts()
     for part in SPLITS:
         pairs, wrong = find_pairs(folder / part)
         problems += wrong
         images.append(f"{part} {len(pairs)}")
-        pixels, hint = torch.zeros(len(names), dtype=torch.int64), ""
+        pixels = torch.zeros(len(names), dtype=torch.int64)
         for image, mask in pairs:
             try:
+                values.update(mask_values(mask))
                 target = read_pair(image, mask, len(names), channels=1, max_size=None)[1]
-                pixels += torch.bincount(target[target >= 0], minlength=len(names))
-                if (target == IGNORE).any():
-                    hint = f"; the value {UNLABELLED} means no class: write its number instead"
+                found = torch.bincount(target[target >= 0], minlength=len(names))
+                pixels += found
+                if part == "train":
+                    holders.update(n for n, has in zip(names, found.tolist(), strict=True) if has)
             except UserError as error:
                 problems.append(str(error))
+                continue
+            facts.add(image)
             digest = hashlib.sha256(image.read_bytes()).digest()
             other, twin = seen.setdefault(digest, (part, image))
             if other != part:
-                problems.append(f"{image}: the same as in {other}: {twin}")
+                problems.append(f"{image}: the same as in {other}: {twin}; remove one")
         counts[part] = Counter(dict(zip(names, pixels.tolist(), strict=True)))
+        no_class = f"; the value {UNLABELLED} means no class: write its number instead"
+        hint = no_class if values[UNLABELLED] else ""
         missing = [name for name in names if pairs and not counts[part][name]]
         problems += [f"{folder / part / 'masks'}: no pixel is {name}{hint}" for name in missing]
-    text = f"images: {', '.join(images)}; pixels:\n{table(counts)}"
+    total = counts["train"].total() or 1
+    shares = (
+        f"{name} {counts['train'][name] / total:.1%} in {holders[name]} masks" for name in names[:8]
+    )
+    text = f"images: {', '.join(images)}; pixels:\n{table(counts)}\ntrain: {', '.join(shares)}"
+    text += f"\nvalues of masks: {', '.join(str(value) for value in sorted(values)[:20])}"
+    if {*values} == {0, UNLABELLED} and len(names) == 2:
+        text += f"; write 1 for {names[1]}, since {UNLABELLED} means no class"
     text += left_out(folder, SUFFIXES, "images") + left_out(folder, MASKS, "masks")
-    found = find_files(folder / "train" / "images", SUFFIXES)
-    return text + describe(found, options or Data()), problems
+    text += facts.lines(options, settings if settings is not None else [])
+    return text, problems
 
 
-def describe(paths: Iterable[Path], options: Data) -> str:
-    """Lines on what the images are, and on what `options` leave out of them."""
-    sizes, colour, paged, dark = list[tuple[int, int]](), 0, 0, 0
-    for path in paths:
-        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # damaged: a problem
-            paged += getattr(image, "n_frames", 1) > 1
-            colour += Image.getmodebase(image.mode) == "RGB"
-            dark += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
-            sizes.append(image.size)
-    if not sizes:
-        return ""
-    width, height = np.median(sizes, axis=0).astype(int).tolist()
-    lines = [f"images: {colour} of {len(sizes)} in colour; median size {width} x {height}"]
-    if options.channels == 1 and 2 * colour > len(sizes):
-        lines.append("data.channels=1 reads them as grey; for colour, set data.channels=3")
-    whole = not options.max_size and "random_crop" not in options.transforms
-    if whole and max(width, height) > 1024:
-        lines.append("images are large; to save memory, set data.max_size or add random_crop")
-    if dark:
-        lines.append(f"{dark} have no value above 4,095 of 65,535, so they are dark; scale them")
-    if paged:
-        lines.append(f"{paged} have several pages or frames; only the first is read")
-    return "".join(f"\n{line}" for line in lines)
+class Facts:
+    """What the images are, by their headers."""
+
+    def __init__(self) -> None:
+        self.sizes, self.modes = list[tuple[int, int]](), Counter[str]()
+        self.colour = self.paged = self.dark = 0
+
+    def add(self, path: Path) -> None:
+        """Take in an image."""
+        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # a later page
+            self.modes[image.mode] += 1
+            self.sizes.append(image.size)
+            self.colour += Image.getmodebase(image.mode) == "RGB"
+            self.dark += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
+            self.paged += getattr(image, "n_frames", 1) > 1
+
+    def lines(self, options: Data, settings: list[str]) -> str:
+        """Lines on that, and on what `options` leave out; `settings` takes what to set."""
+        if not self.sizes:
+            return ""
+        sides = np.array(self.sizes)
+        sizes = [f"{w:.0f} x {h:.0f}" for w, h in (np.median(sides, 0), sides.min(0), sides.max(0))]
+        modes = ", ".join(f"{count} {mode}" for mode, count in self.modes.most_common())
+        lines = ["images: {}; median size {}, smallest {}, largest {}".format(modes, *sizes)]
+        if options.channels == 1 and 2 * self.colour > len(sides):
+            settings.append("data.channels=3")
+            lines.append("data.channels=1 reads them as grey; for colour, set data.channels=3")
+        whole = not options.max_size and "random_crop" not in options.transforms
+        if whole and np.median(sides, axis=0).max() > 1024:
+            settings.append("data.max_size=1024")
+            lines.append("images are large; set data.max_size=1024 or add random_crop")
+        if self.dark:
+            dark = "have no value above 4,095 of 65,535, so they are dark; scale them"
+            lines.append(f"{self.dark} {dark}")
+        if self.paged:
+            lines.append(f"{self.paged} have several pages or frames; only the first is read")
+        return "".join(f"\n{line}" for line in lines)
+
+
+def mask_values(path: Path) -> list[int]:
+    """The values that occur in a mask, if it has whole numbers; an unreadable one has none."""
+    with suppress(Exception), Image.open(path, formats=FORMATS) as image:
+        values = np.asarray(image)
+        if values.ndim == 2 and image.mode != "F":
+            return [int(value) for value in np.unique(values)]
+    return []

@@ -2,11 +2,13 @@
 
 import hashlib
 import shutil
+import statistics
 from collections import Counter
 from pathlib import Path
 
 from ..errors import UserError
 from .dataset import find_texts, read_folder, read_text
+from .options import Data
 from .splits import SPLITS, check_new, draw, left_out, table
 
 
@@ -40,27 +42,63 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
-def check_folder(folder: Path) -> tuple[str, list[str]]:
+def check_folder(
+    folder: Path, options: Data | None = None, settings: list[str] | None = None
+) -> tuple[str, list[str]]:
     """Read every document: a table of what each split holds, and a list of problems.
 
-    Problems are unreadable documents, and those that are twice, but for their white space.
+    Problems are unreadable documents, and those that are twice, but for their white space. Below
+    the table is how long documents are. `settings` takes what of `options` to set, as
+    `data.tokens=bytes`.
     """
+    options, lengths = options or Data(), list[int]()
     counts = {part: Counter[str]() for part in SPLITS}
-    problems, seen, known = list[str](), dict[bytes, Path](), set[str]()
+    problems, seen, known = list[str](), dict[bytes, Path](), Counter[str]()
     for part in SPLITS:
-        for path in find_texts(folder / part):
+        try:
+            paths = find_texts(folder / part)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for path in paths:
             try:
                 text = read_text(path)
             except UserError as error:
-                problems.append(str(error))
+                problems += str(error).splitlines()
                 continue
+            signs = Counter(text)
             if part == "train":
-                known |= {*text}
-            new = sum(count for sign, count in Counter(text).items() if sign not in known)
+                known += signs
+                lengths.append(len(text))
+            new = sum(count for sign, count in signs.items() if sign not in known)
             counts[part].update(documents=1, lines=len(text.splitlines()), characters=len(text))
             counts[part].update({"not in train": new})
             twin = seen.setdefault(digest(text), path)
             if twin != path:
                 problems.append(f"{path}: the same document as {twin}; remove one")
-    text = table(counts).rpartition("\n")[0]  # without the sum of all rows
-    return text + left_out(folder, [".txt"]), problems
+    text = table(counts).rpartition("\n")[0] + left_out(folder, [".txt"])  # without the sum
+    lines, better = _describe(lengths, known, counts, options) if lengths else ([], [])
+    if settings is not None:
+        settings += better
+    return "\n".join([text, *lines]), problems
+
+
+def _describe(
+    lengths: list[int], signs: Counter[str], counts: dict[str, Counter[str]], options: Data
+) -> tuple[list[str], list[str]]:
+    """Lines on documents of these lengths and characters; and what of `options` to set."""
+    spread = f"{statistics.median(lengths):,.0f} (median), at most {max(lengths):,}"
+    seldom = sum(count == 1 for count in signs.values())
+    lines = [f"characters of a document: {spread}"]
+    lines.append(f"{len(signs):,} different characters in train, {seldom:,} of them only once")
+    better = list[str]()
+    later = sum(counts[part]["characters"] for part in SPLITS[1:])
+    new = sum(counts[part]["not in train"] for part in SPLITS[1:])
+    if options.tokens == "characters" and (100 * new > later > 0 or len(signs) > 1000):
+        better.append("data.tokens=bytes")
+        lines.append("many characters are unknown or rare; set data.tokens=bytes")
+    least = min(counts[part]["characters"] for part in SPLITS)
+    if 8 < least < options.context:
+        better.append(f"data.context={max(8, least // 2)}")
+        lines.append(f"a split is shorter than data.context={options.context}; set {better[-1]}")
+    return lines, better

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,71 +44,106 @@ def split_folder(
     return {split: len(indices) for split, indices in parts.items()}
 
 
-def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[str]]:
+def check_folder(
+    folder: Path, options: Data | None = None, settings: list[str] | None = None
+) -> tuple[str, list[str]]:
     """Read every image: a table of objects per split and class, and a list of problems.
 
     Problems are whatever is wrong in the annotations, unreadable images, images of another size
-    than the annotations say or in none, unknown classes, and images that are in two splits.
+    than the annotations say or in none, unknown classes, and images that are in two splits. Below
+    the table is what the images and boxes are. `settings` takes what of `options` to set, as
+    `data.channels=3`.
     """
-    classes = coco.class_names(folder / "train")
+    classes, options = coco.class_names(folder / "train"), options or Data()
     problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
     counts = {split: Counter(dict.fromkeys(classes, 0)) for split in SPLITS}
-    images = dict.fromkeys(SPLITS, 0)
+    images, facts = dict.fromkeys(SPLITS, 0), Facts()
     for split in SPLITS:
-        listed = set[Path]()
-        for item in coco.scan(folder / split):
-            if isinstance(item, UserError):
-                problems.append(str(item))
-                continue
-            listed.add(item.path)
-            images[split] += 1
-            counts[split].update(item.names)
-            try:
-                check_size(folder / split, item, read_image(item.path, 1, item.size))
-            except UserError as error:
-                problems.append(str(error))
-            other, twin = seen.setdefault(
-                hashlib.sha256(item.path.read_bytes()).digest(), (split, item.path)
-            )
-            if other != split:
-                problems.append(f"{item.path}: the same image is in {other}: {twin}")
-        annotations = folder / split / coco.ANNOTATIONS
+        listed, annotations = set[Path](), folder / split / coco.ANNOTATIONS
+        try:
+            for item in coco.scan(folder / split):
+                if isinstance(item, UserError):
+                    problems.append(str(item))
+                    continue
+                listed.add(item.path)
+                images[split] += 1
+                counts[split].update(item.names)
+                try:
+                    check_size(folder / split, item, read_image(item.path, 1, item.size))
+                except UserError as error:
+                    problems.append(str(error))
+                    continue
+                facts.add(item)
+                digest = hashlib.sha256(item.path.read_bytes()).digest()
+                other, twin = seen.setdefault(digest, (split, item.path))
+                if other != split:
+                    problems.append(f"{item.path}: the same image is in {other}: {twin}")
+        except UserError as error:  # the split can't be read
+            problems.append(str(error))
+            continue
         for name in sorted({*counts[split]} - {*classes}):
             problems.append(f"{annotations}: category {name!r}: not a class of the training data")
+        named = str(problems)
         for path in find_images(folder / split / "images"):
-            if path not in listed and path.name not in str(problems):
+            if path not in listed and path.name not in named:
                 problems.append(f"{path}: {annotations} doesn't have it, so it is never used")
     for name in (name for name in classes if not counts["train"][name]):
         where = f"{folder / 'train' / coco.ANNOTATIONS}: category {name!r}"
         problems.append(f"{where}: has no boxes; add some or remove it from all splits")
-    text = table(counts)
+    text, few, names = table(counts, "boxes").partition("\nfew ")
     width = text.index(f"{SPLITS[0]:>8}")
-    text += f"\n{'images':{width}}" + "".join(f"{n:>8}" for n in images.values())
+    text += f"\n{'images':{width}}" + "".join(f"{n:>8}" for n in images.values()) + few + names
     text += left_out(folder, SUFFIXES, "images")
-    found = find_images(folder / "train" / "images")
-    return text + describe(found, options or Data()), problems
+    text += facts.lines(options, settings if settings is not None else [])
+    return text, problems
 
 
-def describe(paths: Iterable[Path], options: Data) -> str:
-    """Lines on what the images are, and on what `options` leave out of them."""
-    sizes, colour, paged, dark = list[tuple[int, int]](), 0, 0, 0
-    for path in paths:
-        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # damaged: a problem
-            paged += getattr(image, "n_frames", 1) > 1
-            colour += Image.getmodebase(image.mode) == "RGB"
-            dark += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
-            sizes.append(image.size)
-    if not sizes:
-        return ""
-    width, height = np.median(sizes, axis=0).astype(int).tolist()
-    lines = [f"images: {colour} of {len(sizes)} in colour; median size {width} x {height}"]
-    if options.channels == 1 and 2 * colour > len(sizes):
-        lines.append("data.channels=1 reads them as grey; for colour, set data.channels=3")
-    best, size = min(max(width, height), 512), options.image_size
-    if 1.5 * size < best:
-        lines.append(f"data.image_size={size} loses detail; for more, set data.image_size={best}")
-    if dark:
-        lines.append(f"{dark} have no value above 4,095 of 65,535, so they are dark; scale them")
-    if paged:
-        lines.append(f"{paged} have several pages or frames; only the first is read")
-    return "".join(f"\n{line}" for line in lines)
+class Facts:
+    """What the images and their boxes are."""
+
+    def __init__(self) -> None:
+        self.sizes, self.modes = list[tuple[int, int]](), Counter[str]()
+        self.boxes, self.sides = list[int](), list[float]()  # of each image; of each box
+        self.colour = self.paged = self.dark = 0
+
+    def add(self, picture: coco.Picture) -> None:
+        """Take in an image; of the file the header is enough."""
+        self.boxes.append(len(picture.boxes))
+        self.sides += [min(right - left, low - top) for left, top, right, low in picture.boxes]
+        with (
+            suppress(Exception),
+            Image.open(picture.path, formats=FORMATS) as image,
+        ):  # a later page
+            self.modes[image.mode] += 1
+            self.sizes.append(image.size)
+            self.colour += Image.getmodebase(image.mode) == "RGB"
+            self.dark += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
+            self.paged += getattr(image, "n_frames", 1) > 1
+
+    def lines(self, options: Data, settings: list[str]) -> str:
+        """Lines on that, and on what `options` leave out; `settings` takes what to set."""
+        if not self.sizes:
+            return ""
+        sides = np.array(self.sizes)
+        sizes = [f"{w:.0f} x {h:.0f}" for w, h in (np.median(sides, 0), sides.min(0), sides.max(0))]
+        modes = ", ".join(f"{count} {mode}" for mode, count in self.modes.most_common())
+        lines = ["images: {}; median size {}, smallest {}, largest {}".format(modes, *sizes)]
+        spread = f"{np.median(self.boxes):.0f} (median), at most {max(self.boxes)}"
+        lines.append(f"boxes of an image: {spread}; {self.boxes.count(0)} images have none")
+        if self.sides:
+            shorter = f"{np.median(self.sides):.0f} pixels (median), at least {min(self.sides):.0f}"
+            lines.append(f"shorter side of a box: {shorter}")
+        if options.channels == 1 and 2 * self.colour > len(sides):
+            settings.append("data.channels=3")
+            lines.append("data.channels=1 reads them as grey; for colour, set data.channels=3")
+        best, size = min(int(np.median(sides, axis=0).max()), 512), options.image_size
+        best = max(32, -(-best // 16) * 16)  # none is made smaller
+        if 1.5 * size < best:
+            settings.append(f"data.image_size={best}")
+            lines.append(f"data.image_size={size} loses detail; set data.image_size={best}")
+        if self.dark:
+            dark = "have no value above 4,095 of 65,535, so they are dark; scale them"
+            lines.append(f"{self.dark} {dark}")
+        if self.paged:
+            lines.append(f"{self.paged} have several pages or frames; only the first is read")
+        return "".join(f"\n{line}" for line in lines)

@@ -27,6 +27,9 @@ FOR_CLASSES = (  # the overrides of a classification
     "data.task=classification loss.name=CrossEntropyLoss "
     "checkpoint.monitor=auroc checkpoint.mode=max"
 )
+FOR_NUMBERS = (  # of a regression
+    "data.task=regression loss.name=HuberLoss checkpoint.monitor=rmse checkpoint.mode=min"
+)
 FARTHEST = 10.0  # standard deviations from the mean; values beyond are clipped
 QUANTILES = 200
 
@@ -91,11 +94,12 @@ def quantile(values: NDArray[np.float64]) -> Curve:
 CURVES = {"standard": standard, "quantile": quantile}
 
 
-def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
+def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> dict[str, Any]:
     """Detect in training rows the columns' kinds, categories, normalization and classes.
 
     A column is numeric if all its values are numbers or all are dates, and categorical if none is;
     `options` override that. Raises UserError for a mix, and if options name unknown columns.
+    `found` takes the messages of bad rows and columns, which then raise nothing.
     """
     rows = iter(rows)
     head = list(islice(rows, 1000))
@@ -122,8 +126,12 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
     targets, classes, count = array("d"), set[str](), 0
     for row in chain(head, rows):
         if row.cells.keys() != first.cells.keys():
-            names_here = ", ".join(row.cells.keys() ^ first.cells.keys())
-            raise UserError(f"{row.where}: not the columns of {first.where}: {names_here}")
+            odd = ", ".join(sorted(row.cells.keys() ^ first.cells.keys()))
+            wrong = f"{row.where}: not the columns of {first.where}: {odd}; rename or remove them"
+            if found is None:
+                raise UserError(wrong)
+            found.append(wrong)
+            continue
         count += 1
         for name in names:
             if (text := row.cells[name]) not in missing:
@@ -133,12 +141,17 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
                     texts[name][text] += 1
                 else:
                     numbers[name].append(value)
-        target = target_text(row, options.target, missing)
-        if options.task == "regression":
-            log = options.target_log
-            targets.append(target_number(row, target, options.target, log, decimal))
-        else:
-            classes.add(target)
+        try:
+            target = target_text(row, options.target, missing)
+            if options.task == "regression":
+                log = options.target_log
+                targets.append(target_number(row, target, options.target, log, decimal))
+            else:
+                classes.add(target)
+        except UserError as error:
+            if found is None:
+                raise
+            found.append(str(error))
     dates = []
     for name in names:
         days = [] if numbers[name] or name in options.categorical else [*map(day, texts[name])]
@@ -146,12 +159,16 @@ def fit(rows: Iterable[Row], options: Data) -> dict[str, Any]:
             numbers[name].extend(np.repeat(np.array(days, float), [*texts[name].values()]))
             texts[name].clear()
             dates.append(name)
-        wrong = _check(name, numbers[name], texts[name], places.get(name, ""), options, count)
-        problems += [wrong] if wrong else []
-    if problems:
-        raise UserError("\n".join(problems))
+        message = _check(name, numbers[name], texts[name], places.get(name, ""), options, count)
+        problems += [message] if message else []
     if options.task == "classification" and len(classes) < 2:
-        raise UserError(f"{options.folder}/train: column {options.target!r} has only one class")
+        only = f"column {options.target!r} has only one class; set another data.target"
+        problems.append(f"{options.folder}/train: {only}")
+    if found is not None:
+        found += problems
+        names = [name for name in names if numbers[name] or texts[name]]
+    elif problems:
+        raise UserError("\n".join(problems))
     curve, truths = CURVES[options.normalize], np.array(targets or [0.0])
     return {
         "target": options.target,

@@ -36,12 +36,15 @@ def delimiter_of(header: str) -> str:
     return max(counts, key=counts.__getitem__)
 
 
-def read_rows(path: Path, delimiter: str | None = None) -> Iterator[Row]:
+def read_rows(
+    path: Path, delimiter: str | None = None, problems: list[str] | None = None
+) -> Iterator[Row]:
     """The rows of a CSV file with a header, or of standard input for the path `-`.
 
     Without a delimiter, `delimiter_of` detects it. Empty lines are skipped. Raises UserError for an
     empty file, a duplicate or missing name in the header, a row with more or fewer cells than the
-    header, and files not in CSV or UTF-8.
+    header, and files not in CSV or UTF-8. `problems` takes the messages of bad rows, which then
+    raise nothing.
     """
     piped = str(path) == "-"
     with nullcontext(sys.stdin) if piped else open(path, encoding="utf-8-sig", newline="") as file:
@@ -52,19 +55,34 @@ def read_rows(path: Path, delimiter: str | None = None) -> Iterator[Row]:
             reader = csv.reader(chain([first], file), delimiter=sign, strict=True)
             header = [cell.strip() for cell in next(reader, [])]
             _check_header(header, path)
-            for cells in reader:
-                if not cells:
-                    continue
+            for cells in _lines(reader, path, problems):
                 where = f"{path}:{reader.line_num}"
-                if len(cells) != len(header):
+                if len(cells) == len(header):
+                    yield Row(where, dict(zip(header, map(str.strip, cells), strict=True)))
+                elif cells:
                     count = f"{len(cells)} cells, but the header names {len(header)} columns"
-                    raise UserError(f"{where}: {count}; put a cell that has {sign!r} in quotes")
-                yield Row(where, dict(zip(header, map(str.strip, cells), strict=True)))
+                    bad = f"{where}: {count}; put a cell that has {sign!r} in quotes"
+                    if problems is None:
+                        raise UserError(bad)
+                    problems.append(bad)
         except csv.Error as error:
             line = reader.line_num if reader else 1
             raise UserError(f"{path}:{line}: not CSV: {error}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 ({error.reason}); save it as such") from error
+
+
+def _lines(reader: Any, path: Path, problems: list[str] | None) -> Iterator[list[str]]:
+    """The lines of a reader; those that are not CSV raise csv.Error, or go to `problems`."""
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if problems is None:
+                raise
+            problems.append(f"{path}:{reader.line_num}: not CSV: {error}")
 
 
 def first_delimiter(path: Path) -> str:
@@ -84,7 +102,17 @@ def _check_header(header: list[str], path: Path) -> None:
             raise UserError(f"{path}:1: {count} columns are called {name!r}; rename or remove one")
 
 
-def read_folder(folder: Path, delimiter: str | None = None) -> Iterator[Row]:
-    """The rows of all CSV files below `folder`, one after the other; UserError as above."""
+def read_folder(
+    folder: Path, delimiter: str | None = None, problems: list[str] | None = None
+) -> Iterator[Row]:
+    """The rows of all CSV files below `folder`, one after the other; UserError as above.
+
+    `problems` takes the messages of files and rows that can't be read.
+    """
     for path in find_tables(folder):
-        yield from read_rows(path, delimiter)
+        try:
+            yield from read_rows(path, delimiter, problems)
+        except UserError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))

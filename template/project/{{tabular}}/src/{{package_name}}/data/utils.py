@@ -2,21 +2,20 @@
 
 import csv
 import hashlib
+import json
 from array import array
 from collections import Counter
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
-from .columns import Columns, fit, number
+from .columns import FOR_CLASSES, FOR_NUMBERS, Columns, decimal_of, fit, number
 from .options import Data
 from .splits import SPLITS, check_new, draw, table
 from .tables import Row, find_tables, first_delimiter, read_folder, read_rows
-
-MOST = 20  # problems of a kind that are told one by one
 
 
 def split_folder(
@@ -63,57 +62,130 @@ def split_folder(
     return counts
 
 
-def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[str]]:
+def check_folder(
+    folder: Path, options: Data | None = None, settings: list[str] | None = None
+) -> tuple[str, list[str]]:
     """Read every row: a table of rows per split and class or range, and a list of problems.
 
     Problems are what can't be read or does not fit the columns of train/, and rows that are in two
-    splits.
+    splits. Below the table is what the columns are. `settings` takes what of `options` to set, as
+    `data.ignore=["id"]`.
     """
     options = (options or Data()).model_copy(update={"folder": str(folder)})
-    columns, problems = None, list[str]()
+    columns, problems, better = None, list[str](), list[str]()
+    odd, advice = "", ""
     try:
-        columns = Columns(fit(read_folder(folder / "train", options.delimiter), options))
+        odd, advice = _task(folder / "train", options)
+        better += advice.split()
+        # To check all else: so far, each row would be the same problem.
+        if advice == FOR_CLASSES:
+            options = options.model_copy(update={"task": "classification"})
+            problems.append(f"{folder / 'train'}: {odd}; set {advice}")
+        elif advice and advice != FOR_NUMBERS:
+            options = options.model_copy(update={"target_log": False})
+            problems.append(f"{folder / 'train'}: {odd}; set {advice}")
+        rows = read_folder(folder / "train", options.delimiter, problems)
+        columns = Columns(fit(rows, options, problems))
     except UserError as error:
         problems.append(str(error))
     targets: dict[str, list[str]] = {part: [] for part in SPLITS}
-    bad, twins = list[str](), list[str]()
+    bad, twins, facts = list[str](), list[str](), Facts()
     seen: dict[str, dict[bytes, str]] = {part: {} for part in SPLITS}
     for part in SPLITS:
+        block: list[Row] = []
         try:
-            files = find_tables(folder / part)
+            for row in read_folder(folder / part, options.delimiter, problems):
+                targets[part].append(row.cells.get(options.target, ""))
+                digest = _digest(row, options.ignore)
+                other = next((p for p in SPLITS if p != part and digest in seen[p]), None)
+                if other:
+                    twin = seen[other][digest]
+                    twins.append(f"{row.where}: the same row is in {other}: {twin}; remove one")
+                else:
+                    facts.twice += seen[part].setdefault(digest, row.where) != row.where
+                if part == "train" and columns:
+                    facts.add(row, columns)
+                block.append(row)
+                if len(block) == 1000:
+                    bad += _problems(block, columns)
+                    block = []
         except UserError as error:
             problems.append(str(error))
-            continue
-        for path in files:
-            block: list[Row] = []
-            try:
-                for row in read_rows(path, options.delimiter):
-                    targets[part].append(row.cells.get(options.target, ""))
-                    digest = _digest(row, options.ignore)
-                    other = next((p for p in SPLITS if p != part and digest in seen[p]), None)
-                    if other:
-                        twin = seen[other][digest]
-                        twins.append(f"{row.where}: the same row is in {other}: {twin}")
-                    else:
-                        seen[part].setdefault(digest, row.where)
-                    block.append(row)
-                    if len(block) == 1000:
-                        bad += _problems(block, columns)
-                        block = []
-            except UserError as error:  # the rest of the file can't be read
-                problems.append(str(error))
-            bad += _problems(block, columns)
+        bad += _problems(block, columns)
         if not targets[part]:
             problems.append(f"{folder / part}: holds no rows")
-    for found in (bad, twins):
-        problems += found[:MOST]
-        if len(found) > MOST:
-            problems.append(f"{folder}: and {len(found) - MOST:,} more rows like these")
-    summary = _summary(targets, columns)
-    if columns and not options.delimiter:
-        sign = first_delimiter(find_tables(folder / "train")[0])
-        summary += f"\ndelimiter: {sign!r} (data.delimiter)" if sign != "," else ""
-    return summary, list(dict.fromkeys(problems))
+    text = _summary(targets, columns)
+    if columns:
+        text += facts.lines(columns, options, better)
+        text += f"\n{odd}; set {advice}" if odd else ""
+        if not options.delimiter:
+            sign = first_delimiter(find_tables(folder / "train")[0])
+            text += f"\ndelimiter: {sign!r} (data.delimiter)" if sign != "," else ""
+    if settings is not None:
+        settings += better
+    return text, list(dict.fromkeys([*problems, *bad, *twins]))
+
+
+class Facts:
+    """What else the rows are: how many miss a value, are twice, and which columns count them."""
+
+    def __init__(self) -> None:
+        self.rows = self.twice = 0
+        self.missing: Counter[str] = Counter()
+        self.last: dict[str, float] = {}  # of the columns that have only risen, by whole numbers
+
+    def add(self, row: Row, columns: Columns) -> None:
+        """Take in a row of train/."""
+        self.rows += 1
+        names = (*columns.numbers, *columns.categories)
+        self.missing.update(n for n in names if row.cells.get(n, "") in columns.missing)
+        for name in columns.numbers if self.rows == 1 else list(self.last):
+            value = number(row.cells.get(name, ""), columns.decimal)
+            if value is not None and value % 1 == 0 and value > self.last.get(name, value - 1):
+                self.last[name] = value
+            else:
+                self.last.pop(name, None)
+
+    def lines(self, columns: Columns, options: Data, better: list[str]) -> str:
+        """Lines to print; `better` takes the setting for columns that only count the rows."""
+        sized = zip(columns.categories, columns.sizes, strict=True)
+        numbers = [name for name in columns.numbers if name not in columns.dates]
+        missing = [f"{name} {count}" for name, count in self.missing.most_common()]
+        kinds = {"no value": missing, "numbers": numbers}
+        kinds["categories"] = [f"{name} ({size - 1})" for name, size in sized]
+        lines = [f"{kind}: {some(names)}" for kind, names in kinds.items() if names]
+        if self.twice:
+            lines.insert(0, f"{self.twice:,} rows are twice in their split")
+        lines += columns.found()
+        counting = [name for name in self.last if self.rows >= 20 and name not in options.numeric]
+        if counting:
+            setting = f"data.ignore={json.dumps([*options.ignore, *counting], ensure_ascii=False)}"
+            what = "only number the rows" if len(counting) > 1 else "only numbers the rows"
+            lines.append(f"{some(counting)} rises from row to row; if it {what}, set {setting}")
+            better.append(setting)
+        return "".join(f"\n{line}" for line in lines)
+
+
+def _task(folder: Path, options: Data) -> tuple[str, str]:
+    """What is odd about the targets of train/, and the settings of the task that they ask for."""
+    rows = islice(read_folder(folder, options.delimiter, []), 1000)
+    texts = [text for row in rows if (text := row.cells.get(options.target, ""))]
+    texts = [text for text in texts if text not in options.missing]
+    values = [number(text, options.decimal or decimal_of(texts)) for text in texts]
+    others = values.count(None)
+    if options.task == "regression" and 2 * others > len(values):
+        return f"target {options.target!r}: {others:,} of {len(values):,} are texts", FOR_CLASSES
+    if options.task == "classification" and not others and len({*values}) > 50:
+        return f"target {options.target!r}: {len({*values})} different numbers", FOR_NUMBERS
+    log = options.task == "regression" and options.target_log
+    if log and any(value is not None and value <= 0 for value in values):
+        return f"target {options.target!r}: some have no logarithm", "data.target_log=false"
+    return "", ""
+
+
+def some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _digest(row: Row, ignore: list[str]) -> bytes:
@@ -134,7 +206,7 @@ def _problems(rows: list[Row], columns: Columns | None) -> list[str]:
 
 
 def _summary(targets: dict[str, list[str]], columns: Columns | None) -> str:
-    """Rows by split, and by class or range of the target; then what the columns are."""
+    """Rows by split, and by class or range of the target."""
     if columns is None:
         return table({part: Counter({"rows": len(targets[part])}) for part in SPLITS})
     if columns.classes:
@@ -143,16 +215,12 @@ def _summary(targets: dict[str, list[str]], columns: Columns | None) -> str:
     else:
         read = {part: [number(t, columns.decimal) for t in targets[part]] for part in SPLITS}
         values = {part: [v for v in read[part] if v is not None] for part in SPLITS}
-        edges = np.unique(np.quantile(values["train"], (0.25, 0.5, 0.75, 1)))
+        edges = np.unique(np.quantile(values["train"] or [0.0], (0.25, 0.5, 0.75, 1)))
         names = [f"{columns.target} up to {edge:,.6g}" for edge in edges[:-1]]
-        names.append(f"{columns.target} above")
+        names.append(f"{columns.target} above" if len(names) else columns.target)
         places = {part: np.searchsorted(edges[:-1], values[part]).tolist() for part in SPLITS}
     counts = {}
     for part in SPLITS:
         counts[part] = Counter(dict.fromkeys(names, 0))
         counts[part].update(names[place] for place in places[part])
-    sized = zip(columns.categories, columns.sizes, strict=True)
-    numbers = [name for name in columns.numbers if name not in columns.dates]
-    kinds = {"numbers": numbers, "categories": [f"{n} ({s - 1})" for n, s in sized]}
-    lines = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
-    return "\n".join([table(counts), *lines, *columns.found()])
+    return table(counts, "rows" if columns.classes else "")

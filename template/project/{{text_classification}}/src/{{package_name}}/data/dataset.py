@@ -35,11 +35,12 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str, str]]:
         except UnicodeDecodeError:
             yield number, "", "not UTF-8; save the file as UTF-8 text"
             continue
-        control = CONTROL.search(text)
+        codes = [f"U+{ord(sign):04X}" for sign in dict.fromkeys(CONTROL.findall(text))]
         text = " ".join(unicodedata.normalize("NFC", text).split())
-        if control:
-            code = f"U+{ord(control[0]):04X}"
-            yield number, text, f"holds the control character {code}; remove it"
+        if len(codes) == 1:
+            yield number, text, f"holds the control character {codes[0]}; remove it"
+        elif codes:
+            yield number, text, f"holds the control characters {', '.join(codes)}; remove them"
         else:
             yield number, text, "" if text else EMPTY
 

@@ -3,10 +3,16 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
+from ..errors import UserError
 from .dataset import SUFFIXES, check_texts, refuse
 from .folders import find_classes, find_files
 from .options import Data
 from .splits import SPLITS, check_new, draw, left_out, table
+from .vocabulary import Vocabulary
+
+MOST = 1024  # tokens of a text that `check_folder` advises
 
 
 def split_folder(
@@ -51,39 +57,86 @@ def split_folder(
     return counts
 
 
-def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[str]]:
+def check_folder(
+    folder: Path, options: Data | None = None, settings: list[str] | None = None
+) -> tuple[str, list[str]]:
     """Read every text: a table of texts per split and class, and a list of problems.
 
     Problems are unreadable lines, empty or unknown classes, and texts that are in two splits.
-    Below the table is what counts as a text.
+    Below the table is what counts as a text, and how long they are. `settings` takes what of
+    `options` to set, as `data.text=file`.
     """
-    whole = (options or Data()).text == "file"
-    classes, read = find_classes(folder / "train"), 0
+    options = options or Data()
+    whole, classes = options.text == "file", find_classes(folder / "train")
     problems, seen = list[str](), dict[str, tuple[str, Path]]()
     counts = {part: Counter[str]() for part in SPLITS}
+    files, words, tokens = list[int](), list[int](), list[int]()  # texts or lines of each
+    cut = Vocabulary(options.tokens, options.lowercase, []).cut
     for part in SPLITS:
-        for name in {*find_classes(folder / part)} - {*classes}:
-            problems.append(f"{folder / part / name}: not a class of the training data")
+        try:
+            unknown = {*find_classes(folder / part)} - {*classes}
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for name in sorted(unknown):
+            problems.append(f"{folder / part / name}: not a class of the training data; remove it")
         for name in classes:
-            files = find_files(folder / part / name, SUFFIXES)
-            read += len(files)
+            found = find_files(folder / part / name, SUFFIXES)
             counts[part][name] = 0
-            if not files:
-                problems.append(f"{folder / part / name}: holds no files")
-            for path in files:
-                here = (part, path)
+            if not found:
+                problems.append(f"{folder / part / name}: holds no files; add some")
+            for path in found:
+                files.append(path.read_bytes().count(b"\n"))
                 for number, text, problem in check_texts(path, whole):
                     if problem:
                         problems.append(problem)
                         continue
                     counts[part][name] += 1
-                    other, twin = seen.setdefault(text, here)
+                    words.append(len(text.split()))
+                    tokens.append(len(cut(text)))
+                    other, twin = seen.setdefault(text, (part, path))
                     if other != part:
                         where = f"{path}, line {number}: {text[:40]!r}"
                         problems.append(f"{where} is in {other}, too: {twin}; remove one")
-    total = sum(count.total() for count in counts.values())
-    says = "a file; data.text=line makes each line one"
-    if not whole:
-        says = "a line; data.text=file makes each file one"
-    text = f"{table(counts)}\n{total} texts in {read} files: a text is {says}"
-    return text + left_out(folder, SUFFIXES), problems
+    text = table(counts, "texts") + left_out(folder, SUFFIXES)
+    lines, better = _describe(files, words, tokens, len(classes), options)
+    if settings is not None:
+        settings += better
+    return "\n".join([text, *lines]), problems
+
+
+def _describe(
+    files: list[int], words: list[int], tokens: list[int], classes: int, options: Data
+) -> tuple[list[str], list[str]]:
+    """Lines on what the texts are; and what of `options` to set.
+
+    `files` are the lines of each file, `words` and `tokens` those of each text.
+    """
+    if not words:
+        return [], []
+    whole, better = options.text == "file", list[str]()
+    says = "a line; data.text=file makes each file one"
+    if whole:
+        says = "a file; data.text=line makes each line one"
+    lines = [f"{len(words)} texts in {len(files)} files: a text is {says}"]
+    sizes = "{:.0f} (median), at most {}".format
+    lines[:0] = [
+        f"words of a text: {sizes(np.median(words), max(words))}; "
+        f"{options.tokens}: {sizes(np.median(tokens), max(tokens))}"
+    ]
+    several = np.median(files) > 1  # lines of a file
+    if not whole and several and len(files) > 30 * classes:
+        better.append("data.text=file")
+        lines.append(f"{len(files):,} files are many; if each is a text, set data.text=file")
+    elif whole and several and len(files) <= 3 * classes:
+        better.append("data.text=line")
+        lines.append(f"{len(files)} files are few; if each line is a text, set data.text=line")
+    longer = sum(count > options.max_length for count in tokens)
+    if 20 * longer > len(tokens) and not better and options.max_length < MOST:
+        best = min(MOST, int(np.ceil(np.quantile(tokens, 0.95) / 64)) * 64)
+        better.append(f"data.max_length={best}")
+        cut = (
+            f"{longer} texts are longer than data.max_length={options.max_length} {options.tokens}"
+        )
+        lines.append(f"{cut}, and are cut off there; set data.max_length={best}")
+    return lines, better

@@ -21,6 +21,8 @@ from .options import Data
 from .splits import SPLITS
 from .tables import EMPTY, find_tables, find_time, name_of, read_chunks, read_times, refuse_long
 
+MOST = 100  # problems that an error lists
+
 
 @dataclass(frozen=True)
 class Series:
@@ -54,10 +56,11 @@ def read_series(
     With `data.missing` "interpolate", empty cells and rows that are left out get the values on a
     straight line between their neighbours; at an end, the nearest value.
 
-    Raises UserError, with the line, if the file is not a table, a cell not a number, or a time not
+    Raises UserError, with each line, if the file is not a table, a cell not a number, or a time not
     after the one before or not at a regular step; where a value is missing and may not be.
     """
-    data, name, chunks = data or Data(), name_of(path), read_chunks(path)
+    data, name, bad = data or Data(), name_of(path), list[str]()
+    chunks = read_chunks(path, bad)
     (_, (header,)), first = next(chunks), next(chunks, ([], []))
     form, time = data.time_format, data.time_column or time_column
     time = time or find_time(name, header, first[1][:100], form)
@@ -73,10 +76,11 @@ def read_series(
         refuse_long(name, numbers[0], cells, time)
         lines.extend(numbers)
         texts = list(map(str.strip, cells[time]))
-        times += read_times(name, numbers, texts, time, form)
+        times += read_times(name, numbers, texts, time, form, bad)
         last = texts[-1]
-        part = [_numbers(name, numbers, cells[c], c, data.missing) for c in columns]
+        part = [_numbers(name, numbers, cells[c], c, data.missing, bad) for c in columns]
         parts.append(np.array(part, np.float32).reshape(len(columns), len(rows)))
+    refuse(bad)
     if not columns or len(lines) < 2:
         raise UserError(f"{name}: should have a column beside the times, and two rows or more")
     places, step = _steps(name, lines, times, lambda time: clock.write(time, last, form), data)
@@ -114,15 +118,16 @@ def _steps(
     if not in_order:
         raise UserError(_disorder(name, lines, times, written))
     step = float(np.sort(gaps)[(len(gaps) - 1) // 2]), unit
-    steps = gaps / step[0]
+    steps, bad = gaps / step[0], list[str]()
     for i in np.flatnonzero(np.abs(steps - 1) > 1e-3).tolist():
         place = f"{name}, line {lines[i + 1]}: {written(times[i + 1])}"
         if abs(steps[i] - round(steps[i])) > 1e-3 or steps[i] < 1:
             should = f"should be {clock.describe(step)} after the row before, as most are"
-            raise UserError(f"{place} {should}; fix the times")
-        if data.missing == "refuse":
+            bad.append(f"{place} {should}; fix the times")
+        elif data.missing == "refuse":
             left = f"{round(steps[i]) - 1} rows are missing before it"
-            raise UserError(f"{place}: {left}; add them, or set data.missing=interpolate")
+            bad.append(f"{place}: {left}; add them, or set data.missing=interpolate")
+    refuse(bad)
     places = np.rint(away / step[0]).astype(np.int64)
     if places[-1] >= 2 * len(times):
         raise UserError(f"{name}: {len(times)} rows for {places[-1] + 1} steps; fix the times")
@@ -153,7 +158,12 @@ def _disorder(
 
 
 def _numbers(
-    name: str, lines: Sequence[int], texts: Sequence[str], column: str, missing: str
+    name: str,
+    lines: Sequence[int],
+    texts: Sequence[str],
+    column: str,
+    missing: str,
+    bad: list[str],
 ) -> NDArray[np.float64]:
     try:
         values = np.array(list(map(float, texts)))
@@ -166,7 +176,7 @@ def _numbers(
         place = f"{name}, line {line}, column {column!r}"
         if text.lower() in EMPTY:
             if missing == "refuse":
-                raise UserError(f"{place}: no value; fill it in, or set data.missing=interpolate")
+                bad.append(f"{place}: no value; fill it in, or set data.missing=interpolate")
             values[i] = math.nan
             continue
         try:
@@ -175,8 +185,15 @@ def _numbers(
             values[i] = math.inf
         if not abs(values[i]) < 1e30:
             advice = "fix it, or leave the column out of data.columns"
-            raise UserError(f"{place}: {text!r} is not a number; {advice}")
+            bad.append(f"{place}: {text!r} is not a number; {advice}")
     return values
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """UserError with all problems, or the first of very many; nothing if there are none."""
+    if problems:
+        more = [f"and {len(problems) - MOST:,} more"] if len(problems) > MOST else []
+        raise UserError("\n".join([*problems[:MOST], *more]))
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):

@@ -33,47 +33,64 @@ def name_of(path: Path | None) -> str:
     return "standard input" if path is None else str(path)
 
 
-def read_chunks(path: Path | None) -> Iterator[Chunk]:
+def read_chunks(path: Path | None, problems: list[str] | None = None) -> Iterator[Chunk]:
     """The header alone, then the rows in chunks, of a file, or of standard input for None.
 
-    Raises UserError if it can't be read, is not text or not a table.
+    Raises UserError if it can't be read, is not text or not a table. `problems` takes the messages
+    of bad lines, which then raise nothing.
     """
     name, given = name_of(path), nullcontext(sys.stdin)
     try:
         with given if path is None else open(path, encoding="utf-8-sig", newline="") as file:
-            yield from _chunks(name, file)
+            yield from _chunks(name, file, problems)
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: not UTF-8 text: save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"{name}: {error.strerror}; give the path of a CSV file") from error
 
 
-def _chunks(name: str, file: Iterable[str]) -> Iterator[Chunk]:
+def _chunks(name: str, file: Iterable[str], problems: list[str] | None) -> Iterator[Chunk]:
     reader = csv.reader(file, strict=True)
-    lines, rows = list[int](), list[list[str]]()
-    try:
-        header = [cell.strip() for cell in next(reader, [])]
-        if not header:
-            raise UserError(f"{name}: is empty, or begins with an empty line; see data/README.md")
-        for column in header:
-            if not column or header.count(column) > 1:
-                what = "two columns are called" if column else "a column is called"
-                raise UserError(f"{name}, line 1: {what} {column!r}; rename it")
-        yield [1], [header]
-        for row in reader:
-            if any(row):
-                if len(row) != len(header):
-                    what = f"{len(row)} cells under a header of {len(header)}; fix the line"
-                    raise UserError(f"{name}, line {reader.line_num}: {what}")
-                lines.append(reader.line_num)
-                rows.append(row)
-            if len(rows) == CHUNK:
-                yield lines, rows
-                lines, rows = [], []
-    except csv.Error as error:
-        raise UserError(f"{name}, line {reader.line_num}: {error}; fix the line") from error
+    lines, rows, header = list[int](), list[list[str]](), list[str]()
+    while True:
+        wrong = ""
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            wrong, row = str(error), []
+        if not header and not wrong:
+            header = [cell.strip() for cell in row]
+            _check_header(name, header)
+            yield [1], [header]
+            continue
+        if any(row) and len(row) != len(header):
+            wrong = f"{len(row)} cells under a header of {len(header)}"
+        if wrong:
+            message = f"{name}, line {reader.line_num}: {wrong}; fix the line"
+            if problems is None or not header:
+                raise UserError(message)
+            problems.append(message)
+        elif any(row):
+            lines.append(reader.line_num)
+            rows.append(row)
+        if len(rows) == CHUNK:
+            yield lines, rows
+            lines, rows = [], []
+    if not header:
+        _check_header(name, header)
     if rows:
         yield lines, rows
+
+
+def _check_header(name: str, header: Sequence[str]) -> None:
+    if not header:
+        raise UserError(f"{name}: is empty, or begins with an empty line; see data/README.md")
+    for column in header:
+        if not column or header.count(column) > 1:
+            what = "two columns are called" if column else "a column is called"
+            raise UserError(f"{name}, line 1: {what} {column!r}; rename it")
 
 
 def find_time(
@@ -142,25 +159,31 @@ def _is_number(text: str) -> bool:
 
 
 def read_times(
-    name: str, lines: Sequence[int], texts: Sequence[str], column: str, form: str | None
+    name: str,
+    lines: Sequence[int],
+    texts: Sequence[str],
+    column: str,
+    form: str | None,
+    problems: list[str],
 ) -> list[clock.Time]:
-    """The times of rows; UserError for the first that is not a time."""
+    """The times of rows; `problems` takes a message for each that is not a time.
+
+    Raises UserError if all are times of another format.
+    """
     try:
         return clock.parse_all(texts, form)
     except ValueError:
         pass
     times = list[clock.Time]()
+    could = [] if form else [f'data.time_format="{known}"' for known in clock.formats(texts)]
     for line, text in zip(lines, texts, strict=True):
         try:
             times.append(clock.parse(text, form))
         except ValueError as error:
             wrong = f"{name}, line {line}, column {column!r}: {text!r} is not a time"
-            could = [f'data.time_format="{known}"' for known in clock.formats(texts)]
-            if form:
-                wrong += f" of data.time_format={form!r}; fix one of them"
-            elif could:
-                wrong += f" in ISO 8601; set {' or '.join(could)}"
-            else:
-                wrong += "; write 2026-01-31, 2026-01-31T12:00, 2026Q1 or a number"
-            raise UserError(wrong) from error
+            if could:
+                raise UserError(f"{wrong} in ISO 8601; set {' or '.join(could)}") from error
+            advice = "; write 2026-01-31, 2026-01-31T12:00, 2026Q1 or a number"
+            of_form = f" of data.time_format={form!r}; fix one of them"
+            problems.append(wrong + (of_form if form else advice))
     return times

@@ -13,6 +13,17 @@ from .options import Data
 from .splits import SPLITS, check_new, sizes, table
 from .tables import find_tables, read_chunks
 
+SEASONS: dict[tuple[float, str], tuple[int, ...]] = {  # steps of a period, the most usual first
+    (600, "seconds"): (144, 1008),
+    (900, "seconds"): (96, 672),
+    (1800, "seconds"): (48, 336),
+    (3600, "seconds"): (24, 12, 168, 8760),
+    (86400, "seconds"): (7, 5, 28, 30, 364, 365),
+    (604800, "seconds"): (52, 4, 13, 26),
+    (1, "months"): (12, 3, 6),
+    (3, "months"): (4, 2),
+}
+
 
 def split_folder(
     source: Path,
@@ -48,15 +59,19 @@ def split_folder(
     return {split: sum(counts[split] for counts in parts.values()) for split in SPLITS}
 
 
-def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[str]]:
+def check_folder(
+    folder: Path, options: Data | None = None, settings: list[str] | None = None
+) -> tuple[str, list[str]]:
     """Read every file: a table of rows per split and file, and a list of problems.
 
     Problems are what `read_series` refuses, files with other columns than the first one to train
-    on, and files whose time begins before the same file of the split before has ended.
+    on, and files that do not continue the same file of the split before. Below the table is what
+    the series are. `settings` takes what of `options` to set, as `data.season=12`.
     """
+    options = options or Data()
     counts = {split: Counter[str]() for split in SPLITS}
     problems, before = list[str](), dict[Path, Series]()
-    first: Series | None = None
+    train, better = list[Series](), list[str]()
     for split in SPLITS:
         try:
             files = find_tables(folder / split)
@@ -66,22 +81,83 @@ def check_folder(folder: Path, options: Data | None = None) -> tuple[str, list[s
         for path in files:
             name = path.relative_to(folder / split)
             try:
-                series = read_series(path, options, (), first.time_column if first else None)
-                first = first or series
-                check_step(series, first.step)
-                if {*series.columns} != {*first.columns}:
-                    problems.append(f"{path}: has other columns than {first.name}")
-                if name in before and _begins_within(series, before[name]):
-                    problems.append(f"{path}: begins before {before[name].name} ends; cut it there")
+                series, wrong = _read(path, options, train[0].time_column if train else None)
+                problems += wrong
+                better = ["data.missing=interpolate"] if wrong else better
+                check_step(series, (train or [series])[0].step)
+                train += [series] if split == "train" or not train else []
+                if {*series.columns} != {*train[0].columns}:
+                    problems.append(f"{path}: has other columns than {train[0].name}; rename them")
+                joins = split == "valid" or (folder / "valid" / name).is_file()
+                problems += _out_of_place(path, series, before.get(name), joins)
             except UserError as error:
-                problems.append(str(error))
+                problems += str(error).splitlines()
             else:
                 before[name] = series
                 counts[split][name.as_posix()] = len(series.times)
-    if not first:
+    if not train:
         raise UserError("\n".join(problems))
-    times = f"times: column {first.time_column!r}, {clock.describe(first.step)} apart"
-    return f"{table(counts)}\n{times}", problems
+    first = train[0]
+    spans = zip(first.columns, first.values.min(axis=1), first.values.max(axis=1), strict=True)
+    values = [f"{column} {low:.4g} to {high:.4g}" for column, low, high in spans]
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    lines = [f"values: {', '.join(values[:5])}{more}"]
+    begin = clock.write(first.times[0], first.last, options.time_format)
+    lines.append(f"{first.name}: {begin} to {first.last}")
+    lines.append(f"times: column {first.time_column!r}, {clock.describe(first.step)} apart")
+    shortest = min(len(series.times) for series in train)
+    later = [n for split in SPLITS[1:] for n in counts[split].values()]
+    fits = _windows(shortest, later, first.step, options)
+    better += [f"data.{key}={value}" for key, value in fits.items()]
+    if "season" in fits:
+        usual = f"rows {clock.describe(first.step)} apart usually repeat after {fits['season']}"
+        lines.append(f"{usual}; set data.season={fits['season']}")
+    if sizes := [setting for setting in better if "context" in setting or "horizon" in setting]:
+        window = f"data.context={options.context} and data.horizon={options.horizon}"
+        lines.append(f"{window} do not fit {shortest} rows to train on; set {' '.join(sizes)}")
+    if settings is not None:
+        settings += better
+    return "\n".join([table(counts), *lines]), problems
+
+
+def _read(path: Path, options: Data, time_column: str | None) -> tuple[Series, list[str]]:
+    """A file; and what values are missing, which are interpolated. UserError for all else."""
+    try:
+        return read_series(path, options, (), time_column), []
+    except UserError as error:
+        wrong = str(error)
+    try:
+        filled = options.model_copy(update={"missing": "interpolate"})
+        return read_series(path, filled, (), time_column), wrong.splitlines()
+    except UserError as error:
+        raise UserError("\n".join(dict.fromkeys(f"{wrong}\n{error}".splitlines()))) from error
+
+
+def _out_of_place(path: Path, series: Series, before: Series | None, joins: bool) -> list[str]:
+    """What is wrong with the time at which a file begins, after that of an earlier split.
+
+    One that `joins` should begin a step after it.
+    """
+    if before is None:
+        return []
+    if _begins_within(series, before):
+        return [f"{path}: begins before {before.name} ends; cut it there"]
+    if joins and not clock.same(before.later([1])[0], series.times[0]):
+        advice = "fix the times, or rename the file if it is another series"
+        return [f"{path}: does not begin one step after {before.name}; {advice}"]
+    return []
+
+
+def _windows(rows: int, later: list[int], step: clock.Step, options: Data) -> dict[str, int]:
+    """Options of windows to change, for `rows` to train on, files of `later` rows, and the step."""
+    usual = SEASONS.get((round(step[0], 6), step[1]), (options.season,))
+    season = options.season if options.season in (1, *usual) else usual[0]
+    horizon = max(1, min([options.horizon, rows // 4, *later]))
+    context = options.context if options.context + horizon <= rows else max(2, rows // 2)
+    if season > context and 2 * season + horizon <= rows:
+        context = 2 * season
+    fits = {"context": context, "horizon": horizon, "season": min(season, context)}
+    return {key: value for key, value in fits.items() if value != getattr(options, key)}
 
 
 def _begins_within(series: Series, before: Series) -> bool:
