@@ -137,7 +137,7 @@ def test_a_training_of_few_steps_is_warned_of_unless_it_is_a_trial(render: Rende
         train(1, "train.limit_batches=1")
         train(1, "train.overfit_batches=1")
     """
-    advice = "a smaller data.batch_size or more train.epochs trains longer"
+    advice = "lower data.batch_size or raise train.epochs"
     assert in_project(render(), "-c", code).stdout.split("\n") == [
         f"data.batch_size=256: warning: 20 steps in all (91 samples, batch size 256, 20 epochs): {advice}",
         "",

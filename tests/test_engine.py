@@ -153,6 +153,7 @@ def test_fp16_clips_gradients_in_their_own_size(project: Path) -> None:
 
 def test_processes_with_fewer_batches_count_no_sample_twice(project: Path) -> None:
     in_project(project, "-m", "my_project", "train", "--smoke")  # unpacks the sample
+    assert [path.name for path in (project / "checkpoints").iterdir()] == ["README.md"], "a smoke test leaves nothing"
     sorted((project / "data/valid/3").glob("*.png"))[0].unlink()  # 149: 75 and 74, two batches of 74 and one
     launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2", "-m", "my_project", "train", *QUICK]
     in_project(project, *launch, "data.batch_size=74")

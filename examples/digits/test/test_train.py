@@ -78,11 +78,6 @@ def test_one_batch_is_overfitted(settings: list[str], tmp_path: Path) -> None:
     assert float(rows[-1]["valid_loss"]) < float(rows[0]["valid_loss"]) / 2
 
 
-def test_a_smoke_test_leaves_nothing(settings: list[str], tmp_path: Path) -> None:
-    assert main(["train", *settings, "--smoke"]) == 0
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -7,7 +7,7 @@ folder of files), then in torch. There is no registry.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from types import ModuleType
@@ -23,7 +23,6 @@ from .errors import UserError
 from .options import Component, Config, Model, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
-Counts = Callable[[], Sequence[int]]  # the training samples of each class, for weights of a loss
 UNSUPPORTED = {  # classes of torch.optim
     "LBFGS": "it needs the loss several times a step; the training loop computes it once",
     "Muon": "it takes only matrices; docs/api.md combines it with AdamW",
@@ -72,17 +71,13 @@ def build_model(config: Component, **given: Any) -> nn.Module:
     """A model of `model/`; `given` are arguments from the data (num_classes, ...). UserError."""
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
     built: nn.Module = build("model", own, config, **given)
-    if isinstance(config, Model) and config.weights:
-        fine_tuning("weights").load_weights(built, config.weights)
+    if isinstance(config, Model) and (config.weights or config.freeze):
+        extra = f"{__package__}.engine.pretrained"
+        if not find_spec(extra):
+            reason = "needs the extra pretrained; docs/updating.md shows how to add one"
+            raise UserError(f"model.{'weights' if config.weights else 'freeze'}: {reason}")
+        importlib.import_module(extra).fine_tune(built, config.weights, config.freeze)
     return built
-
-
-def fine_tuning(option: str) -> ModuleType:
-    """The module of the extra `pretrained`; UserError without it."""
-    if not find_spec(f"{__package__}.engine.pretrained"):
-        advice = "add it with: make update ARGS='-d extras=pretrained', and your other extras"
-        raise UserError(f"model.{option}: needs the extra pretrained; {advice}")
-    return importlib.import_module(f"{__package__}.engine.pretrained")
 
 
 def without_pretrained(config: Config) -> Config:
@@ -96,11 +91,11 @@ def without_pretrained(config: Config) -> Config:
     return config.model_copy(update={"model": own})
 
 
-def build_loss(config: Component, counts: Counts | None = None) -> Callable[..., Tensor]:
+def build_loss(config: Component, counts: Factory | None = None) -> Callable[..., Tensor]:
     """A loss of yours or of torch.nn; UserError if it cannot be built.
 
     Numbers and lists become float32 tensors where the argument is annotated as a Tensor; and
-    `balanced` the weight of each class, all samples / (classes * samples of the class).
+    `balanced` the weight of each class, samples / (classes * its samples), from `counts()`.
     """
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
     built: Any = bind("loss", known, config.name, config.args)
@@ -118,7 +113,7 @@ def build_loss(config: Component, counts: Counts | None = None) -> Callable[...,
     return built
 
 
-def _tensors(factory: Factory, args: Mapping[str, Any], counts: Counts | None) -> dict[str, Tensor]:
+def _tensors(factory: Factory, args: Mapping[str, Any], counts: Any) -> dict[str, Tensor]:
     try:
         hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
         wanted = [name for name in args if hints.get(name) in (Tensor, Tensor | None)]

@@ -31,8 +31,7 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
     session = Session(config, task, picture.parent, state, profile=False)
     state.net.train()
     rates, losses, mean = list[float](), list[float](), 0.0
-    endless = chain.from_iterable(repeat(loader))
-    for step, batch in zip(range(steps), endless, strict=False):
+    for step, batch in zip(range(steps), chain.from_iterable(repeat(loader)), strict=False):
         rate = first * (last / first) ** (step / (steps - 1))
         for group in state.optimizer.param_groups:
             group["lr"] = rate
@@ -48,11 +47,6 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
         raise UserError(f"--first {first:g}: the loss diverges from there; set a lower --first")
     slopes = [after - before for before, after in zip(losses, losses[2:], strict=False)]
     best = rates[1 + slopes.index(min(slopes))]
-    _draw(rates, losses, best, picture)
-    return best
-
-
-def _draw(rates: list[float], losses: list[float], best: float, picture: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=120)
@@ -60,6 +54,6 @@ def _draw(rates: list[float], losses: list[float], best: float, picture: Path) -
     axes.plot(rates, losses)
     axes.axvline(best, linestyle="--", color="grey", label=f"falls fastest: {best:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss (smoothed)")
-    axes.grid(alpha=0.3)
     axes.legend()
     write(picture, figure.savefig)
+    return best

@@ -88,7 +88,7 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> list[str]:
 
     The last line warns of classes whose first figure is 0, unless a count, an int, is 0 as well.
     """
-    rows: list[list[Any]] = [[name, *figures.values()] for name, figures in classes.items()]
+    rows: list[Any] = [[name, *figures.values()] for name, figures in classes.items()]
     rows.sort(key=lambda row: math.inf if row[1] is None else row[1])
     never = [row[0] for row in rows if row[1] == 0 and all(v for v in row if isinstance(v, int))]
     shown = rows if len(rows) <= 20 else rows[:10]
@@ -100,9 +100,8 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     if len(shown) < len(rows):
         lines.append(f"the worst {len(shown)} of {len(rows)} classes; --json prints all")
     if never:
-        which = ", ".join(never[:10]) + ", …" * (len(never) > 10)
-        count = f"{len(never)} of {len(rows)} classes"
-        lines.append(f"warning: no correct prediction for {count}: {which}")
+        which = f"{len(never)} of {len(rows)} classes: {', '.join(never[:10])}"
+        lines.append(f"warning: no correct prediction for {which}" + ", …" * (len(never) > 10))
     return lines
 
 

@@ -16,7 +16,7 @@ from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from .. import task as task_module  # your task.py
-from ..components import build_optimizer, build_scheduler, fine_tuning, without_pretrained
+from ..components import build_optimizer, build_scheduler, without_pretrained
 from ..errors import UserError
 from ..options import Config, file_name
 from . import checkpoint, distributed, sharded
@@ -70,8 +70,6 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
         if device.type != "cuda":
             raise UserError("distributed.sync_batchnorm: needs GPUs; set it to false")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    if config.model.freeze:
-        fine_tuning("freeze").freeze(model, config.model.freeze)
     loss = loss_module(task).to(device)
     distributed.broadcast(*loss.parameters(), *loss.buffers())
     ema = copy.deepcopy(model).requires_grad_(False) if options.ema else None
@@ -98,8 +96,7 @@ def warn_if_short(config: Config, loader: Iterable[Batch], batches: int) -> None
     if steps < 100 and not trial and (samples := fingerprint(loader)):
         size = config.data.batch_size * accumulate * distributed.world()
         why = f"{samples[0]} samples, batch size {size}, {options.epochs} epochs"
-        advice = "a smaller data.batch_size or more train.epochs trains longer"
-        log(f"warning: {steps} steps in all ({why}): {advice}")
+        log(f"warning: {steps} steps in all ({why}): lower data.batch_size or raise train.epochs")
 
 
 def loss_module(task: Task) -> nn.Module:

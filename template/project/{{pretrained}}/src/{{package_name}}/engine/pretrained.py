@@ -19,6 +19,14 @@ WRAPPERS = ("module.", "_orig_mod.")  # what DDP and torch.compile put before ea
 SHOWN = 5  # names of tensors in a message
 
 
+def fine_tune(model: nn.Module, weights: str | None, patterns: list[str]) -> None:
+    """What `model.weights` and `model.freeze` ask for."""
+    if weights:
+        load_weights(model, weights)
+    if patterns:
+        freeze(model, patterns)
+
+
 def load_weights(model: nn.Module, source: str) -> None:
     """Copy what fits of a run's best checkpoint, a .pt or a .safetensors file into a model.
 
@@ -93,8 +101,8 @@ def _unwrapped(name: Any) -> str:
 def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     """Stop training the parameters whose names match a pattern, such as `layers.0.*`.
 
-    Batch norms among them stay in evaluation mode, so that their statistics stay, too. UserError
-    for a pattern without a parameter, or if nothing is left to train.
+    Batch norms without a trained parameter stay in evaluation mode, and so do their statistics.
+    UserError for a pattern without a parameter, or if nothing is left to train.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
@@ -104,16 +112,16 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
             raise UserError(f"model.freeze: {pattern!r} matches no parameter; try {tops}")
         for name in frozen:
             parameters[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise UserError("model.freeze: matches every parameter; nothing is left to train")
+    model.train = MethodType(_train, model)  # type: ignore[method-assign]
+
+
+def _train(model: nn.Module, mode: bool = True) -> nn.Module:
+    """`nn.Module.train`, without the frozen batch norms."""
+    type(model).train(model, mode)
     for module in model.modules():
         own = list(module.parameters(recurse=False))
         if isinstance(module, _BatchNorm) and own and not any(p.requires_grad for p in own):
-            module.train = MethodType(_stay_in_evaluation, module)  # type: ignore[method-assign]
-    count = sum(p.numel() for p in parameters.values())
-    trained = sum(p.numel() for p in parameters.values() if p.requires_grad)
-    if not trained:
-        raise UserError("model.freeze: matches every parameter; nothing is left to train")
-    log(f"model.freeze: {trained:,} of {count:,} weights are trained")
-
-
-def _stay_in_evaluation(module: nn.Module, mode: bool = True) -> nn.Module:
-    return nn.Module.train(module, False)
+            module.eval()
+    return model
