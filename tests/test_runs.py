@@ -67,7 +67,8 @@ def test_a_run_in_training_is_running_and_stays_and_a_killed_one_is_stopped(proj
         process = start(project, *words, files=[nothing] * 3)
     end = time.monotonic() + 120
     while not (path / "last.pt").is_file():
-        assert time.monotonic() < end and process.poll() is None
+        assert process.poll() is None
+        assert time.monotonic() < end
         time.sleep(0.02)
     assert [row["state"] for row in table(project, "long")] == ["running"]
     refused = in_project(project, "-m", "my_project", "runs", "delete", "*", "--yes", ok=False)
