@@ -64,7 +64,8 @@ kinds: .venv/installed
 .venv/installed: constraints.txt
 	$(enough)
 	test -x $(venv) || "$(PYTHON)" -m venv .venv
-	$(venv) $(pip) --no-deps --requirement constraints.txt
+	PIP_COMPILE=0 $(venv) $(pip) --no-deps --requirement constraints.txt
+	-@$(venv) -m compileall -qq -j 0 .venv/lib # pip would take one processor for it
 	@touch $@
 
 test: .venv/installed lint
