@@ -151,6 +151,11 @@ def test_fp16_clips_gradients_in_their_own_size(project: Path) -> None:
     torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
+def test_one_batch_to_overfit_is_validated_on(project: Path) -> None:
+    in_project(project, "-m", "my_project", "train", *QUICK, "train.overfit_batches=1", "data.batch_size=8")
+    assert float(rows(project)[0]["valid_acc"]) * 8 % 1 == 0, "of eight images, not of the 150 in valid/"
+
+
 def test_processes_with_fewer_batches_count_no_sample_twice(project: Path) -> None:
     in_project(project, "-m", "my_project", "train", "--smoke")  # unpacks the sample
     assert [path.name for path in (project / "checkpoints").iterdir()] == ["README.md"], "a smoke test leaves nothing"

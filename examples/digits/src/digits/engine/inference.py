@@ -50,8 +50,8 @@ def measure(
     """
     contents = checkpoint.load(path)
     config, task, model = load(path, settings, contents)
-    loader, device = task.eval_loader(split), pick_device(config.run.device)
-    counted = task.metrics()
+    loader, counted = task.eval_loader(split), task.metrics()
+    device = pick_device(config.run.device)
     metrics = evaluate(model, task, loader, device, config.train.precision, counted)
     if on_metrics:
         on_metrics(metrics, by_class(counted, task.info.get("classes")))

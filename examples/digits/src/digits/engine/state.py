@@ -90,11 +90,11 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
 
 def warn_if_short(config: Config, loader: Iterable[Batch], batches: int) -> None:
     """Warn of few steps in all, as with a batch as large as the data, unless it is a trial."""
-    options, accumulate = config.train, config.train.accumulate
-    steps = options.epochs * math.ceil(batches / accumulate)
+    options = config.train
+    steps = options.epochs * math.ceil(batches / options.accumulate)
     trial = options.epochs < 5 or options.limit_batches or options.overfit_batches
     if steps < 100 and not trial and (samples := fingerprint(loader)):
-        size = config.data.batch_size * accumulate * distributed.world()
+        size = config.data.batch_size * options.accumulate * distributed.world()
         why = f"{samples[0]} samples, batch size {size}, {options.epochs} epochs"
         log(f"warning: {steps} steps in all ({why}): lower data.batch_size or raise train.epochs")
 

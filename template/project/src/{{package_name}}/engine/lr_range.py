@@ -21,6 +21,8 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
 
     Returns the rate at which the loss falls fastest; raises UserError if the range is useless.
     """
+    from matplotlib.figure import Figure
+
     if not (0 < first < last and steps >= 10):
         raise UserError("--first, --last, --steps: set 0 < first < last, and at least 10 steps")
     device = pick_device(config.run.device)
@@ -47,8 +49,6 @@ def lr_range(config: Config, picture: Path, first: float, last: float, steps: in
         raise UserError(f"--first {first:g}: the loss diverges from there; set a lower --first")
     slopes = [after - before for before, after in zip(losses, losses[2:], strict=False)]
     best = rates[1 + slopes.index(min(slopes))]
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=120)
     axes = figure.subplots()
     axes.plot(rates, losses)

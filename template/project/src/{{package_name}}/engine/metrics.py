@@ -92,13 +92,12 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     rows.sort(key=lambda row: math.inf if row[1] is None else row[1])
     never = [row[0] for row in rows if row[1] == 0 and all(v for v in row if isinstance(v, int))]
     shown = rows if len(rows) <= 20 else rows[:10]
-    width = max(len(name) for name in ["class", *(row[0] for row in shown)])
+    width = max(5, *(len(row[0]) for row in shown))
     lines = ["class".ljust(width) + "".join(f"{key:>11}" for key in classes[rows[0][0]])]
     for name, *values in shown:
         cells = ["-" if v is None else f"{v:.4f}" if isinstance(v, float) else v for v in values]
         lines.append(name.ljust(width) + "".join(f"{cell:>11}" for cell in cells))
-    if len(shown) < len(rows):
-        lines.append(f"the worst {len(shown)} of {len(rows)} classes; --json prints all")
+    lines += [f"the worst 10 of {len(rows)} classes; --json prints all"] * (len(rows) > 20)
     if never:
         which = f"{len(never)} of {len(rows)} classes: {', '.join(never[:10])}"
         lines.append(f"warning: no correct prediction for {which}" + ", …" * (len(never) > 10))
