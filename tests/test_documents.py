@@ -39,6 +39,7 @@ SHOWN = [  # first lines of blocks without commands: a program's output, a tree,
     r"(configs|checkpoints|data|images)/",
     r"(error|warning|stopped|saved|trained|epoch|  step) ?\S",
     r" {3,}\w",
+    r"(run  |config:|model\.weights: )",
     r"(images: |--- )",
     r"\w+,\w+,\S",
 ]

@@ -108,8 +108,9 @@ def test_a_bad_trial_is_pruned(project: Path) -> None:
 def test_processes_share_a_sweep(project: Path, storage: list[str]) -> None:
     lists = {"optimizer": {"lr": [0.001, 0.01]}, "model": {"args": {"dropout": [0.0, 0.1, 0.2]}}}
     study = f"--study=shared-{len(''.join(storage))}"
-    space = [spaced(project, **lists)] if "--grid" in storage else []
-    arguments = ["sweep", *space, *storage, "train.epochs=3", study, "--trials=6"]
+    some: dict[str, Any] = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1}}, "sweep": {"pruner": "none"}}
+    space = spaced(project, **(lists if "--grid" in storage else some))
+    arguments = ["sweep", space, *storage, "train.epochs=3", study, "--trials=6"]
     both = [begin(project, *command(*arguments)[1:]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     in_project(project, *command(*arguments, "--show")[1:])
@@ -207,8 +208,8 @@ def test_the_printed_command_trains_like_the_best_trial(project: Path) -> None:
     shown = in_project(project, "-m", "my_project", "sweep", "--show", "--study=best").stdout
     assert shown.splitlines() == done.stdout.splitlines()[-len(shown.splitlines()) :], "without the settings"
     assert len(shown.splitlines()) == 1 + 2 + 4
-    none = in_project(project, "-m", "my_project", "sweep", "--show", "--study=none", ok=False).stderr
-    assert "sweep-none: no such sweep; there are: " in none
+    none = in_project(project, "-m", "my_project", "sweep", "--show", "--study=nowhere", ok=False).stderr
+    assert "sweep-nowhere: no such sweep; there are: " in none
     assert "sweep-best" in none
     other = in_project(project, *command("sweep", "train.epochs=3", "--study=best")[1:], ok=False).stderr
     assert "sweep-best: a sweep with another train; set another name: --study NAME" in other

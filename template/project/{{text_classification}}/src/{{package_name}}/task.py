@@ -122,7 +122,7 @@ class Task:
         `map` goes on with the next file after an error.
         """
         found = ((name, name != "-" and find_files(locate(name), SUFFIXES)) for name in inputs)
-        files = (str(file) for name, files in found for file in files or [name])
+        files = (str(file) for name, files in found for file in files or [Path(name)])
         return chain.from_iterable(map(partial(self._predict, model), files))
 
     def _predict(self, model: nn.Module, name: str) -> Iterator[dict[str, Any]]:
