@@ -282,7 +282,7 @@ def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str
     if kind == "extra_forbidden":
         elsewhere = find_keys(schema, loc[-1])
         own = f"; put arguments of {loc[0]}.name under {loc[0]}.args"
-        hint = (own if "args" in known else "") + did_you_mean(loc[-1], known)
+        hint = did_you_mean(loc[-1], known) + (own if "args" in known else "")
         advice = "unknown key" + (f"; did you mean {elsewhere[0]}?" if elsewhere else hint)
     source = origin.get(".".join(loc[:2]), origin.get(loc[0], "config"))
     return f"{source}: {'.'.join(loc)}: {advice}"
