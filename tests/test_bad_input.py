@@ -521,7 +521,7 @@ def test_run_ends_when_nobody_reads_its_output(main: Main, monkeypatch: pytest.M
 
     class Echo:
         def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
-            return map(taken.append, inputs)  # type: ignore[func-returns-value]
+            return (taken.append(name) or {} for name in inputs)  # type: ignore[func-returns-value]
 
     taken = list[str]()
     monkeypatch.setattr(sys, "stdout", Closed())

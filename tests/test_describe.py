@@ -305,7 +305,7 @@ OPTIONS = {"tabular": ["data.target=price", "data.target_log=false"]}
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_planted_fault_is_named_in_one_run(render: Render, tmp_path: Path, kind: str) -> None:
-    words = "-c", CHECK, tmp_path / "data", FAULTS[kind], *OPTIONS.get(kind, [])
+    words: list[str | Path] = ["-c", CHECK, tmp_path / "data", FAULTS[kind], *OPTIONS.get(kind, [])]
     done = in_project(render(data_kind=kind), *words, ok=False)
     said = done.stdout + done.stderr
     missing = [
