@@ -124,7 +124,7 @@ class Task:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
         """For each point of files, of folders, and of standard input if an input is `-`.
 
-        Yours: the files that an input of `run` means. `map` goes on with the next after an error.
+        Yours: the files that an input of `run` means. `map` continues with the next after an error.
         """
         paths = (Path(name) if name == "-" else locate(name) for name in inputs)
         files = chain.from_iterable(map(find_files, paths))

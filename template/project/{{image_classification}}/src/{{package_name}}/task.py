@@ -93,7 +93,7 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all images below folders; `map` goes on after an error."""
+        """For files, and for all images below folders; `map` continues after an error."""
         files = (find_files(path, SUFFIXES) or [path] for path in map(locate, inputs))
         return map(partial(self._predict, model), chain.from_iterable(files))
 

@@ -115,7 +115,7 @@ class Task:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
         """For files, and for all images below folders; masks go to the folder of results.
 
-        `map` goes on after an error.
+        `map` continues with the next file after an error.
         """
         files = (find_files(path, SUFFIXES) or [path] for path in map(locate, inputs))
         predict = partial(self._predict, model, Counter[str]())

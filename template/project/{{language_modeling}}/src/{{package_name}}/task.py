@@ -159,7 +159,7 @@ class Task:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
         """For text files, all of those below folders, and `-`, which is standard input.
 
-        `map` goes on with the next file after an error.
+        `map` continues with the next file after an error.
         """
         paths = (Path(name) if name == "-" else locate(name) for name in inputs)
         files = (f for path in paths for f in (find_texts(path) if path.is_dir() else [path]))

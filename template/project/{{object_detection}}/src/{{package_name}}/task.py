@@ -115,7 +115,7 @@ class Task:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
         """For files, and for all images below folders; each is drawn with its boxes, too.
 
-        `map` goes on after an error.
+        `map` continues with the next file after an error.
         """
         files = (
             (path, file) for path in map(locate, inputs) for file in find_images(path) or [path]

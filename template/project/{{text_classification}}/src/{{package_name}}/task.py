@@ -119,7 +119,7 @@ class Task:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
         """For each text of files, of all files below folders, and of standard input, `-`.
 
-        `map` goes on with the next file after an error.
+        `map` continues with the next file after an error.
         """
         found = ((name, name != "-" and find_files(locate(name), SUFFIXES)) for name in inputs)
         files = (str(file) for name, files in found for file in files or [Path(name)])

@@ -122,7 +122,7 @@ class Task:
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
         """For files, all files below folders, and `-`: standard input.
 
-        `map` goes on with the next file after an error.
+        `map` continues with the next file after an error.
         """
         paths = (None if name == "-" else locate(name) for name in inputs)
         files = (f for p in paths for f in (find_tables(p) if p and p.is_dir() else [p]))
