@@ -138,3 +138,11 @@ def test_pre_commit_pins_the_same_ruff_as_constraints(place: str) -> None:
 def test_constraints_use_only_markers_that_their_check_reads() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if ";" in line]
     assert all(re.fullmatch(r'[\w.-]+==[\w.]+; python_full_version (<|>=) "[\d.]+"', line) for line in lines), lines
+
+
+def test_the_line_of_each_planted_fault_is_still_there_once() -> None:
+    faults = yaml.safe_load((ROOT / "tests" / "planted.yml").read_text(encoding="utf-8"))
+    counts = {
+        fault["breaks"]: (ROOT / fault["file"]).read_text(encoding="utf-8").count(fault["old"]) for fault in faults
+    }
+    assert {breaks: count for breaks, count in counts.items() if count != 1} == {}
