@@ -74,7 +74,7 @@ def build_model(config: Component, **given: Any) -> nn.Module:
     if isinstance(config, Model) and (config.weights or config.freeze):
         extra = f"{__package__}.engine.pretrained"
         if not find_spec(extra):
-            raise UserError("model: weights and freeze need the extra pretrained, see docs/updating.md")
+            raise UserError("model: weights and freeze need extras=pretrained (docs/updating.md)")
         importlib.import_module(extra).fine_tune(built, config.weights, config.freeze)
     return built
 
