@@ -304,7 +304,9 @@ def compare(found: list[Info], args: argparse.Namespace) -> None:
 
 
 def code(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
-    """The commits, if they differ, and the files that did."""
+    """The commits, if they differ, and the files that did; the uncommitted changes."""
+    from ..engine import provenance
+
     pairs: dict[str, tuple[Any, Any]] = {}
     commits = [str((run.starts or [{}])[-1].get("commit") or "unknown") for run in (one, other)]
     if commits[0] != commits[1]:
@@ -313,18 +315,11 @@ def code(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         for name in done.stdout.splitlines():
             pairs[name] = "", "differs"
-    changes = [_changes(run) for run in (one, other)]
+    changes = [provenance.changes(run.path) or "" for run in (one, other)]
     if changes[0] != changes[1]:
         counts = [f"{text.count(chr(10))} lines" if text else "none" for text in changes]
         pairs["uncommitted changes"] = counts[0], counts[1]
     return pairs
-
-
-def _changes(run: Info) -> str:
-    """The uncommitted changes at the newest start, as `git diff` prints them."""
-    name = Path(str((run.starts or [{}])[-1].get("diff") or "")).name
-    path = run.path / name
-    return path.read_text(encoding="utf-8", errors="replace") if name and path.is_file() else ""
 
 
 def data(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
