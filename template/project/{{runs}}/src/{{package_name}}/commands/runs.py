@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -312,9 +313,10 @@ def code(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
     if commits[0] != commits[1]:
         pairs["commit"] = commits[0][:8], commits[1][:8]
         command = ["git", "-C", str(ROOT), "diff", "--name-only", "--relative", *commits, "--"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        for name in done.stdout.splitlines():
-            pairs[name] = "", "differs"
+        names = ""
+        if all(re.fullmatch("[0-9a-f]{40,64}", commit) for commit in commits):  # not an option
+            names = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        pairs |= dict.fromkeys(names.splitlines(), ("", "differs"))
     changes = [provenance.changes(run.path) or "" for run in (one, other)]
     if changes[0] != changes[1]:
         counts = [f"{text.count(chr(10))} lines" if text else "none" for text in changes]
