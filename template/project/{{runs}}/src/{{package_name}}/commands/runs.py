@@ -418,6 +418,8 @@ def _confirmed(found: list[Info], args: argparse.Namespace, verb: str) -> list[I
         raise UserError(f"{args.words[0]}: name runs, or '*' for all")
     if busy := [run.run for run in found if run.state == "running"]:
         raise UserError(f"{busy[0]}: a process trains this run; stop it first")
+    if links := [run.path for run in found if run.path.is_symlink()]:
+        raise UserError(f"{links[0]}: is a link; remove it, and the folder it leads to, yourself")
     if not args.yes:
         question = f"{verb} {len(found)} runs ({', '.join(run.run for run in found)})? [y/N] "
         if not sys.stdin.isatty() or input(question).strip().lower() not in ("y", "yes"):
