@@ -9,7 +9,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, TypeAlias
@@ -274,6 +276,12 @@ def server() -> warm.Server:
     return WARM[0]
 
 
+@cache
+def any_command() -> Path:
+    """A replacement for Python that runs anything in the server: torchrun starts its processes with $PYTHON_EXEC."""
+    return server().python(Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"])) / "python", scripts="*")
+
+
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A replacement for Python in scripts, in which a project's commands start as fast as in `in_project`."""
@@ -301,14 +309,15 @@ def in_project(
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with a project on its path.
 
-    `cold` starts a new interpreter, for tests of the start; `drawn` draws figures, for tests of figures.
+    `cold` starts a new interpreter (and torchrun starts such processes), for tests of the start; `drawn` draws figures,
+    for tests of figures.
     """
     words, env = [str(part) for part in command], {"PYTHONPATH": str(project / "src")} | env
     if not drawn:
         env["SKETCH"] = "1"
     if cold or not warm.AVAILABLE:
         return run(sys.executable, *words, cwd=project, ok=ok, **env)
-    done = server().run(words, project, os.environ | env)
+    done = server().run(words, project, os.environ | {"PYTHON_EXEC": str(any_command())} | env)
     assert not ok or done.returncode == 0, f"{command} in {project}:\n{done.stdout}{done.stderr}"
     return done
 

@@ -18,4 +18,10 @@ def save(figure: Figure, path: Path, **options: Any) -> None:
     Path(path).write_bytes(base64.b64decode(PNG))
 
 
+def find_nothing(figure: Figure, *_: Any, **options: Any) -> list[Any]:
+    """No artists: `charts.write` looks for texts, which creates all ticks."""
+    return []
+
+
 Figure.savefig = save  # type: ignore[assignment, method-assign]
+Figure.findobj = find_nothing  # type: ignore[assignment, method-assign]

@@ -3,7 +3,6 @@
 import csv
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ pytestmark = pytest.mark.slow
 
 LAUNCH = ["-m", "my_project.engine.launch", "--nproc-per-node"]
 TRAIN = ["-m", "my_project", "train", "configs/train.yaml", "run.device=cpu", "train.epochs=3", "model.name=mlp"]
-Launch = Callable[..., "subprocess.CompletedProcess[str]"]
 BOTH = pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 # No batch norm and no dropout by default: their statistics and draws differ between processes.
 MODEL = """
@@ -40,10 +38,9 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
-@pytest.fixture
-def launch(python: Path) -> Launch:
-    """torchrun with warm processes, as in `in_project`; test_slurm.py and test_faults.py use the real start."""
-    return lambda project, *words, **options: in_project(project, *LAUNCH, *words, PYTHON_EXEC=str(python), **options)
+def launch(project: Path, processes: str, *words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """torchrun with warm processes; test_slurm.py and test_faults.py use the real start."""
+    return in_project(project, *LAUNCH, processes, *words, **options)
 
 
 def curve(project: Path, name: str) -> list[list[float]]:
@@ -59,9 +56,7 @@ def state(project: Path, name: str) -> dict[str, Any]:
 
 
 @BOTH
-def test_two_processes_give_the_loss_curve_of_one_at_the_same_global_batch(
-    strategy: str, launch: Launch, project: Path
-) -> None:
+def test_two_processes_give_the_loss_curve_of_one_at_the_same_global_batch(strategy: str, project: Path) -> None:
     in_project(project, *TRAIN, f"run.name={strategy}-one", "data.batch_size=64")
     options = ["data.batch_size=32", f"distributed.strategy={strategy}", f"run.name={strategy}-two"]
     launch(project, "2", *TRAIN, *options)
@@ -71,7 +66,7 @@ def test_two_processes_give_the_loss_curve_of_one_at_the_same_global_batch(
 
 
 @BOTH
-def test_two_processes_accumulate_as_one(strategy: str, launch: Launch, project: Path) -> None:
+def test_two_processes_accumulate_as_one(strategy: str, project: Path) -> None:
     in_project(project, *TRAIN, f"run.name={strategy}-large", "data.batch_size=96")
     options = ["data.batch_size=16", "train.accumulate=3", f"distributed.strategy={strategy}"]
     launch(project, "2", *TRAIN, *options, f"run.name={strategy}-small")
@@ -82,9 +77,7 @@ def test_two_processes_accumulate_as_one(strategy: str, launch: Launch, project:
 
 @BOTH
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_a_run_of_two_processes_resumes_with_any_world_size(
-    strategy: str, processes: int, launch: Launch, project: Path
-) -> None:
+def test_a_run_of_two_processes_resumes_with_any_world_size(strategy: str, processes: int, project: Path) -> None:
     """It is stopped within an epoch, by a broken image. Resumed with two processes, it ends bit for bit the same."""
     name = f"{strategy}-stopped-{processes}"
     options = ["data.batch_size=16", f"distributed.strategy={strategy}", "train.ema=0.9", "model.args.dropout=0.2"]
@@ -112,7 +105,7 @@ def test_a_run_of_two_processes_resumes_with_any_world_size(
         assert tested[0].splitlines()[1:3] == tested[1].splitlines()[1:3]
 
 
-def test_testing_a_sharded_model_uses_its_averaged_weights(launch: Launch, project: Path) -> None:
+def test_testing_a_sharded_model_uses_its_averaged_weights(project: Path) -> None:
     """Training validates the EMA weights, so `test` of the same checkpoint has to report the same metrics."""
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "train.ema=0.9", "run.name=mean", "train.epochs=1"]
     launch(project, "2", *TRAIN, *options)
@@ -123,7 +116,7 @@ def test_testing_a_sharded_model_uses_its_averaged_weights(launch: Launch, proje
     assert f"acc {float(row['valid_acc']):.4f}" in said
 
 
-def test_a_sharded_checkpoint_that_would_run_code_is_refused(launch: Launch, project: Path, tmp_path: Path) -> None:
+def test_a_sharded_checkpoint_that_would_run_code_is_refused(project: Path, tmp_path: Path) -> None:
     options = ["data.batch_size=32", "distributed.strategy=fsdp", "run.name=unsafe", "train.epochs=1"]
     launch(project, "2", *TRAIN, *options)
     (description,) = (project / "checkpoints/unsafe").glob("shards-*/.metadata")

@@ -6,13 +6,16 @@ start itself use `sys.executable`; so do all tests on systems without a reliable
 As a program, this file forwards a command to a server; it replaces Python in shell scripts (`Server.python`).
 """
 
+import _imp
 import atexit
 import builtins
 import contextlib
 import gc
-import importlib
+import hashlib
+import importlib.machinery
 import io
 import json
+import marshal
 import os
 import random
 import runpy
@@ -39,7 +42,8 @@ MODULES = [
     *("torch.distributed.tensor.experimental", "torch.utils.serialization.config", "torch.profiler._cupti_monitor"),
     *("PIL.Image", "PIL.PngImagePlugin", "PIL.ImageDraw", "PIL.ImageOps", "yaml", "pytest"),
     *("pydantic", "pydantic.main", "pydantic.types", "pydantic.plugin._loader"),  # torch imports them late
-    *("IPython.core.interactiveshell", "nbformat", "onnxscript", "onnxruntime", "optuna"),
+    *("IPython.core.interactiveshell", "nbformat", "onnxscript", "onnxruntime"),
+    *("optuna.storages._rdb.models", "optuna.samplers._tpe.sampler", "sqlalchemy.dialects.sqlite", "alembic.command"),
 ]
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
@@ -48,12 +52,33 @@ OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
 # --- in the server ---
 
 
+def keep_bytecode(folder: Path) -> None:
+    """Compile each source once for all commands: projects are copied too often for files of bytecode beside it."""
+    compile_source = importlib.machinery.SourceFileLoader.source_to_code
+
+    def source_to_code(self: Any, data: Any, path: Any, **options: Any) -> types.CodeType:
+        place = folder / hashlib.sha256(data).hexdigest()
+        if place.exists():
+            code: types.CodeType = marshal.loads(place.read_bytes())
+            # As `import` does for bytecode of a file that was moved.
+            _imp._fix_co_filename(code, str(path))  # type: ignore[attr-defined]
+            return code
+        code = compile_source(self, data, path, **options)
+        partial = place.with_name(f"{place.name}-{os.getpid()}")
+        partial.write_bytes(marshal.dumps(code))
+        partial.rename(place)
+        return code
+
+    importlib.machinery.SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign]
+
+
 def serve(listener: socket.socket) -> None:
     """Run the command of each connection in a fork, until standard input ends."""
     for name in MODULES:
         with contextlib.suppress(ImportError):  # from an extra that is not installed here
             importlib.import_module(name)
     assert threading.active_count() == 1, "a fork keeps only the thread that forks"
+    keep_bytecode(Path(tempfile.mkdtemp()))
     gc.collect()
     gc.freeze()
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -243,15 +268,22 @@ class Server:
         return subprocess.CompletedProcess(list(command), status, *said)
 
     def python(
-        self, path: Path, cold: str | Path = sys.executable, source: Path | None = None, package: str = "my_project"
+        self,
+        path: Path,
+        cold: str | Path = sys.executable,
+        source: Path | None = None,
+        package: str = "my_project",
+        scripts: str = "",
     ) -> Path:
         """Write a program that runs a package and its modules in this server, and anything else in `cold`.
 
-        `source` is the folder of the package, if only `cold` has the package on its path.
+        `source` is the folder of the package, if only `cold` has the package on its path. `scripts` is a shell pattern
+        of commands that also run in this server; `*` means all.
         """
         warm = shlex.join([sys.executable, "-I", "-S", __file__, "ask", self.address])
         known = f"PYTHONPATH={shlex.quote(str(source))} " if source else ""
-        case = f'case "$* " in "-m {package} "*|"-"[Pu]" -m {package} "*) {known}exec {warm} "$@";; esac'
+        also = f"|{scripts}" if scripts else ""
+        case = f'case "$* " in "-m {package} "*|"-"[Pu]" -m {package} "*{also}) {known}exec {warm} "$@";; esac'
         path.unlink(missing_ok=True)  # in a virtual environment, it is a link to an interpreter
         path.write_text(f'#!/bin/sh\n{case}\nexec {shlex.quote(str(cold))} "$@"\n')
         path.chmod(0o755)

@@ -54,9 +54,7 @@ def prepare(options: Run) -> None:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """torch.autocast at `bf16` or `fp16`; for `fp32`, a context that does nothing."""
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, DTYPES[precision])
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:

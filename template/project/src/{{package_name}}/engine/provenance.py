@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -108,8 +109,10 @@ def record(run: Path, device: torch.device) -> None:
     name = next(name for name in names if not (run / name).exists()) if changes else None
     if name:
         (run / name).write_text(changes, encoding="utf-8")
-    found = reversed([each.metadata for each in distributions()])  # the one imported comes last
-    versions = {each["Name"]: each["Version"] for each in found if each["Name"]}
+    texts = (each.read_text("METADATA") or each.read_text("PKG-INFO") for each in distributions())
+    heads = [(text or "").partition("\n\n")[0] for text in texts]  # the first of two is imported
+    found = [dict(re.findall(r"^(Name|Version): *(\S+)", head, re.M)) for head in reversed(heads)]
+    versions = {each["Name"]: each.get("Version") for each in found if "Name" in each}
     entry = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
@@ -149,8 +152,7 @@ def changes(run: Path) -> str | None:
 def _git(*arguments: str) -> str | None:
     """The output of a git command in the project; None if it fails."""
     command = ["git", "-C", str(ROOT), "-c", "core.quotePath=false", *arguments]
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", "replace")
+        return done.stdout.decode("utf-8", "replace")
+    return None
