@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from . import snapshot, stages
+from .copies import copy
 from .git import Refusal, attempt, git
 from .migrations import migrate
 from .plan import Plan, compute
@@ -30,7 +31,6 @@ from .versions import (
     changelog_sections,
     computed,
     conditional_questions,
-    copy,
     copy_external_data,
     describe,
     record,

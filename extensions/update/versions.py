@@ -17,6 +17,7 @@ import pathspec
 import yaml
 from packaging.version import InvalidVersion, Version
 
+from .copies import copy
 from .git import AUTHOR, Refusal, Tree, attempt, git, line, listed, read_blob, read_tree, write_blob
 from .names import any_of, patterns
 from .project import Project
@@ -133,18 +134,6 @@ def make_repository(source: Path, version: str) -> None:
 def describe(ref: str) -> str:
     """A version as Copier records it: a tag, or a commit by its distance from the last tag."""
     return git("describe", "--tags", "--always", ref, cwd=TEMPLATE).strip()
-
-
-def copy(source: Path, root: Path, **options: Any) -> Any:
-    """Run Copier's copy as part of an update: steps that a template runs only in a new project are skipped."""
-    import copier
-
-    options |= {"quiet": True, "unsafe": True}
-    try:
-        from copier._main import as_operation
-    except ImportError:  # not a public name; without it, tasks must not run, since one may create a repository
-        return copier.run_copy(str(source), root, **{**options, "skip_tasks": True})
-    return as_operation("update")(copier.run_copy)(str(source), root, **options)
 
 
 def computed(config: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,51 @@
+"""Copier's copy, as a part of an update."""
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def copy(source: Path, root: Path, **options: Any) -> Any:
+    """Run Copier's copy as part of an update: steps that a template runs only in a new project are skipped."""
+    import copier
+
+    options |= {"quiet": True, "unsafe": True}
+    with quick():
+        try:
+            from copier._main import as_operation
+        except ImportError:  # not a public name; without it, tasks must not run, since one may create a repository
+            return copier.run_copy(str(source), root, **{**options, "skip_tasks": True})
+        return as_operation("update")(copier.run_copy)(str(source), root, **options)
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """Save a third of a copy's time: compile equal templates once, and don't ask git about each file.
+
+    Copier compiles the parts of paths again for each file. It asks git because of a project's index, but a render is in
+    no repository.
+    """
+    import jinja2
+
+    environment: Any = jinja2.Environment
+    of_copier = importlib.import_module("copier._main")
+    compile_template, cache = environment.compile, dict[Any, Any]()
+    has_git = getattr(of_copier, "is_git_available", None)  # not a public name
+
+    def compile_once(self: Any, source: Any, *rest: Any, **options: Any) -> Any:
+        key = self, source, *rest, *options.items()
+        if key not in cache:
+            cache[key] = compile_template(self, source, *rest, **options)
+        return cache[key]
+
+    try:
+        environment.compile = compile_once
+        if has_git:
+            of_copier.is_git_available = lambda: False  # type: ignore[attr-defined]
+        yield
+    finally:
+        environment.compile = compile_template
+        if has_git:
+            of_copier.is_git_available = has_git  # type: ignore[attr-defined]
