@@ -253,21 +253,38 @@ EACH: dict[str, Any] = {
 
 
 @slow
-@pytest.mark.parametrize("number", [None, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in range(7))])
 def test_changed_answers_cause_no_conflict_in_an_unedited_project(
-    number: int | None, releases: list[str], template: Path, tmp_path: Path
+    releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     """The owner's files are still those of the first version. Each day tests a third of the answers."""
-    before = made(template, tmp_path / "before", releases[number or 0])
+    before = made(template, tmp_path / "before", releases[0])
     update(before)
     save(before, "updated")
-    answers_of_today = list(EACH.items())[int(os.environ["SEED"]) % 3 :: 3]
-    for name, answers in answers_of_today if number is None else EACH.items():
+    for name, answers in list(EACH.items())[int(os.environ["SEED"]) % 3 :: 3]:
         project = tmp_path / "project"
         shutil.copytree(before, project)
         update(project, **answers)
         assert unmerged(project) == [], name
         shutil.rmtree(project)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("edited", [False, True], ids=["unedited", "edited"])
+def test_each_answer_is_added_to_projects_of_all_releases_whose_tests_then_pass(
+    edited: bool, name: str, releases: list[str], template: Path, tmp_path: Path
+) -> None:
+    for version in releases:
+        project = made(template, tmp_path / version, version)
+        if edited:
+            edit(project)
+        update(project)
+        save(project, "updated")
+        update(project, **EACH[name])
+        assert unmerged(project) == [], version
+        if edited:
+            assert_kept(project, EACH[name].get("package_name", "my_project"))
+        in_project(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test")
 
 
 THERE = {

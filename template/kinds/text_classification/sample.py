@@ -110,7 +110,7 @@ def read_messages(wheel: zipfile.ZipFile) -> dict[str, dict[str, str]]:
 
 
 def groups(messages: list[str]) -> list[list[str]]:
-    """Return the messages in groups: those with half of their words in common are together, by whatever chain."""
+    """Group the messages: two that share half of their words are in one group, directly or through others."""
     words = {message: frozenset(re.findall(r"\w+", PLACEHOLDER.sub(" ", message.lower()))) for message in messages}
     found: list[list[str]] = []
     for message in messages:

@@ -34,7 +34,7 @@ FARTHEST = 10.0  # standard deviations from the mean; values beyond are clipped
 QUANTILES = 200
 
 Curve = list[list[float]]
-"""Values, and the normalized value of each; linear in between, constant beyond."""
+"""Pairs of a value and its normalized value; linear between two pairs, constant outside."""
 
 
 def number(text: str, decimal: str = ".") -> float | None:
