@@ -271,7 +271,7 @@ def test_changed_answers_cause_no_conflict_in_an_unedited_project(
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("edited", [False, True], ids=["unedited", "edited"])
-def test_each_answer_is_added_to_projects_of_all_releases_whose_tests_then_pass(
+def test_each_answer_fits_each_release_whose_tests_then_pass(
     edited: bool, name: str, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     for version in releases:
