@@ -3,6 +3,7 @@
 `engine/contract.py` says what each method is for.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -132,8 +133,9 @@ class Task:
         mask = logits[0].argmax(dim=0).cpu()
         counts = torch.bincount(mask.flatten(), minlength=len(self.classes))
         shares = dict(zip(self.classes, (counts / mask.numel()).tolist(), strict=True))
-        used[file.stem] += 1  # files of one name in several folders
-        stem = file.stem if used[file.stem] == 1 else f"{file.stem}-{used[file.stem]}"
+        stem = os.fsencode(file.stem)[:200].decode(errors="ignore")  # a name has up to 255 bytes
+        used[stem] += 1  # files of one name in several folders
+        stem = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
         folder = locate(self.config.run.images, inside=True) / "result"
         paths = {key: folder / f"{stem}-{key}.png" for key in ("mask", "overlay")}
         plots.save_mask(mask, len(self.classes), paths["mask"])
