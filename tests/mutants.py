@@ -9,6 +9,7 @@ code, and more than SECONDS or MEGABYTES. Prints a line for each, and keeps the 
 whatever the others are.
 """
 
+import contextlib
 import faulthandler
 import importlib
 import io
@@ -33,7 +34,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SECONDS, MEGABYTES = 5, 1024  # of the processor, and above what a process has before it reads
+SECONDS, MEGABYTES = 5, 1500  # of the processor, and above what a process has before it reads
 WATCHDOG = 100  # seconds until a process that hangs ends itself
 LONGEST = 1200  # characters of a line of an error, its path included
 
@@ -45,7 +46,7 @@ VALUES: list[Any] = [
 ]
 NUMBERS = [b"\0", b"\xff", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0"]
 SIZES = [0, 1, 255, 8191, 30_000, 65_535, 2**20, 2**31 - 1, 2**32 - 1]
-NAMES = ["\N{GRINNING FACE}" * 61, "x" * 250, "\x1b[31m", "\udcff", "-", " ", "a b'\"", "%s{0}", "con.png"]
+NAMES = ["\N{GRINNING FACE}" * 62, "x" * 250, "\x1b[31m", "\udcff", "-", " ", "a b'\"", "%s{0}", "con.png"]
 FIELDS = {  # where a format has its sizes: offset, or what comes before, and how it is written
     ".png": [(16, ">I"), (20, ">I"), (24, ">B"), (25, ">B")],
     ".bmp": [(18, "<i"), (22, "<i"), (28, "<H"), (10, "<I"), (34, "<I")],
@@ -197,6 +198,22 @@ def images() -> dict[str, bytes]:
     return made
 
 
+def masks() -> dict[str, bytes]:
+    """Masks of the size of `images`, of the classes 0 to 2."""
+    from PIL import Image
+
+    made, classes = {}, Image.linear_gradient("L").resize((24, 16)).point(lambda value: value // 100)
+    palette = classes.copy()
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    wide = Image.frombytes("I;16", (24, 16), bytes(byte for value in classes.tobytes() for byte in (value, 0)))
+    cases = {"a.png": classes, "palette.png": palette, "wide.png": wide, "wide.tif": wide, "a.tif": classes}
+    for name, image in (cases | {"a.bmp": palette, "bits.png": classes.convert("1")}).items():
+        content = io.BytesIO()
+        image.save(content, {"tif": "TIFF"}.get(name[-3:], name[-3:].upper()))
+        made[name] = content.getvalue()
+    return made
+
+
 def sounds() -> dict[str, bytes]:
     """Short sounds: WAV of all widths, by Python and by hand, and other formats where soundfile is installed."""
     made, rate = dict[str, bytes](), 8000
@@ -302,7 +319,7 @@ SMALL = {
     "text_classification": ["data.max_length=64", "data.min_count=1", "model.args={width: 8}"],
     "language_modeling": ["data.context=8", "data.generate=4", "model.args={width: 8}"],
     "tabular": ["model.args={width: 8}"],
-    "time_series": ["data.context=4", "data.horizon=2", "data.season=1", "model.args={}"],
+    "time_series": ["data.context=4", "data.horizon=2", "data.season=1", "data.missing=interpolate", "model.args={}"],
     "custom": ["model.args={width: 8}"],
 }
 
@@ -323,6 +340,7 @@ class Bench:
         self.archive = (folder / "small.zip").read_bytes()
         torch, config, task = (importlib.import_module(n) for n in ("torch", "my_project.config", "my_project.task"))
         options, self.utils = (importlib.import_module(f"my_project.{n}") for n in ("options", "data.utils"))
+        self.user_error: Any = importlib.import_module("my_project.errors").UserError
         self.splits = importlib.import_module("my_project.data.splits")
         torch.manual_seed(0)
         settings = [f"data.folder={self.data}", f"run.images={folder / 'images'}", "run.device=cpu"]
@@ -331,8 +349,23 @@ class Bench:
         self.config = config.load(options.Config, list(map(str, files)), settings)
         self.new = lambda: task.Task(self.config, torch.device("cpu"))
         self.isfinite, self.no_grad, self.Tensor = torch.isfinite, torch.no_grad, torch.Tensor
-        self.task = self.new()
-        self.model = self.task.build_model().eval()
+        self.fit()
+
+    def fit(self) -> None:
+        """Make a task and an untrained model of the data that are there, or keep those of before."""
+        with contextlib.suppress(self.user_error):
+            self.task = self.new()
+            self.model = self.task.build_model().eval()
+
+    def annotate(self, name: str) -> None:
+        """Let the annotations have a file of `images` as the first image."""
+        path = self.data / "train" / "annotations.json"
+        whole = json.loads(path.read_text())
+        first = whole["images"][0]
+        first |= {"file_name": name, "width": 24, "height": 16}
+        for row in whole["annotations"]:
+            row["bbox"] = [2, 3, 10, 9] if row["image_id"] == first["id"] else row["bbox"]
+        path.write_text(json.dumps(whole))
 
     def keep(self, path: Path, place: str, content: bytes | None = None) -> None:
         (self.data / place).parent.mkdir(parents=True, exist_ok=True)
@@ -375,10 +408,8 @@ class Bench:
                 mask = next((sample / split / "masks").glob(f"{path.stem}.*"))
                 self.keep(path, f"{split}/images/{path.name}")
                 self.keep(mask, f"{split}/masks/{mask.name}")
-        made = images()
-        mask_like = {name: made[name] for name in ("palette.png", "bits.png", "wide.png", "wide.tif", "palette.bmp", "a.tif")}
-        self.originals["train/images"] = made | {"sample.png": path.read_bytes()}
-        self.originals["train/masks"] = mask_like | {"sample.png": mask.read_bytes()}
+        self.originals["train/images"] = images()
+        self.originals["train/masks"] = masks()
 
     def object_detection(self, sample: Path) -> None:
         for split in ("train", "valid", "test"):
@@ -404,7 +435,8 @@ class Bench:
         self.originals["train"] = tables(self.table(sample, 30))
 
     def custom(self, sample: Path) -> None:
-        self.originals["train"] = tables(self.table(sample, 20))
+        made = tables(self.table(sample, 20))
+        self.originals["train"] = {name: made[name] for name in ("a.csv", "mark.csv", "gaps.csv", "quoted.csv")}
 
     def time_series(self, sample: Path) -> None:
         content = self.table(sample, 24)
@@ -414,10 +446,11 @@ class Bench:
         self.originals["train"] = series(content)
 
     def check_data(self, path: Path) -> None:
-        """What `check-data` calls; the table and the problems are what it prints."""
+        """What `check-data` calls; it prints the first problems of each kind."""
         options = {} if self.kind == "custom" else {"options": self.config.data, "settings": []}
-        text, problems = self.utils.check_folder(self.data, **options)
-        check_error("\n".join([*problems[:40], *(f"{self.folder}: {line}" for line in text.splitlines())]), self.folder)
+        _, problems = self.utils.check_folder(self.data, **options)
+        if problems:
+            raise self.user_error("\n".join(problems[:40]))
 
     def train(self, path: Path) -> None:
         """The first batches of a run."""
@@ -449,19 +482,23 @@ class Bench:
         place = rng.choice(sorted(self.originals))
         name = rng.choice(sorted(self.originals[place]))
         suffix = "." + name.rpartition(".")[2]
-        content = self.originals[place][name]
+        content = original = self.originals[place][name]
         if rng.random() < 0.97:
-            content = mutated(content, suffix, rng, self.others)
+            content = mutated(original, suffix, rng, self.others)
         stem = rng.choice(NAMES) if rng.random() < 0.06 else "mutant"
         path = self.data / place / f"{stem}{suffix}"
         if suffix == ".json":
             path = self.data / place / "annotations.json"
         elif place.endswith("masks"):
-            (self.data / "train" / "images" / f"{stem}.png").write_bytes(self.originals["train/images"]["sample.png"])
-        elif place.endswith("images") and self.kind == "image_segmentation":
-            (self.data / "train" / "masks" / f"{stem}.png").write_bytes(self.originals["train/masks"]["sample.png"])
+            (self.data / "train" / "images" / f"{stem}.png").write_bytes(self.originals["train/images"]["rgb.png"])
+        elif self.kind == "image_segmentation":
+            (self.data / "train" / "masks" / f"{stem}.png").write_bytes(self.originals["train/masks"]["a.png"])
+        elif self.kind == "object_detection":
+            self.annotate(path.name)
         elif suffix == ".csv":
             next(path.parent.glob("*.csv")).unlink()  # others may have other columns
+            path.write_bytes(original)
+            self.fit()
         path.write_bytes(content)
         reads: list[Callable[[Path], None]] = [self.check_data, self.train]
         return path, reads if suffix == ".json" or place.endswith("masks") else [*reads, self.run]
@@ -481,7 +518,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def attempts(bench: Bench, number: int, user_error: type[Exception]) -> Iterator[str]:
+def attempts(bench: Bench, number: int) -> Iterator[str]:
     """How each reader of the mutant of a seed ended: `read`, `refused`, or what is wrong."""
     path, reads = bench.mutant(random.Random(number))
     for read in reads:
@@ -492,7 +529,7 @@ def attempts(bench: Bench, number: int, user_error: type[Exception]) -> Iterator
             warnings.simplefilter("always")
             try:
                 read(path)
-            except user_error as error:
+            except bench.user_error as error:
                 said, how = str(error), "refused"
             except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
@@ -517,7 +554,6 @@ def attempts(bench: Bench, number: int, user_error: type[Exception]) -> Iterator
 
 def main(project: Path, kind: str, seed: int, count: int, folder: Path) -> int:
     """Read `count` mutants; returns how many failed."""
-    user_error: Any = importlib.import_module("my_project.errors").UserError
     ends, failed = Counter[str](), 0
     # What is beyond MEGABYTES is reported; this limit only protects the machine.
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -527,7 +563,7 @@ def main(project: Path, kind: str, seed: int, count: int, folder: Path) -> int:
         shutil.copytree(bench.data, bench.folder / "kept")
         for number in range(seed, seed + count):
             (bench.folder / "archive").exists() and shutil.rmtree(bench.folder / "archive")
-            found = [*attempts(bench, number, user_error)]
+            found = [*attempts(bench, number)]
             for how in found:
                 ends[how if how in ("read", "refused") else "failed"] += 1
             if wrong := [how for how in found if how not in ("read", "refused")]:
@@ -536,7 +572,7 @@ def main(project: Path, kind: str, seed: int, count: int, folder: Path) -> int:
                 print(f"seed {number}, kept as {folder}/{kind}-{number}:", *wrong, sep="\n  ")
             shutil.rmtree(bench.data)
             shutil.copytree(bench.folder / "kept", bench.data)
-    print(f"{count} files of {kind}: {ends['read']} times read, {ends['refused']} refused; {failed} failed")
+    print(dict(ends)); print(f"{count} files of {kind}: {ends['read']} times read, {ends['refused']} refused; {failed} failed")
     return failed if ends["read"] and ends["refused"] else 1
 
 

@@ -14,7 +14,7 @@ from .folders import find_classes, find_samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
-MAX_PIXELS, Image.MAX_IMAGE_PIXELS = 89_478_485, None  # where Pillow warns, this is an error
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is an error
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:

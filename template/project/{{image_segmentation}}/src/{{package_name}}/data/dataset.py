@@ -15,7 +15,7 @@ from ..errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
-MAX_PIXELS, Image.MAX_IMAGE_PIXELS = 89_478_485, None  # where Pillow warns, this is an error
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is an error
 MASKS = (".png", ".bmp", ".tif", ".tiff")  # formats that keep each pixel's value
 UNLABELLED = 255  # in the file of a mask: a pixel of no known class
 IGNORE = -100  # the same in memory: what torch's losses pass over

@@ -15,7 +15,7 @@ from . import coco
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
-MAX_PIXELS, Image.MAX_IMAGE_PIXELS = 89_478_485, None  # where Pillow warns, this is an error
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is an error
 
 Target = dict[str, Tensor]
 """`boxes`, float32 (n, 4): left, top, right, bottom in pixels; `labels`, int64 (n,); and `size`,
