@@ -1,6 +1,7 @@
 """Mutated files for all that reads files in a project: each ends in a right result, or in one clear error.
 
     python tests/mutants.py PROJECT KIND SEED COUNT FOLDER
+    python tests/mutants.py PROJECT KIND FOLDER     files of one's own, FOLDER/<any name>/train/…, as JSON
 
 A mutant is one of the sample's files, or the like as a real tool writes it, changed at random: bits, sizes in headers,
 values, types, names, depth. `check-data`, the dataset of `train` and `run` read it. A failure is another exception than
@@ -12,6 +13,7 @@ whatever the others are.
 import contextlib
 import faulthandler
 import importlib
+import importlib.util
 import io
 import itertools
 import json
@@ -38,16 +40,31 @@ SECONDS, MEGABYTES = 5, 1500  # of the processor, and above what a process has b
 WATCHDOG = 100  # seconds until a process that hangs ends itself
 LONGEST = 1200  # characters of a line of an error, its path included
 
+Read = Callable[[Path], None]
+
 HUGE, DEEP, DIGITS = "@huge@", "@deep@", "@digits@"  # written as 200,000 letters, 100,000 brackets, 5,000 digits
 VALUES: list[Any] = [
     *([], {}, None, True, "", -1, 0, 0.5, 10**400, 1e308, -1e308, 1e-320, math.nan, math.inf, 2**63, -(2**63)),
     *("9999-12-31", "9999-12-31T23:59:59+00:00", "0001-01-01", "0001-01-01T00:00:00+14:00", "1e400", "NaN", "1_0"),
-    *("\0", "\ud800", "\N{GRINNING FACE}" * 80, "../../etc/hostname", "/etc/hostname", "images", "..", HUGE, DEEP, DIGITS),
+    *(
+        "\0",
+        "\ud800",
+        "\N{GRINNING FACE}" * 80,
+        "../../etc/hostname",
+        "/etc/hostname",
+        "images",
+        "..",
+        HUGE,
+        DEEP,
+        DIGITS,
+    ),
 ]
 NUMBERS = [b"\0", b"\xff", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0"]
 SIZES = [0, 1, 255, 8191, 30_000, 65_535, 2**20, 2**31 - 1, 2**32 - 1]
 NAMES = ["\N{GRINNING FACE}" * 62, "x" * 250, "\x1b[31m", "\udcff", "-", " ", "a b'\"", "%s{0}", "con.png"]
-FIELDS = {  # where a format has its sizes: offset, or what comes before, and how it is written
+FIELDS: dict[
+    str, list[tuple[int | bytes, str]]
+] = {  # where a format has its sizes: offset, or what comes before, and how it is written
     ".png": [(16, ">I"), (20, ">I"), (24, ">B"), (25, ">B")],
     ".bmp": [(18, "<i"), (22, "<i"), (28, "<H"), (10, "<I"), (34, "<I")],
     ".gif": [(6, "<H"), (8, "<H"), (b"\x2c\0\0\0\0", "<H")],
@@ -236,10 +253,10 @@ def sounds() -> dict[str, bytes]:
         made[f"{kind}{code}.wav"] = b"RIFF" + struct.pack("<I", len(chunks)) + chunks
     if importlib.util.find_spec("soundfile"):
         soundfile: Any = importlib.import_module("soundfile")
-        for form in ("flac", "ogg", "aiff", "mp3"):
+        for suffix in ("flac", "ogg", "aiff", "mp3"):
             content = io.BytesIO()
-            soundfile.write(content, samples, rate, format=form.upper())
-            made[f"a.{form}"] = content.getvalue()
+            soundfile.write(content, samples, rate, format=suffix.upper())
+            made[f"a.{suffix}"] = content.getvalue()
     return made
 
 
@@ -269,7 +286,9 @@ def tables(content: bytes) -> dict[str, bytes]:
         "tabs.csv": content.replace(b",", b"\t"),
         "mark.csv": "\ufeff".encode() + content.replace(b"\n", b"\r\n"),
         "index.csv": index.encode(),
-        "gaps.csv": "\n".join(",".join([*row[:-1], "" if n % 5 == 4 else row[-1]]) for n, row in enumerate(rows)).encode(),
+        "gaps.csv": "\n".join(
+            ",".join([*row[:-1], "" if n % 5 == 4 else row[-1]]) for n, row in enumerate(rows)
+        ).encode(),
     }
 
 
@@ -347,9 +366,24 @@ class Bench:
         settings += ["data.batch_size=4", *SMALL[kind]]
         files = [next((project / "configs").glob("train.*"))]
         self.config = config.load(options.Config, list(map(str, files)), settings)
-        self.new = lambda: task.Task(self.config, torch.device("cpu"))
-        self.isfinite, self.no_grad, self.Tensor = torch.isfinite, torch.no_grad, torch.Tensor
+        self.torch: Any = torch
+        self.task_class: Any = task.Task
         self.fit()
+        shutil.copytree(self.data, folder / "kept")
+
+    def new(self) -> Any:
+        return self.task_class(self.config, self.torch.device("cpu"))
+
+    def clean(self) -> None:
+        """Put the data folder back as it was."""
+        shutil.rmtree(self.folder / "archive", ignore_errors=True)
+        shutil.rmtree(self.data)
+        shutil.copytree(self.folder / "kept", self.data)
+
+    def save(self, place: Path) -> None:
+        """Copy the data folder, or the archive, with the mutant."""
+        archive = self.folder / "archive"
+        shutil.copytree(archive if archive.exists() else self.data, place, dirs_exist_ok=True)
 
     def fit(self) -> None:
         """Make a task and an untrained model of the data that are there, or keep those of before."""
@@ -422,7 +456,9 @@ class Bench:
             for image in whole["images"]:
                 self.keep(sample / split / "images" / image["file_name"], f"{split}/images/{image['file_name']}")
             self.keep(sample, f"{split}/annotations.json", json.dumps(whole).encode())
-        self.originals["train/images"] = images() | {"sample.png": next((self.data / split / "images").iterdir()).read_bytes()}
+        self.originals["train/images"] = images() | {
+            "sample.png": next((self.data / split / "images").iterdir()).read_bytes()
+        }
         self.originals["train"] = coco((self.data / "train" / "annotations.json").read_bytes())
 
     def table(self, sample: Path, rows: int) -> bytes:
@@ -459,12 +495,12 @@ class Bench:
             while left:
                 part = left.pop()
                 left += part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else []
-                if isinstance(part, self.Tensor) and not self.isfinite(part).all():
+                if isinstance(part, self.torch.Tensor) and not self.torch.isfinite(part).all():
                     raise ValueError("a batch has values that are not finite")
 
     def run(self, path: Path) -> None:
         """The predictions for the file, as `run` and `run --json` print them."""
-        with self.no_grad():
+        with self.torch.no_grad():
             for made in itertools.islice(self.task.predict(self.model, [str(path)]), 40):
                 json.dumps(made, allow_nan=False)
                 self.task.sentence(made)
@@ -472,7 +508,7 @@ class Bench:
     def unpack(self, path: Path) -> None:
         self.splits.unpack_sample(path.parent)
 
-    def mutant(self, rng: random.Random) -> tuple[Path, list[Callable[[Path], None]]]:
+    def mutant(self, rng: random.Random) -> tuple[Path, list[Read]]:
         """Write a mutant; returns its path, and what is to read it."""
         if rng.random() < 0.06:
             path = self.folder / "archive" / "sample.zip"
@@ -486,31 +522,37 @@ class Bench:
         if rng.random() < 0.97:
             content = mutated(original, suffix, rng, self.others)
         stem = rng.choice(NAMES) if rng.random() < 0.06 else "mutant"
-        path = self.data / place / f"{stem}{suffix}"
-        if suffix == ".json":
-            path = self.data / place / "annotations.json"
-        elif place.endswith("masks"):
-            (self.data / "train" / "images" / f"{stem}.png").write_bytes(self.originals["train/images"]["rgb.png"])
-        elif self.kind == "image_segmentation":
-            (self.data / "train" / "masks" / f"{stem}.png").write_bytes(self.originals["train/masks"]["a.png"])
-        elif self.kind == "object_detection":
-            self.annotate(path.name)
-        elif suffix == ".csv":
-            next(path.parent.glob("*.csv")).unlink()  # others may have other columns
-            path.write_bytes(original)
+        name = "annotations.json" if suffix == ".json" else f"{stem}{suffix}"
+        if suffix == ".csv":
+            self.put(place, name, original)
             self.fit()
+        return self.put(place, name, content)
+
+    def put(self, place: str, name: str, content: bytes) -> tuple[Path, list[Read]]:
+        """Write a file, and what belongs to it; returns its path, and what is to read it."""
+        path, train = self.data / place / name, self.data / "train"
+        if place == "train/masks":
+            self.keep(path, f"train/images/{path.stem}.png", self.originals["train/images"]["rgb.png"])
+        elif self.kind == "image_segmentation":
+            self.keep(path, f"train/masks/{path.stem}.png", self.originals["train/masks"]["a.png"])
+        elif self.kind == "object_detection" and place == "train/images":
+            self.annotate(name)
+        elif path.suffix == ".csv":
+            for other in train.glob("*.csv"):
+                other.unlink()  # it may have other columns
         path.write_bytes(content)
-        reads: list[Callable[[Path], None]] = [self.check_data, self.train]
-        return path, reads if suffix == ".json" or place.endswith("masks") else [*reads, self.run]
+        reads: list[Read] = [self.check_data, self.train]
+        return path, reads if path.suffix == ".json" or place == "train/masks" else [*reads, self.run]
 
 
-def check_error(text: str, folder: Path) -> None:
-    """Raise ValueError if a line names nothing, or is pages long."""
+def unclear(text: str, folder: Path) -> str:
+    """What is wrong with an error: a line that names nothing, or is pages long."""
     for line in text.splitlines():
         if len(line) > LONGEST:
-            raise ValueError(f"a line of {len(line):,} characters: {line[:300]}")
+            return f"a line of {len(line):,} characters: {line[:300]}"
         if not line.startswith((str(folder), "data.", "column ", "and ")):
-            raise ValueError(f"a line that names nothing: {line[:300]}")
+            return f"a line that names nothing: {line[:300]}"
+    return ""
 
 
 def peak() -> float:
@@ -518,12 +560,11 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def attempts(bench: Bench, number: int) -> Iterator[str]:
-    """How each reader of the mutant of a seed ended: `read`, `refused`, or what is wrong."""
-    path, reads = bench.mutant(random.Random(number))
+def attempts(bench: Bench, path: Path, reads: list[Read]) -> Iterator[tuple[str, str]]:
+    """How each reader of a file ended, `read`, `refused` or `failed`; and what it said, or what is wrong."""
     for read in reads:
         faulthandler.dump_traceback_later(WATCHDOG, exit=True)
-        before, most = time.process_time(), peak() + 1
+        before, most = time.process_time(), peak()
         said, how = "", "read"
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -534,22 +575,17 @@ def attempts(bench: Bench, number: int) -> Iterator[str]:
             except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
                 said = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"[:600]
-                how = f"{read.__name__}: {said}"
+                how = "failed"
         seconds, memory = time.process_time() - before, peak() - most
-        if how == "refused":
-            try:
-                check_error(said, bench.folder)
-            except ValueError as error:
-                how = f"{read.__name__}: {error}"
+        faulthandler.cancel_dump_traceback_later()
         own = [each for each in warned if "my_project" in each.filename]
-        if own and how in ("read", "refused"):
-            how = f"{read.__name__}: {own[0].filename}:{own[0].lineno}: {own[0].message}"
-        if seconds > SECONDS:
-            how = f"{read.__name__}: {seconds:.1f} s"
-        if memory > MEGABYTES:
-            how = f"{read.__name__}: {memory:.0f} MB"
-        yield how
-    faulthandler.cancel_dump_traceback_later()
+        if how == "refused" and (wrong := unclear(said, bench.folder)):
+            said, how = wrong, "failed"
+        elif own:
+            said, how = f"{own[0].filename}:{own[0].lineno}: {own[0].message}", "failed"
+        if seconds > SECONDS or memory > MEGABYTES:
+            said, how = f"took {seconds:.1f} s, {memory:.0f} MB", "failed"
+        yield how, f"{read.__name__}: {said}"
 
 
 def main(project: Path, kind: str, seed: int, count: int, folder: Path) -> int:
@@ -560,27 +596,33 @@ def main(project: Path, kind: str, seed: int, count: int, folder: Path) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (now + 4 * MEGABYTES * 2**20,) * 2)
     with tempfile.TemporaryDirectory() as aside:
         bench = Bench(project, kind, Path(aside))
-        shutil.copytree(bench.data, bench.folder / "kept")
         for number in range(seed, seed + count):
-            (bench.folder / "archive").exists() and shutil.rmtree(bench.folder / "archive")
-            found = [*attempts(bench, number)]
-            for how in found:
-                ends[how if how in ("read", "refused") else "failed"] += 1
-            if wrong := [how for how in found if how not in ("read", "refused")]:
+            found = [*attempts(bench, *bench.mutant(random.Random(number)))]
+            ends.update(how for how, _ in found)
+            if wrong := [said for how, said in found if how == "failed"]:
                 failed += 1
-                keep(bench, folder / f"{kind}-{number}")
-                print(f"seed {number}, kept as {folder}/{kind}-{number}:", *wrong, sep="\n  ")
-            shutil.rmtree(bench.data)
-            shutil.copytree(bench.folder / "kept", bench.data)
-    print(dict(ends)); print(f"{count} files of {kind}: {ends['read']} times read, {ends['refused']} refused; {failed} failed")
+                bench.save(folder / f"{kind}-{number}")
+                print(f"seed {number}, kept in {folder}/{kind}-{number}:", *wrong, sep="\n  ")
+            bench.clean()
+    print(f"{count} files of {kind}: {ends['read']} times read, {ends['refused']} refused; {failed} failed")
     return failed if ends["read"] and ends["refused"] else 1
 
 
-def keep(bench: Bench, place: Path) -> None:
-    """Copy the data folder, or the archive, with the mutant."""
-    archive = bench.folder / "archive"
-    shutil.copytree(archive if archive.exists() else bench.data, place, dirs_exist_ok=True)
+def each(project: Path, kind: str, folder: Path) -> int:
+    """Read each file below the subfolders of a folder, at its place there; print how that ended, as JSON."""
+    with tempfile.TemporaryDirectory() as aside:
+        bench, ends = Bench(project, kind, Path(aside)), dict[str, list[tuple[str, str]]]()
+        for case in sorted(folder.iterdir()):
+            (path,) = (path for path in case.rglob("*") if path.is_file())
+            place = path.parent.relative_to(case).as_posix()
+            found = attempts(bench, *bench.put(place, path.name, path.read_bytes()))
+            ends[case.name] = [(how, said.replace(f"{bench.data}/", "")) for how, said in found]
+            bench.clean()
+    print(json.dumps(ends))
+    return 0
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        sys.exit(each(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))
     sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5])) > 0)

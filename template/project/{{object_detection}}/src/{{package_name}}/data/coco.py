@@ -10,6 +10,7 @@ from ..errors import UserError
 
 ANNOTATIONS = "annotations.json"
 MAX_BYTES = 2_000_000_000  # of annotations.json, which take ten times as much memory
+MAX_SIDE = 10_000_000  # pixels
 MOST = 20  # problems that are listed one by one
 
 
@@ -138,6 +139,9 @@ def _field(folder: Path, row: dict[str, Any], what: str, key: str, kind: type) -
 
 def _size(folder: Path, image: dict[str, Any]) -> tuple[int, int]:
     width, height = (_field(folder, image, "image", key, int) for key in ("width", "height"))
+    if not (0 < width < MAX_SIDE and 0 < height < MAX_SIDE):
+        where = f"{folder / ANNOTATIONS}: image {image['id']}"
+        raise UserError(f"{where}: no image is {width} x {height}; fix its width and height")
     return width, height
 
 

@@ -4,7 +4,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -36,7 +36,10 @@ def find_tables(folder: Path) -> list[Path]:
 
 def delimiter_of(header: str) -> str:
     """The separator that splits the first line of a file into the most cells."""
-    counts = {sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in ",;\t|"}
+    counts = dict.fromkeys(",;\t|", 0)
+    for sign in counts:
+        with suppress(csv.Error):  # a cell of another sign may be too long
+            counts[sign] = len(next(csv.reader([header], delimiter=sign), []))
     return max(counts, key=counts.__getitem__)
 
 
