@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SECONDS, MEGABYTES = 5, 1500  # of the processor, and above what a process has before it reads
+SECONDS, MEGABYTES = 8, 1500  # of the processor, and above what a process has before it reads
 WATCHDOG = 100  # seconds until a process that hangs ends itself
 LONGEST = 1200  # characters of a line of an error, its path included
 

@@ -103,7 +103,10 @@ CASES: dict[str, dict[str, tuple[str, bytes, str]]] = {  # the file, its content
         "columns": ("a.csv", WIDE, "has 200,000 columns; MAX_COLUMNS"),
         "texts": ("a.csv", ODD, "no column 'time'"),
     },
-    "audio_classification": {"rate": ("english/a.wav", wav(100, bytes([0, 255] * 1_000_000)), "more than MAX_SAMPLES")},
+    "audio_classification": {
+        "rate": ("english/a.wav", wav(100, bytes([0, 255] * 1_000_000)), "more than MAX_SAMPLES"),
+        "no channels": ("english/a.wav", wav(8000, bytes(99)).replace(b"\1\0\1\0", b"\1\0\0\0"), "a damaged header"),
+    },
     "custom": {"rows": ("a.csv", b"x,y,class\n" + b"1,1,1\n" * 1_000_001, "has more lines than MAX_ROWS")},
 }
 
@@ -123,7 +126,7 @@ def read_each(project: Path, kind: str, folder: Path, cases: Cases, path: str = 
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_what_would_exhaust_time_or_memory_is_refused_by_name(render: Render, kind: str, tmp_path: Path) -> None:
+def test_a_hostile_file_is_refused_by_name_within_its_limits(render: Render, kind: str, tmp_path: Path) -> None:
     for name in ("gs", "gswin64c"):
         (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
         (tmp_path / name).chmod(0o755)

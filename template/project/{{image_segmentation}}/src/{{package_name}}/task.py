@@ -35,6 +35,7 @@ from .options import Config
 from .visualization import plots
 from .visualization.charts import write
 
+LARGEST_OVERLAY = 4096  # pixels of its longer side; the mask has the size of the image
 SHOWN = 15  # images of a picture, each twice: with the legend, four rows
 
 
@@ -139,7 +140,8 @@ class Task:
         folder = locate(self.config.run.images, inside=True) / "result"
         paths = {key: folder / f"{stem}-{key}.png" for key in ("mask", "overlay")}
         plots.save_mask(mask, len(self.classes), paths["mask"])
-        write(paths["overlay"], plots.overlay(image, mask, side=max(512, *size)).save)
+        side = min(LARGEST_OVERLAY, max(512, *size))
+        write(paths["overlay"], plots.overlay(image, mask, side).save)
         return {"file": str(file), "shares": shares, **{key: str(p) for key, p in paths.items()}}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
