@@ -98,7 +98,11 @@ CASES: dict[str, dict[str, tuple[str, bytes, str]]] = {  # the file, its content
         "accents": ("bulgarian/a.txt", b"a" + "\u0301\u0316".encode() * 60_000, "1,000 accents on a letter"),
         "a line": ("bulgarian/a.txt", b"one two " * 2_200_000, "line 1: is longer than MAX_LINE"),
     },
-    "tabular": {"columns": ("a.csv", WIDE, "has 200,000 columns; MAX_COLUMNS")},
+    "tabular": {
+        "columns": ("a.csv", WIDE, "has 200,000 columns; MAX_COLUMNS"),
+        "a cell": ("a.csv", b"carat,price\n1,2\n" + b"y" * 100_000 + b",2\n", "is not a finite number"),
+        "overflow": ("a.csv", b"carat,price\n1,2\n1e200,2\n", "'1e200' is above 1e+100"),
+    },
     "time_series": {
         "columns": ("a.csv", WIDE, "has 200,000 columns; MAX_COLUMNS"),
         "texts": ("a.csv", ODD, "no column 'time'"),
