@@ -1,7 +1,9 @@
 """Exported models predict the same as the checkpoint, without it; a wrong export is not kept."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +129,17 @@ def test_a_damaged_export_is_refused(render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind="custom"), project)
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *QUICK, "run.name=a-run")
-    kill = "import os, my_project.commands.export as e, my_project.cli as c; e.fill = lambda *_: os._exit(9)"
-    assert in_project(project, "-c", f"{kill}; c.main(['export'])", ok=False).returncode == 9
-    in_project(project, "-m", "my_project", "export", "--only", "onnx")  # the killed export doesn't block it
+    same = "import os, sys, my_project.commands.export as e, my_project.cli as c; os.getpid = lambda: 7"
+    kill = "e.fill = lambda *_: os._exit(9)"
+    assert in_project(project, "-c", f"{same}; {kill}; c.main(['export'])", ok=False).returncode == 9
+    old, running = (project / "exports" / f".a-run-{number}" for number in (8, 9))
+    for left, age in ((old, 100_000), (running, 1000)):
+        left.mkdir()
+        os.utime(left, (time.time() - age,) * 2)
+    again = f"{same}; sys.exit(c.main(['export', '--only', 'onnx']))"
+    in_project(project, "-c", again)  # the killed export doesn't block it, even with the number of its process
     folder = project / "exports/a-run"
+    assert {*folder.parent.iterdir()} == {folder, running}
     for file, content in {"model.onnx": b"\x08\x07", "config.yaml": b"model: {name: mlp", "export.json": b"{"}.items():
         (folder / file).write_bytes(content)
         done = in_project(project, "-m", "my_project", "run-exported", folder, "images/sample", ok=False)

@@ -1,7 +1,6 @@
 """Parts of single kinds of data, each by what an owner would notice if it were wrong."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from test_configs import KINDS
 
 pytestmark = pytest.mark.slow
 
+IMAGES = ["image_classification", "image_segmentation", "object_detection"]
 RISES = {"acc", "auroc", "miou", "ap", "macro_f1", "r2"}
 
 
@@ -19,51 +19,6 @@ def test_the_best_epoch_is_the_one_with_the_better_figure(kind: str) -> None:
     text = (ROOT / "template" / "kinds" / kind / "train.yaml").read_text()
     rule = yaml.safe_load(text.replace("{{ tracker }}", "none"))["checkpoint"]
     assert rule["mode"] == ("max" if rule["monitor"] in RISES else "min")
-
-
-IMAGES = ["image_classification", "image_segmentation", "object_detection"]
-
-
-@pytest.mark.parametrize("kind", IMAGES)
-def test_an_eps_file_named_png_starts_no_other_program(render: Render, tmp_path: Path, kind: str) -> None:
-    (tmp_path / "evil.png").write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EndProlog\nshowpage\n%%EOF\n"
-    )
-    for name in ("gs", "gswin64c"):
-        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
-        (tmp_path / name).chmod(0o755)
-    code = f"""if True:
-        import os, sys
-        from pathlib import Path
-        os.environ["PATH"] = sys.argv[1] + os.pathsep + os.environ["PATH"]
-        from my_project.data import dataset
-        from my_project.errors import UserError
-        more = {{"image_classification": (8, 1), "image_segmentation": (1, None), "object_detection": (1,)}}[{kind!r}]
-        reads = [lambda path: dataset.read_image(path, *more)]
-        if hasattr(dataset, "read_mask"):
-            reads.append(lambda path: dataset.read_mask(path, 3))
-        for read in reads:
-            try:
-                read(Path(sys.argv[1], "evil.png"))
-            except UserError as error:
-                print(error)
-    """
-    said = in_project(render(data_kind=kind), "-c", code, tmp_path).stdout.splitlines()
-    assert set(said) == {f"{tmp_path}/evil.png: not an image (cannot identify image file); fix or remove it"}
-    assert not (tmp_path / "started").exists()
-
-
-COUNTS = [120, pytest.param(2000, marks=pytest.mark.exhaustive)]
-
-
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_mutated_file_is_read_or_refused_by_name(render: Render, kind: str, count: int) -> None:
-    mutants, seed = ROOT / "tests" / "mutants.py", os.environ["SEED"]
-    project = render(data_kind=kind)
-    done = in_project(project, mutants, project, "my_project", kind, seed, str(count), ok=False)
-    assert done.returncode == 0, f"SEED={seed}:\n{done.stdout}{done.stderr}"
-    assert done.stdout == f"{count} files, 0 failed\n"
 
 
 @pytest.mark.parametrize("value", [[], {}, None, 1.5])

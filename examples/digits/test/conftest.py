@@ -18,8 +18,7 @@ PICTURES = {"confusion.png", "mistakes.png"}  # of a test
 
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     for split, count in {"train": 11, "valid": 5, "test": 4}.items():
         for half, name in enumerate(["left", "right"]):
             (folder / split / name).mkdir(parents=True)
@@ -33,17 +32,9 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(data_folder: Path, tmp_path: Path) -> list[str]:
     """What to override of configs/train for a quick run below `tmp_path`."""
-    return [
-        f"data.folder={data_folder}",
-        "data.image_size=12",
-        "data.batch_size=8",
-        "model.args.width=4",
-        "train.epochs=2",
-        "run.device=cpu",
-        "run.name=a-run",
-        f"run.checkpoints={tmp_path / 'checkpoints'}",
-        f"run.images={tmp_path / 'images'}",
-    ]
+    quick = "data.image_size=12 data.batch_size=8 model.args.width=4 train.epochs=2 run.device=cpu"
+    folders = [f"run.{name}={tmp_path / name}" for name in ("checkpoints", "images")]
+    return [*quick.split(), *folders, f"data.folder={data_folder}", "run.name=a-run"]
 
 
 @pytest.fixture

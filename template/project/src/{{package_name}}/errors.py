@@ -5,8 +5,10 @@ class UserError(Exception):
     """An error that the user can fix, as `WHERE: what is wrong; what to do`; exit status 2."""
 
     def __str__(self) -> str:
-        # A DataLoader worker puts its traceback before the message.
-        return super().__str__().rsplit("errors.UserError: ", 1)[-1].rstrip()
+        # A DataLoader worker puts its traceback before the message. A line may quote megabytes.
+        text = super().__str__().rsplit("errors.UserError: ", 1)[-1].rstrip()
+        lines = (f"{s[:700]} … {s[-200:]}" if len(s) > 1100 else s for s in text.splitlines())
+        return "\n".join(lines)
 
 
 class Stopped(Exception):

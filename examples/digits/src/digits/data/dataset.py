@@ -14,6 +14,7 @@ from .folders import find_classes, find_samples
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is an error
 
 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
@@ -24,9 +25,11 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise UserError(f"{path}: more than MAX_PIXELS of data/dataset.py; scale it down")
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
-                values = np.asarray(image, dtype=np.float32)
+                values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
                 tops = (1, 255) if image.mode == "F" else ()
                 full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))
                 image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
@@ -35,6 +38,8 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             image = image.convert("L" if channels == 1 else "RGB")
             image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    except UserError:
+        raise
     except Exception as error:  # PIL raises a dozen kinds
         if not path.exists():
             raise UserError(f"{path}: no such file") from error

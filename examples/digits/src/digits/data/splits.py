@@ -25,6 +25,8 @@ def unpack_sample(folder: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as aside:
         try:
             with zipfile.ZipFile(archive) as file:
+                if sum(each.file_size for each in file.infolist()) > 2e9:
+                    raise ValueError("its files have more than 2 GB; unpack it yourself")
                 for name in file.namelist():
                     if name.startswith("/") or ".." in name.split("/") or {*"\\:"} & {*name}:
                         raise ValueError(f"unsafe path {name!r}")
@@ -44,9 +46,8 @@ def check_new(folder: Path, valid: float, test: float) -> None:
     """Raise UserError if the fractions leave nothing to train, or a split already exists."""
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise UserError(f"--valid {valid} --test {test}: should be above 0, and below 1 together")
-    for split in SPLITS:
-        if (folder / split).exists():
-            raise UserError(f"{folder / split}: already exists; move it away first")
+    if there := [folder / split for split in SPLITS if (folder / split).exists()]:
+        raise UserError(f"{there[0]}: already exists; move it away first")
 
 
 def sizes(count: int, valid: float, test: float, what: str) -> dict[str, int]:

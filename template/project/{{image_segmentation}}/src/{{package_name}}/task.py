@@ -3,6 +3,7 @@
 `engine/contract.py` says what each method is for.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -34,6 +35,7 @@ from .options import Config
 from .visualization import plots
 from .visualization.charts import write
 
+LARGEST_OVERLAY = 4096  # pixels of its longer side; the mask has the size of the image
 SHOWN = 15  # images of a picture, each twice: with the legend, four rows
 
 
@@ -132,12 +134,14 @@ class Task:
         mask = logits[0].argmax(dim=0).cpu()
         counts = torch.bincount(mask.flatten(), minlength=len(self.classes))
         shares = dict(zip(self.classes, (counts / mask.numel()).tolist(), strict=True))
-        used[file.stem] += 1  # files of one name in several folders
-        stem = file.stem if used[file.stem] == 1 else f"{file.stem}-{used[file.stem]}"
+        stem = os.fsencode(file.stem)[:200].decode(errors="ignore")  # a name has up to 255 bytes
+        used[stem] += 1  # files of one name in several folders
+        stem = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
         folder = locate(self.config.run.images, inside=True) / "result"
         paths = {key: folder / f"{stem}-{key}.png" for key in ("mask", "overlay")}
         plots.save_mask(mask, len(self.classes), paths["mask"])
-        write(paths["overlay"], plots.overlay(image, mask, side=max(512, *size)).save)
+        side = min(LARGEST_OVERLAY, max(512, *size))
+        write(paths["overlay"], plots.overlay(image, mask, side).save)
         return {"file": str(file), "shares": shares, **{key: str(p) for key, p in paths.items()}}
 
     def sentence(self, prediction: dict[str, Any]) -> str:

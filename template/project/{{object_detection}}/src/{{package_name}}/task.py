@@ -3,6 +3,7 @@
 `engine/contract.py` says what each method is for.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import starmap
@@ -128,7 +129,8 @@ class Task:
             raise UserError(f"{file}: holds no images")
         parts = file.relative_to(path).parts or (file.name,)
         pictures = locate(self.config.run.images, inside=True) / "result"
-        picture = pictures / f"run-{Path('-'.join(parts)).stem}.png"
+        stem = os.fsencode(Path("-".join(parts)).stem)[-200:]  # a name has up to 255 bytes
+        picture = pictures / f"run-{stem.decode(errors='ignore')}.png"
         image = read_image(file, self.data.channels)
         pixels, size, scale = fit(image, self.data.image_size)
         outputs = model(pixels[None].to(self.device))

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from .folders import find_classes, find_files, find_samples
-from .wav import OTHER, WAV, need_soundfile, read, resample
+from .wav import OTHER, WAV, need_soundfile, read, refuse_long, resample
 
 SUFFIXES = WAV + OTHER
 MOST = 10  # windows of a sound: bounds the memory that a long one takes
@@ -38,6 +38,7 @@ def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
     if weights > LARGEST or sample_rate > 100 * rate:  # more memory than there may be
         what = f"{rate} samples a second can't be converted to {sample_rate}"
         raise UserError(f"{path}: {what}; use ffmpeg -i FILE -ar {sample_rate} OUT.wav")
+    refuse_long(path, len(samples) * sample_rate // rate)
     return resample(samples, rate, sample_rate)
 
 

@@ -2,8 +2,8 @@
 
 import importlib
 import importlib.util
-import io
 import math
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +21,7 @@ WAV = (".wav", ".wave")
 OTHER = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus")  # need the package soundfile
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of WAV files
 STREAMED = 0x7FFFF000  # from this size on, the size is unknown: written to a pipe
+MAX_SAMPLES = 100_000_000  # of all channels: 38 minutes at 44,100 Hz; needs about 3 GB of memory
 LOUDEST = 100.0  # floats beyond this are not samples from -1 to 1
 ADVICE = "convert it to PCM (ffmpeg -i FILE OUT.wav) or remove it"
 
@@ -41,6 +42,7 @@ def read(path: Path) -> tuple[Tensor, int]:
     Raises UserError if the file is missing, empty, damaged, or of an unknown format.
     """
     try:
+        refuse_long(path, path.stat().st_size // 8)  # before it is read; no sample has more bytes
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a sound file") from error
@@ -57,17 +59,28 @@ def read(path: Path) -> tuple[Tensor, int]:
     return torch.from_numpy(mono), rate
 
 
+def refuse_long(path: Path, count: int) -> None:
+    """UserError if a sound of `count` samples may not fit in memory."""
+    if count > MAX_SAMPLES:
+        most = f"more than MAX_SAMPLES in data/wav.py, {MAX_SAMPLES:,}"
+        raise UserError(f"{path}: has {most}; cut it into several, or raise that")
+
+
 def _read_other(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
     """Samples (T, channels) and rate, by libsndfile."""
     need_soundfile([path])
     parts = list[NDArray[np.float32]]()
     try:
         soundfile: Any = importlib.import_module("soundfile")
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             # In parts: a damaged header may give a length that does not fit in memory.
-            while len(part := file.read(1 << 20, dtype="float32", always_2d=True)):
+            frames = max(1, (1 << 20) // file.channels)
+            while len(part := file.read(frames, dtype="float32", always_2d=True)):
                 parts.append(part)
+                refuse_long(path, sum(part.size for part in parts))
             rate = file.samplerate
+    except UserError:
+        raise
     except Exception as error:  # of soundfile, or of a library that it does not find
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise UserError(f"{path}: cannot be read ({reason}); {ADVICE}") from error
@@ -87,6 +100,7 @@ def _read_wav(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
     if not channels or not rate or block != channels * width:
         sizes = f"{channels} channels of {bits} bits in {block} bytes, {rate} a second"
         raise UserError(f"{path}: a damaged header ({sizes}); {ADVICE}")
+    refuse_long(path, len(data) // width)
     data = data[: len(data) // block * block]
     samples = np.frombuffer(data, f"<f{width}") if code == FLOAT else _decode(data, width)
     return samples.reshape(-1, channels), rate
@@ -113,13 +127,14 @@ def _chunks(path: Path, content: bytes) -> tuple[bytes, bytes]:
     raise UserError(f"{path}: not a WAV file: it has no format or no data; {ADVICE}")
 
 
-def _decode(data: bytes, width: int) -> NDArray[np.float64]:
-    """PCM samples of `width` bytes as floats from -1 to 1."""
+def _decode(data: bytes, width: int) -> NDArray[Any]:
+    """PCM samples of `width` bytes as floats from -1 to 1: float32 where that is exact."""
     if width == 1:  # the only one without a sign
-        return np.frombuffer(data, np.uint8) / 128.0 - 1
+        return np.frombuffer(data, np.uint8).astype(np.float32) / 128.0 - 1
     padded = np.zeros((len(data) // width, 4), np.uint8)  # the upper bytes of an int32
     padded[:, 4 - width :] = np.frombuffer(data, np.uint8).reshape(-1, width)
-    return padded.view("<i4")[:, 0] / 2.0**31
+    whole = padded.view("<i4")[:, 0]
+    return (whole.astype(np.float32) if width < 4 else whole) / 2.0**31
 
 
 def resample(samples: Tensor, old: int, new: int, zeros: int = 16) -> Tensor:

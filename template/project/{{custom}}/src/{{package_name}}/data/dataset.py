@@ -9,6 +9,8 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 
+MAX_ROWS = 1_000_000  # of a file: as tensors, they take 1 GB of memory
+
 Sample = tuple[Tensor, ...]
 
 
@@ -62,6 +64,9 @@ def read_file(
     columns = header.replace(" ", "").split(",")
     if columns != ["x", "y", "class"] and not (new and columns == ["x", "y"]):
         raise UserError(f"{path}, line 1: should be x,y,class; found {header[:40]!r}")
+    if len(lines) > MAX_ROWS:
+        most = f"MAX_ROWS in data/dataset.py, {MAX_ROWS:,}"
+        raise UserError(f"{path}: has more lines than {most}; make it several files, or raise that")
     samples, bad = dict[int, Sample](), list[str]()
     for number, line in enumerate(lines, 2):
         if line.strip():

@@ -1,8 +1,10 @@
 """The commands `export` and `run-exported`."""
 
 import argparse
+import glob
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 from ..cli import print_predictions
 from ..config import dump, locate
 from ..errors import UserError
+
+A_DAY = 86_400  # seconds: longer than an export takes
 
 
 def export(args: argparse.Namespace) -> None:
@@ -22,6 +26,10 @@ def export(args: argparse.Namespace) -> None:
     if folder.exists():
         raise UserError(f"{folder}: already exists; remove it, or set another with --to")
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")  # a kill leaves no exports/RUN
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
+        # In a container, each process may have the same number. Another export may be running.
+        if left == partial or left.stat().st_mtime < time.time() - A_DAY:
+            shutil.rmtree(left)
     partial.mkdir(parents=True)
     try:
         tried = fill(partial, path, run, [args.only] if args.only else ["onnx", "pt2"])

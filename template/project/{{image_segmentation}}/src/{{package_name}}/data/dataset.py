@@ -15,6 +15,7 @@ from ..errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is an error
 MASKS = (".png", ".bmp", ".tif", ".tiff")  # formats that keep each pixel's value
 UNLABELLED = 255  # in the file of a mask: a pixel of no known class
 IGNORE = -100  # the same in memory: what torch's losses pass over
@@ -72,9 +73,10 @@ def read_image(path: Path, channels: int, max_size: int | None) -> tuple[Tensor,
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
+            check_pixels(path, file)
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
-                values = np.asarray(image, dtype=np.float32)
+                values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
                 tops = (1, 255) if image.mode == "F" else ()
                 full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))
                 image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
@@ -101,6 +103,7 @@ def read_mask(path: Path, num_classes: int) -> Tensor:
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
+            check_pixels(path, image)
             mode, values = image.mode, np.asarray(image).astype(np.int64)
     except Exception as error:  # PIL raises a dozen kinds
         raise _damaged(path, error) from error
@@ -170,7 +173,15 @@ class MaskFolder(Dataset[tuple[Tensor, Tensor]]):
         return read_pair(*self.pairs[index], self.num_classes, self.channels, self.max_size)
 
 
+def check_pixels(path: Path, image: Image.Image) -> None:
+    """UserError if an opened image is too large to be decoded."""
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(f"{path}: more than MAX_PIXELS of data/dataset.py; scale it down")
+
+
 def _damaged(path: Path, error: Exception) -> UserError:
+    if isinstance(error, UserError):
+        return error
     if not path.exists():
         return UserError(f"{path}: no such file")
     reason = getattr(error, "strerror", None) or re.split(" '|: ", str(error))[0]

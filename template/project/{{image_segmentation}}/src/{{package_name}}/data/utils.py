@@ -16,6 +16,7 @@ from .dataset import (
     MASKS,
     SUFFIXES,
     UNLABELLED,
+    check_pixels,
     find_pairs,
     read_classes,
     read_pair,
@@ -146,6 +147,7 @@ class Facts:
 def mask_values(path: Path) -> list[int]:
     """The values that occur in a mask, if it has whole numbers; an unreadable one has none."""
     with suppress(Exception), Image.open(path, formats=FORMATS) as image:
+        check_pixels(path, image)
         values = np.asarray(image)
         if values.ndim == 2 and image.mode != "F":
             return [int(value) for value in np.unique(values)]

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from os.path import isfile
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 from ..errors import UserError
 
 ANNOTATIONS = "annotations.json"
+MAX_BYTES = 2_000_000_000  # of annotations.json, which take ten times as much memory
+MAX_SIDE = 10_000_000  # pixels
 MOST = 20  # problems that are listed one by one
 
 
@@ -28,9 +31,12 @@ def load(folder: Path) -> dict[str, Any]:
         others = ", ".join(sorted(other.name for other in folder.glob("*.json")))
         advice = f"rename {others}" if others else "data/README.md shows what belongs there"
         raise UserError(f"{path}: no such file; {advice}")
+    if path.stat().st_size > MAX_BYTES:
+        most = f"MAX_BYTES in data/coco.py, {MAX_BYTES:,} bytes"
+        raise UserError(f"{path}: is larger than {most}; split it into several, or raise that")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, thousands of digits or levels, too
         raise UserError(f"{path}: not JSON ({error}); export it again") from error
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
@@ -96,10 +102,13 @@ def scan(folder: Path) -> Iterator[Picture | UserError]:
     for key, image in images.items():
         try:
             name = _field(folder, image, "image", "file_name", str).replace("\\", "/")
+            if PureWindowsPath(name).anchor or ".." in name.split("/"):
+                advice = "write it as it is below images/"
+                raise UserError(f"{path}: image {key}: file_name {name!r} leads out; {advice}")
             file = folder / "images" / name
-            if not file.is_file() and (folder / name).is_file():  # images/1.jpg, or no images/
+            if not isfile(file) and isfile(folder / name):  # images/1.jpg, or no images/
                 file = folder / name
-            if not file.is_file():
+            if not isfile(file):  # nor if the name is too long
                 claim = f"no such file, but {path} has it as image {key}"
                 raise UserError(f"{file}: {claim}; add or remove it")
             boxes, names = [box for box, _ in objects[key]], [name for _, name in objects[key]]
@@ -130,6 +139,9 @@ def _field(folder: Path, row: dict[str, Any], what: str, key: str, kind: type) -
 
 def _size(folder: Path, image: dict[str, Any]) -> tuple[int, int]:
     width, height = (_field(folder, image, "image", key, int) for key in ("width", "height"))
+    if not (0 < width < MAX_SIDE and 0 < height < MAX_SIDE):
+        where = f"{folder / ANNOTATIONS}: image {image['id']}"
+        raise UserError(f"{where}: no image is {width} x {height}; fix its width and height")
     return width, height
 
 

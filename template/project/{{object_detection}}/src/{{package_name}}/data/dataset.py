@@ -15,6 +15,7 @@ from . import coco
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is an error
 
 Target = dict[str, Tensor]
 """`boxes`, float32 (n, 4): left, top, right, bottom in pixels; `labels`, int64 (n,); and `size`,
@@ -36,10 +37,12 @@ def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise UserError(f"{path}: more than MAX_PIXELS of data/dataset.py; scale it down")
             upright = ImageOps.exif_transpose(file)
             image: Image.Image = file if file.size == size != upright.size else upright
             if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
-                values = np.asarray(image, dtype=np.float32)
+                values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
                 tops = (1, 255) if image.mode == "F" else ()
                 full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))
                 image = Image.fromarray((values / full * 255).clip(0, 255).astype(np.uint8))
@@ -47,6 +50,8 @@ def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert("L" if channels == 1 else "RGB")
+    except UserError:
+        raise
     except Exception as error:  # PIL raises a dozen kinds
         if not path.exists():
             raise UserError(f"{path}: no such file") from error

@@ -8,6 +8,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, islice
 from statistics import NormalDist
@@ -30,6 +31,7 @@ FOR_CLASSES = (  # the overrides of a classification
 FOR_NUMBERS = (  # of a regression
     "data.task=regression loss.name=HuberLoss checkpoint.monitor=rmse checkpoint.mode=min"
 )
+LARGEST = 1e100  # the squares of larger numbers overflow
 FARTHEST = 10.0  # standard deviations from the mean; values beyond are clipped
 QUANTILES = 200
 
@@ -38,14 +40,14 @@ Curve = list[list[float]]
 
 
 def number(text: str, decimal: str = ".") -> float | None:
-    """A finite number, or None; there are no separators of thousands."""
+    """A number within LARGEST, or None; there are no separators of thousands."""
     if decimal == ",":
         text = "" if "." in text else text.replace(",", ".")
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and "_" not in text else None
+    return value if abs(value) <= LARGEST and "_" not in text else None
 
 
 def day(text: str) -> float | None:
@@ -102,10 +104,9 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
     `found` takes the messages of bad rows and columns, which then raise nothing.
     """
     rows = iter(rows)
-    head = list(islice(rows, 1000))
-    if not head:
+    if not (first := next(rows, None)):
         raise UserError(f"{options.folder}/train: holds no rows")
-    first = head[0]
+    head = [first, *islice(rows, min(999, 1_000_000 // len(first.cells)))]  # bounds the memory
     problems = list[str]()
     for key in ("ignore", "numeric", "categorical", "target"):
         value = getattr(options, key)
@@ -214,6 +215,9 @@ def not_a_number(text: str) -> str:
     """The message for a text in place of a number."""
     commas = re.fullmatch(r"[-+]?[\d.]+,\d+", text)
     hint = " (if the comma is a decimal one, set data.decimal=,)" if commas else ""
+    with suppress(ValueError):
+        if LARGEST < abs(float(text)) < math.inf:
+            return f"{text!r} is above {LARGEST:g}"
     return f"{text!r} is not a finite number{hint}"
 
 

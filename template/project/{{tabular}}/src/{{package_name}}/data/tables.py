@@ -4,12 +4,16 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import nullcontext
-from itertools import chain
+from contextlib import nullcontext, suppress
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from ..errors import UserError
+
+MAX_COLUMNS = 100_000
+MAX_NAME = 1000  # characters of a column's name: a longer one is no name
+MAX_LINE = 2**26  # characters of a line
 
 
 class Row(NamedTuple):
@@ -32,7 +36,10 @@ def find_tables(folder: Path) -> list[Path]:
 
 def delimiter_of(header: str) -> str:
     """The separator that splits the first line of a file into the most cells."""
-    counts = {sign: len(next(csv.reader([header], delimiter=sign), [])) for sign in ",;\t|"}
+    counts = dict.fromkeys(",;\t|", 0)
+    for sign in counts:
+        with suppress(csv.Error):  # a cell of another sign may be too long
+            counts[sign] = len(next(csv.reader([header], delimiter=sign), []))
     return max(counts, key=counts.__getitem__)
 
 
@@ -50,18 +57,19 @@ def read_rows(
     with nullcontext(sys.stdin) if piped else open(path, encoding="utf-8-sig", newline="") as file:
         reader: Any = None
         try:
-            first = file.readline()
+            lines = _bounded(file, path)
+            first = next(lines, "")
             sign = delimiter or delimiter_of(first)
-            reader = csv.reader(chain([first], file), delimiter=sign, strict=True)
-            header = [cell.strip() for cell in next(reader, [])]
+            reader = csv.reader(chain([first], lines), delimiter=sign, strict=True)
+            header = [" ".join(cell.strip().splitlines()) for cell in next(reader, [])]
             _check_header(header, path)
             for cells in _lines(reader, path, problems):
                 where = f"{path}:{reader.line_num}"
                 if len(cells) == len(header):
                     yield Row(where, dict(zip(header, map(str.strip, cells), strict=True)))
                 elif cells:
-                    count = f"{len(cells)} cells, but the header names {len(header)} columns"
-                    bad = f"{where}: {count}; put a cell that has {sign!r} in quotes"
+                    found = f"{len(cells)} cells, but the header names {len(header)} columns"
+                    bad = f"{where}: {found}; put a cell that has {sign!r} in quotes"
                     if problems is None:
                         raise UserError(bad)
                     problems.append(bad)
@@ -70,6 +78,17 @@ def read_rows(
             raise UserError(f"{path}:{line}: not CSV: {error}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: not UTF-8 ({error.reason}); save it as such") from error
+
+
+def _bounded(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file; UserError for one that is too long to hold its cells in memory."""
+    for number in count(1):
+        if not (line := file.readline(MAX_LINE)):
+            return
+        if len(line) == MAX_LINE:
+            most = f"MAX_LINE in data/tables.py, {MAX_LINE:,} characters"
+            raise UserError(f"{path}:{number}: is longer than {most}; is it a table?")
+        yield line
 
 
 def _lines(reader: Any, path: Path, problems: list[str] | None) -> Iterator[list[str]]:
@@ -94,12 +113,18 @@ def first_delimiter(path: Path) -> str:
 def _check_header(header: list[str], path: Path) -> None:
     if not header:
         raise UserError(f"{path}: is empty; its first line should name the columns")
-    for name, count in Counter(header).items():
+    if len(header) > MAX_COLUMNS:
+        most = f"{len(header):,} columns; MAX_COLUMNS in data/tables.py is {MAX_COLUMNS:,}"
+        raise UserError(f"{path}:1: has {most}; remove some, or raise that")
+    for name, times in Counter(header).items():
         if not name:
             number = header.index(name) + 1
             raise UserError(f"{path}:1: column {number} has no name; name it or remove it")
-        if count > 1:
-            raise UserError(f"{path}:1: {count} columns are called {name!r}; rename or remove one")
+        if times > 1:
+            raise UserError(f"{path}:1: {times} columns are called {name!r}; rename or remove one")
+        if len(name) > MAX_NAME:
+            what = f"the name of column {header.index(name) + 1} has {len(name):,} characters"
+            raise UserError(f"{path}:1: {what}; shorten it, or close its quotes")
 
 
 def read_folder(

@@ -5,7 +5,9 @@ import sys
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -20,8 +22,21 @@ from .vocabulary import PADDING, Vocabulary
 
 SUFFIXES = (".txt",)
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # the others are white space
+MAX_LINE = 2**24  # bytes of a line: as words, they take 50 times as much memory
 EMPTY = "is empty; remove the line"
 MOST = 100  # problems that an error lists
+
+
+@cache
+def piled() -> re.Pattern[str]:
+    """1,000 accents on a letter: no script has them, and to put them in order takes minutes."""
+    accents = (chr(code) for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code)))
+    return re.compile(f"[{''.join(accents)}]{{1000}}")
+
+
+def bounded(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; those above MAX_LINE in parts, the first of which has that length."""
+    return iter(partial(file.readline, MAX_LINE), b"")
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str, str]]:
@@ -30,10 +45,17 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str, str]]:
     Letters are composed (NFC), and white space becomes single spaces.
     """
     for number, line in enumerate(lines, 1):
+        if len(line) == MAX_LINE:
+            most = f"MAX_LINE in data/dataset.py, {MAX_LINE:,} bytes"
+            yield number, "", f"is longer than {most}; make it several lines, or raise that"
+            return
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             yield number, "", "not UTF-8; save the file as UTF-8 text"
+            continue
+        if not text.isascii() and piled().search(text):
+            yield number, "", "has 1,000 accents on a letter; remove them"
             continue
         codes = [f"U+{ord(sign):04X}" for sign in dict.fromkeys(CONTROL.findall(text))]
         text = " ".join(unicodedata.normalize("NFC", text).split())
@@ -71,7 +93,7 @@ def check_texts(path: Path, whole: bool = False) -> Iterator[tuple[int, str, str
     """As `read_all`, of a file; UserError if it can't be opened."""
     try:
         with open(path, "rb") as file:
-            yield from read_all(path, file, whole)
+            yield from read_all(path, bounded(file), whole)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a file of texts") from error
 
@@ -96,7 +118,8 @@ def read_inputs(name: str, whole: bool = False) -> Iterator[tuple[str, int, str]
     Raises UserError if there is none, or before the first of a file that can't be used.
     """
     if name == "-":
-        for number, text, problem in read_all("standard input", sys.stdin.buffer, whole):
+        name = "standard input"
+        for number, text, problem in read_all(name, bounded(sys.stdin.buffer), whole):
             refuse([problem] if problem else [])
             yield "-", number, text
         return

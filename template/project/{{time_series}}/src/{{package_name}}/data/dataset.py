@@ -186,6 +186,7 @@ def _numbers(
         if not abs(values[i]) < 1e30:
             advice = "fix it, or leave the column out of data.columns"
             bad.append(f"{place}: {text!r} is not a number; {advice}")
+            values[i] = math.nan
     return values
 
 

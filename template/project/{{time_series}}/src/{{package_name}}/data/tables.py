@@ -3,17 +3,23 @@
 import csv
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
+from itertools import count
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from ..errors import UserError
 from . import clock
 
-CHUNK = 1000  # rows kept as text at a time
+MAX_COLUMNS = 10_000
+MAX_NAME = 1000  # characters of a column's name: a longer one is no name
+MAX_LINE = 2**24  # characters of a line
+CHUNK, MAX_CELLS = 1000, 1_000_000  # rows kept as text at a time, and cells
 EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # missing values, in lower case
 
 Chunk = tuple[list[int], list[list[str]]]
@@ -49,8 +55,19 @@ def read_chunks(path: Path | None, problems: list[str] | None = None) -> Iterato
         raise UserError(f"{name}: {error.strerror}; give the path of a CSV file") from error
 
 
-def _chunks(name: str, file: Iterable[str], problems: list[str] | None) -> Iterator[Chunk]:
-    reader = csv.reader(file, strict=True)
+def _bounded(name: str, file: TextIO) -> Iterator[str]:
+    """The lines of a file; UserError for one that is too long to hold its cells in memory."""
+    for number in count(1):
+        if not (line := file.readline(MAX_LINE)):
+            return
+        if len(line) == MAX_LINE:
+            most = f"MAX_LINE in data/tables.py, {MAX_LINE:,} characters"
+            raise UserError(f"{name}, line {number}: is longer than {most}; is it a table?")
+        yield line
+
+
+def _chunks(name: str, file: TextIO, problems: list[str] | None) -> Iterator[Chunk]:
+    reader = csv.reader(_bounded(name, file), strict=True)
     lines, rows, header = list[int](), list[list[str]](), list[str]()
     while True:
         wrong = ""
@@ -61,7 +78,7 @@ def _chunks(name: str, file: Iterable[str], problems: list[str] | None) -> Itera
         except csv.Error as error:
             wrong, row = str(error), []
         if not header and not wrong:
-            header = [cell.strip() for cell in row]
+            header = [" ".join(cell.strip().splitlines()) for cell in row]
             _check_header(name, header)
             yield [1], [header]
             continue
@@ -75,7 +92,7 @@ def _chunks(name: str, file: Iterable[str], problems: list[str] | None) -> Itera
         elif any(row):
             lines.append(reader.line_num)
             rows.append(row)
-        if len(rows) == CHUNK:
+        if len(rows) == CHUNK or len(rows) * len(header) > MAX_CELLS:
             yield lines, rows
             lines, rows = [], []
     if not header:
@@ -87,10 +104,16 @@ def _chunks(name: str, file: Iterable[str], problems: list[str] | None) -> Itera
 def _check_header(name: str, header: Sequence[str]) -> None:
     if not header:
         raise UserError(f"{name}: is empty, or begins with an empty line; see data/README.md")
-    for column in header:
-        if not column or header.count(column) > 1:
+    if len(header) > MAX_COLUMNS:
+        most = f"{len(header):,} columns; MAX_COLUMNS in data/tables.py is {MAX_COLUMNS:,}"
+        raise UserError(f"{name}, line 1: has {most}; remove some, or raise that")
+    for column, times in Counter(header).items():
+        if not column or times > 1:
             what = "two columns are called" if column else "a column is called"
             raise UserError(f"{name}, line 1: {what} {column!r}; rename it")
+        if len(column) > MAX_NAME:
+            what = f"the name of a column has {len(column):,} characters, above {MAX_NAME:,}"
+            raise UserError(f"{name}, line 1: {what}; shorten it, or close its quotes")
 
 
 def find_time(
@@ -102,13 +125,14 @@ def find_time(
     """
     if named := sorted(column for column in header if column.lower() == "time"):
         return named[-1]
-    dates, even = list[str](), list[str]()
+    dates, even, odd = list[str](), list[str](), 0
     for column, cells in zip(header, zip(*rows, strict=True), strict=False):
         texts = [cell.strip() for cell in cells]
         try:
             times = clock.parse_all(texts, form)
         except ValueError:
-            dates += [column] if clock.formats(texts) else []  # to ask for the format then
+            odd += 1  # it takes a millisecond to try all formats
+            dates += [column] if odd <= 100 and clock.formats(texts) else []  # to ask for it then
             continue
         kinds = {isinstance(time, datetime) for time in times}
         if kinds == {True}:
