@@ -6,6 +6,7 @@ import math
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 
 from ..config import locate
@@ -23,21 +24,21 @@ def serve(args: argparse.Namespace) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger(Server.__module__.rpartition(".")[0]).setLevel(logging.INFO)
     limits = Limits(**{each.name: getattr(args, each.name) for each in fields(Limits)})
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # once the server has stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again at its end
+    with suppress(KeyboardInterrupt), listen(args.host, args.port) as listening:
+        hosts, samples = [args.host, *args.allow_host], locate(args.samples)
+        app = build(locate(args.folder), args.max_megabytes, args.pt2, limits, hosts, samples)
+        port = listening.getsockname()[1]  # with --port 0, the system picks one
+        print(f"http://{args.host}:{port} serves {args.folder}; stop with Ctrl-C", flush=True)
+        Server(app).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
     try:
-        try:
-            listening = socket.create_server((args.host, args.port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{args.host}, port {args.port}: {reason}; set another --port") from error
-        with listening:
-            hosts = [args.host, *args.allow_host]
-            app = build(locate(args.folder), pt2=args.pt2, limits=limits, hosts=hosts, samples=locate(args.samples))
-            port = listening.getsockname()[1]  # with --port 0, the system picks one
-            print(f"http://{args.host}:{port} serves {args.folder}; stop with Ctrl-C", flush=True)
-            Server(app).run(sockets=[listening])
-    except KeyboardInterrupt:
-        return
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{host}, port {port}: {reason}; set another --port") from error
 
 
 def positive(kind: type[float]) -> Callable[[str], float]:

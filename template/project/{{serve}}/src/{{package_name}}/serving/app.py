@@ -89,9 +89,9 @@ def build(
         aside.cleanup()
 
     # FastAPI's docs pages load scripts from a CDN, so they are off; /openapi.json stays.
-    refusals: dict[int | str, dict[str, Any]] = {400: {"model": Problem}}
     title = f"{project_name()}: {workers.about['model']}"
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, lifespan=life, responses=refusals)
+    refused = problems(400)
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, lifespan=life, responses=refused)
     app.add_middleware(guard.around)
     app.add_exception_handler(RequestValidationError, explain)
     app.state.guard = guard
@@ -102,9 +102,9 @@ def build(
         state = {"ready": guard.ready, "requests": guard.active}
         return JSONResponse(state, 200 if guard.ready else 503)
 
-    more = {each: {"model": Problem} for each in (403, 408, 413, 422, 500, 503, 504)}
+    refused = problems(403, 408, 413, 422, 500, 503, 504)
 
-    @app.post("/predict", response_model=Answer, responses=more)
+    @app.post("/predict", response_model=Answer, responses=refused)
     async def predict(file: UploadFile) -> Response:
         status, answer = await workers.predict(plain_name(file.filename or ""), file.file)
         return Response(answer, status, media_type="application/json")
@@ -124,11 +124,16 @@ def add_pages(app: FastAPI, files: dict[str, Path], about: Health) -> None:
     async def health() -> Health:
         return about
 
-    @app.get("/samples/{name}", response_class=FileResponse, responses={404: {"model": Problem}})
+    @app.get("/samples/{name}", response_class=FileResponse, responses=problems(404))
     async def sample(name: str) -> FileResponse:
         if name not in files:
             raise HTTPException(404, f"no sample {name[:80]!r}; /health lists all")
         return FileResponse(files[name])
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How OpenAPI declares these statuses."""
+    return {each: {"model": Problem} for each in statuses}
 
 
 def describe(about: dict[str, Any], limits: Limits, samples: Iterable[str]) -> Health:

@@ -74,10 +74,7 @@ class Guard:
         if not (host == "" or host_name(host) in self.hosts or is_address(host_name(host))):
             what = f"this service has no name {host_name(host)[:80]!r}"
             raise Refused(400, f"{what}; to give it one, see --allow-host")
-        # The rule of Go's http.CrossOriginProtection: pages can't set these headers.
-        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        own = site in ("same-origin", "none") if site else not origin or origin.endswith(f"//{host}")
-        if not own and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS") and is_foreign(headers):
             raise Refused(403, "pages of other sites may not send requests to this service")
         size = headers.get("content-length", "")
         if size.isdecimal() and float(size) > self.limits.max_megabytes * 1e6:
@@ -123,8 +120,9 @@ class Exchange:
         try:
             async with asyncio.timeout(None) as self.clock:
                 self.guard.clocks.add(self.clock)
-                what = f"the request took more than {self.limits.upload_seconds:g} s to arrive"
-                self.allow(self.limits.upload_seconds, Refused(408, f"{what}; see --upload-seconds"))
+                seconds = self.limits.upload_seconds
+                what = f"the request took more than {seconds:g} s to arrive; see --upload-seconds"
+                self.allow(seconds, Refused(408, what))
                 await app(self.scope, self.receive, self.send)
         except TimeoutError:
             if not self.clock.expired():
@@ -143,7 +141,7 @@ class Exchange:
         self.late = late
 
     async def receive(self) -> Message:
-        """The next part of the request, which is counted. After the last, the workers' limits hold."""
+        """The next part of the request; after the last one, the workers' limits hold."""
         message = await self.receive_any()
         self.size += len(message.get("body", b""))
         if self.size > self.limits.max_megabytes * 1e6:
@@ -173,8 +171,9 @@ class Exchange:
             headers["X-Content-Type-Options"] = "nosniff"
             headers["X-Request-ID"] = self.id
             if not self.reason:
-                what = f"the client took more than {self.limits.upload_seconds:g} s to read"
-                self.allow(self.limits.upload_seconds, Refused(GONE, f"{what}; see --upload-seconds"))
+                seconds = self.limits.upload_seconds
+                what = f"the client took more than {seconds:g} s to read; see --upload-seconds"
+                self.allow(seconds, Refused(GONE, what))
         await self.send_any(message)
 
     async def refuse(self, error: Refused) -> None:
@@ -199,6 +198,14 @@ class Exchange:
 def too_large(limits: Limits) -> Refused:
     most = f"the request has more than {limits.max_megabytes:g} MB"
     return Refused(413, f"{most}; send a smaller file, or see --max-megabytes")
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Whether a page of another site sends this: by the rule of Go's CrossOriginProtection."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")  # pages can't set these
+    if site:
+        return site not in ("same-origin", "none")
+    return origin is not None and origin.partition("//")[2] != headers.get("host")
 
 
 def host_name(host: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from typing import Any
+from collections.abc import Iterable
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,8 +23,8 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self.since = self.loop.time()
         if len(self.connections) > self.most:
-            idle = [each for each in self.connections if each.is_idle]
-            min(idle, key=lambda each: each.since, default=self).transport.abort()
+            longest = min(idle(self.connections), key=lambda each: each.since, default=self)
+            longest.transport.abort()
 
     @property
     def is_idle(self) -> bool:
@@ -34,6 +34,10 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         self.since = self.loop.time()
         super().on_response_complete()
+
+
+def idle(connections: Iterable[object]) -> list[Connection]:
+    return [each for each in connections if isinstance(each, Connection) and each.is_idle]
 
 
 class Server(uvicorn.Server):
@@ -63,8 +67,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
             latest = asyncio.get_running_loop().time() - self.guard.limits.upload_seconds
-            for each in list(self.server_state.connections):
-                if each.is_idle and each.since < latest:
+            for each in idle(self.server_state.connections):
+                if each.since < latest:
                     each.transport.abort()
         return await super().on_tick(counter)
 

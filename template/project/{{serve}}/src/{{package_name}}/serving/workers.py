@@ -132,12 +132,12 @@ class Worker:
     """A worker process, as the thread of the server that waits for it sees it."""
 
     def __init__(self, folder: Path, pt2: bool, there: Path, limits: Limits) -> None:
-        # A new process of a fork server has torch at once, and shares its memory.
-        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        if sys.platform == "linux":
-            parent = __package__.rpartition(".")[0]
-            multiprocessing.set_forkserver_preload([f"{parent}.exported", __name__])
-        self.context, self.limits = context, limits
+        method = "forkserver" if sys.platform == "linux" else "spawn"  # the first has torch at once
+        self.context: Any = multiprocessing.get_context(method)
+        self.context.set_forkserver_preload(
+            [f"{__package__.rpartition('.')[0]}.exported", __name__]
+        )
+        self.limits = limits
         self.lock, self.closed = threading.Lock(), False
         self.arguments = folder, pt2, there, limits
         self.begin()
@@ -230,7 +230,6 @@ class Worker:
         if self.about and self.memory() - self.idle_memory > self.limits.max_memory / 2:
             self.end()
         if not self.process.is_alive():
-            self.connection.close()
             self.begin()
         self.ready()
 
