@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -132,8 +133,9 @@ class Worker:
     """A worker process, as the thread of the server that waits for it sees it."""
 
     def __init__(self, folder: Path, pt2: bool, there: Path, limits: Limits) -> None:
-        method = "forkserver" if sys.platform == "linux" else "spawn"  # the first has torch at once
-        self.context: Any = multiprocessing.get_context(method)
+        # A fork server has torch at once. It is called over a socket, whose path has to be short.
+        short = sys.platform == "linux" and len(tempfile.gettempdir()) < 70
+        self.context: Any = multiprocessing.get_context("forkserver" if short else "spawn")
         self.context.set_forkserver_preload(
             [f"{__package__.rpartition('.')[0]}.exported", __name__]
         )
