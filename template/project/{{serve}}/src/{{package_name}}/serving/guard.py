@@ -144,8 +144,9 @@ class Exchange:
         """The next part of the request; after the last one, the workers' limits hold."""
         message = await self.receive_any()
         self.size += len(message.get("body", b""))
-        if self.size > self.limits.max_megabytes * 1e6:
-            raise too_large(self.limits)
+        if self.size > self.limits.max_megabytes * 1e6:  # FastAPI would change an exception
+            self.allow(0, too_large(self.limits))
+            await asyncio.Future()
         if message["type"] == "http.request" and not message.get("more_body"):
             self.guard.uploads.pop(self, None)
             self.allow(math.inf, Refused(GONE, "the client left"))
@@ -178,12 +179,12 @@ class Exchange:
 
     async def refuse(self, error: Refused) -> None:
         """Respond with the reason, if the response has not begun."""
-        self.reason = error.detail
-        if error.status_code == GONE:
+        self.reason = error.reason
+        if error.status == GONE:
             self.status = GONE
         elif not self.status:
-            content = {"detail": error.detail}
-            response = JSONResponse(content, error.status_code, error.headers)
+            headers = {"Retry-After": "1"} if error.status == 503 else None
+            response = JSONResponse({"detail": error.reason}, error.status, headers)
             await response(self.scope, self.receive, self.send)
 
     def log(self) -> None:

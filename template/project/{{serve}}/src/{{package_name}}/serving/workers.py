@@ -21,7 +21,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fastapi import HTTPException
 from pydantic_core import to_json
 
 from ..config import ROOT, locate
@@ -33,11 +32,12 @@ STEP = 0.02  # seconds between two looks at a prediction
 GRACE = 1.0  # seconds that a prediction goes on without its client: a new process costs as much
 
 
-class Refused(HTTPException):
-    """A request that gets no prediction."""
+class Refused(Exception):
+    """A request that gets no prediction: the status of the response, and the reason."""
 
     def __init__(self, status: int, reason: str) -> None:
-        super().__init__(status, reason, {"Retry-After": "1"} if status == 503 else None)
+        super().__init__(reason)
+        self.status, self.reason = status, reason
 
 
 # --- in a worker ---
