@@ -27,7 +27,7 @@ def serve(args: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again at its end
     with suppress(KeyboardInterrupt), listen(args.host, args.port) as listening:
         hosts, samples = [args.host, *args.allow_host], locate(args.samples)
-        app = build(locate(args.folder), args.max_megabytes, args.pt2, limits, hosts, samples)
+        app = build(locate(args.folder), None, args.pt2, limits, hosts, samples)
         port = listening.getsockname()[1]  # with --port 0, the system picks one
         print(f"http://{args.host}:{port} serves {args.folder}; stop with Ctrl-C", flush=True)
         Server(app).run(sockets=[listening])

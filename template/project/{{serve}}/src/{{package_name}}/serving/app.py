@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ POLICY = (
     "default-src 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+DEFAULTS = Limits()
 SAMPLES = 12  # that the page shows
 
 
@@ -66,17 +68,19 @@ class Problem(BaseModel):
 
 def build(
     folder: Path,
-    megabytes: float = Limits.max_megabytes,
+    megabytes: float | None = None,
     pt2: bool = False,
-    limits: Limits | None = None,
+    limits: Limits = DEFAULTS,
     hosts: Iterable[str] = (),
     samples: Path | None = None,
 ) -> FastAPI:
     """The app for an exported model; UserError if the folder has no usable one.
 
     It answers requests for `localhost`, for IP addresses, and for the names in `hosts`.
+    `megabytes` replaces `limits.max_megabytes`.
     """
-    limits = limits or Limits(max_megabytes=megabytes)
+    if megabytes is not None:
+        limits = replace(limits, max_megabytes=megabytes)
     aside = tempfile.TemporaryDirectory()  # for the files and pictures of current requests
     workers = Workers(folder, pt2, Path(aside.name), limits)
     guard = Guard(limits, hosts)

@@ -136,9 +136,9 @@ class Worker:
         # A fork server has torch at once. It is called over a socket, whose path has to be short.
         short = sys.platform == "linux" and len(tempfile.gettempdir()) < 70
         self.context: Any = multiprocessing.get_context("forkserver" if short else "spawn")
-        self.context.set_forkserver_preload(
-            [f"{__package__.rpartition('.')[0]}.exported", __name__]
-        )
+        if short:
+            package = __package__.rpartition(".")[0]
+            self.context.set_forkserver_preload([f"{package}.exported", __name__])
         self.limits = limits
         self.lock, self.closed = threading.Lock(), False
         self.arguments = folder, pt2, there, limits
