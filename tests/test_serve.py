@@ -6,11 +6,15 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,33 +46,109 @@ def trained(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return exported
 
 
-@contextmanager
-def served(project: Path, temp: Path) -> Iterator[str]:
-    """The address of a server of the project's export, whose temporary files go to `temp`."""
-    temp.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "my_project", "serve", "exports/a-run", "--port=0", "--max-megabytes=1"]
-    env = os.environ | {"PYTHONPATH": str(project / "src"), "TMPDIR": str(temp)}
-    with subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        try:
-            address = server.stdout.readline().split()[0]
-            yield address
-        finally:
-            server.send_signal(signal.SIGINT)
-            assert server.wait(60) == 0
-    assert [path.name for path in temp.iterdir()] == []
+class Server(subprocess.Popen[str]):
+    """A server of the project's export, in its own process group; its log goes to `folder`."""
+
+    def __init__(self, project: Path, folder: Path, *options: str) -> None:
+        self.temp, self.log = Path(tempfile.mkdtemp()), folder / "log"  # a short path: it is for sockets too
+        command = [sys.executable, "-m", "my_project", "serve", "exports/a-run", "--port=0", "--max-megabytes=1"]
+        env = os.environ | {"PYTHONPATH": str(project / "src"), "TMPDIR": str(self.temp)}
+        with self.log.open("w") as log:
+            files: Any = {"stdout": subprocess.PIPE, "stderr": log, "text": True}
+            super().__init__([*command, *options], cwd=project, env=env, start_new_session=True, **files)
+        assert self.stdout
+        self.address = self.stdout.readline().split()[0]
+        self.port = int(self.address.rpartition(":")[2])
+
+    def post(self, content: bytes, name: str = "a.txt", **more: Any) -> httpx.Response:
+        form = {"file": (name, content)}
+        return httpx.post(f"{self.address}/predict", files=form, **{"timeout": 60} | more)
+
+    def begin(self, text: bytes) -> socket.socket:
+        """A connection that has sent this beginning of a request."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection.sendall(text)
+        return connection
+
+    def __exit__(self, *error: Any) -> None:
+        if self.poll() is None:  # the test failed
+            os.killpg(self.pid, signal.SIGKILL)
+        super().__exit__(*error)
+
+    def stop(self) -> None:
+        """Ctrl-C ends it, with nothing left behind."""
+        self.send_signal(signal.SIGINT)
+        assert self.wait(60) == 0
+        assert [path.name for path in self.temp.iterdir()] == []
+
+
+@pytest.fixture(scope="module")
+def ordinary(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the default limits, but for 1 MB, and with a name."""
+    folder = tmp_path_factory.mktemp("ordinary")
+    with Server(trained("text_classification"), folder, "--allow-host=Our.Example") as server:
+        yield server
+        server.stop()
+
+
+TROUBLE = """
+
+def _predict(self, model, inputs, predict=Task.predict):
+    import os, time
+    from pathlib import Path
+
+    order = Path(inputs[0]).read_text()
+    if order == "memory":
+        held = [b"x" * 10_000_000 for _ in range(100)]
+    if order in ("sleep", "memory"):
+        time.sleep(600)
+    if order == "nap":
+        time.sleep(1)
+    if order == "die":
+        os._exit(9)
+    if order == "fail":
+        raise ValueError("a mistake")
+    more = {"more": "x" * 20_000_000} if order == "much" else {}
+    return [each | more for each in predict(self, model, inputs)]
+
+
+Task.predict = _predict
+"""
+
+
+@pytest.fixture(scope="module")
+def troubled(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose files can order that a prediction goes wrong."""
+    project = tmp_path_factory.mktemp("troubled") / "project"
+    shutil.copytree(trained("text_classification"), project)
+    with (project / "src/my_project/task.py").open("a") as task:
+        task.write(TROUBLE)
+    return project
+
+
+@pytest.fixture(scope="module")
+def limited(troubled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of that project with one worker and small limits."""
+    limits = {"seconds": 3, "memory": 300, "requests": 4, "connections": 30}
+    options = [*(f"--max-{key}={value}" for key, value in limits.items()), "--upload-seconds=2", "--workers=1"]
+    with Server(troubled, tmp_path_factory.mktemp("limited"), *options) as server:
+        yield server
+        server.stop()
 
 
 @pytest.mark.slow
-def test_the_service_answers_and_refuses(trained: Any, tmp_path: Path) -> None:
+def test_the_service_answers_and_refuses(trained: Any, ordinary: Server) -> None:
     project = trained("text_classification")
     sample = project / "images/sample/danish.txt"
     said = in_project(project, "-m", "my_project", "run-exported", "exports/a-run", sample, "--json")
-    with served(project, tmp_path / "temp") as address, httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=ordinary.address, timeout=60) as client:
         health = client.get("/health").json()
         assert (health["model"], health["suffix"], health["megabytes"]) == ("ngrams", ".txt", 1)
+        assert (health["project"], health["classes"][0]) == ("my project", "bulgarian")
         assert set(health["versions"]) == {"torch", "onnx", "onnxruntime"}
         assert client.get("/docs").status_code == 404  # it would load scripts from a CDN
+        assert client.get("/samples/danish.txt").content == sample.read_bytes()
+        assert client.get("/samples/..%2f..%2fpyproject.toml").status_code == 404
         answer = client.post("/predict", files={"file": ("../../danish.txt", sample.read_bytes())})
         assert answer.status_code == 200
         prediction = answer.json()["predictions"][0]  # one for each line
@@ -78,17 +158,171 @@ def test_the_service_answers_and_refuses(trained: Any, tmp_path: Path) -> None:
         answer = client.post("/predict", files={"file": ("bad.txt", b"\xff\xfe\x00")})
         assert answer.status_code == 422
         assert answer.json()["detail"].startswith("bad.txt")
-        assert client.post("/predict").status_code == 422
+        answer = client.post("/predict", files={"file": ("\N{GRINNING FACE}\U00020000" * 200, b"text")})
+        assert answer.status_code == 200
+        assert client.post("/predict").json() == {
+            "detail": "file: Field required; send a form with one file in the field 'file'"
+        }
         answer = client.post("/predict", files={"file": ("large.txt", bytes(3_000_000))})
-        assert (answer.status_code, "more than 1 MB" in answer.text) == (413, True)
+        assert (answer.status_code, "--max-megabytes" in answer.text) == (413, True)
         edge = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="large.txt"\r\n\r\n'
         chunks = itertools.chain([edge], itertools.repeat(bytes(100_000), 20))  # without Content-Length
         answer = client.post("/predict", content=chunks, headers={"Content-Type": "multipart/form-data; boundary=edge"})
         assert answer.status_code == 413
         assert client.get("/health").status_code == 200
-        port = address.rpartition(":")[2]
-        done = in_project(project, "-m", "my_project", "serve", "exports/a-run", f"--port={port}", ok=False)
+        options = f"--port={ordinary.port}"
+        done = in_project(project, "-m", "my_project", "serve", "exports/a-run", options, ok=False)
         assert (done.returncode, "set another --port" in done.stderr) == (2, True)
+
+
+REFUSED = [  # the headers of a post, and its status
+    ({}, 200),
+    ({"Host": "localhost:80"}, 200),
+    ({"Host": "[::1]"}, 200),
+    ({"Host": "evil.example"}, 400),
+    ({"Host": "[::1"}, 400),
+    ({"Host": "127.0.0.1.evil.example"}, 400),
+    ({"Host": "our.example"}, 200),
+    ({"Origin": "http://evil.example"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Host": "localhost", "Origin": "http://localhost:3000"}, 403),
+    ({"Host": "localhost", "Origin": "https://localhost"}, 200),
+    ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ({"Sec-Fetch-Site": "same-site"}, 403),
+    ({"Sec-Fetch-Site": "same-origin", "Origin": "https://our.example"}, 200),
+]
+
+
+@pytest.mark.slow
+def test_foreign_names_and_pages_of_other_sites_are_refused(ordinary: Server) -> None:
+    answers = [ordinary.post(b"text", headers=headers) for headers, _ in REFUSED]
+    assert [answer.status_code for answer in answers] == [status for _, status in REFUSED]
+    assert all(answer.headers["X-Content-Type-Options"] == "nosniff" for answer in answers)
+    assert "--allow-host" in answers[3].text
+    ordinary.post(b"text", headers={"X-Request-ID": "our-number"})
+    ordinary.post(b"text", headers={"X-Request-ID": "forged\tline"})
+    log = ordinary.log.read_text()
+    assert " our-number 127.0.0.1 POST /predict 200 " in log
+    assert "forged" not in log
+    assert answers[3].headers["X-Request-ID"] in log
+
+
+@pytest.mark.slow
+def test_a_costly_file_costs_no_more_than_its_worker(limited: Server) -> None:
+    orders = {
+        "sleep": (504, "--max-seconds"),
+        "memory": (413, "--max-memory"),
+        "die": (503, "worker"),
+        "fail": (500, "ValueError"),
+        "much": (413, "--max-megabytes"),
+    }
+    waits, done = list[float](), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            began = time.monotonic()
+            assert httpx.get(f"{limited.address}/health").status_code == 200
+            waits.append(time.monotonic() - began)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for order, (status, reason) in orders.items():
+        answer = limited.post(order.encode())
+        assert (answer.status_code, reason in answer.json()["detail"]) == (status, True), order
+        assert answer.headers["X-Request-ID"] in limited.log.read_text()
+        assert limited.post(b"text").status_code == 200, order
+    assert "took more than 3 s; send a smaller file, or see --max-seconds" in limited.log.read_text()
+    done.set()
+    watcher.join()
+    assert len(waits) > 10
+    assert max(waits) < 1  # it takes milliseconds, but other tests need the processor too
+    declared = httpx.get(f"{limited.address}/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
+    assert {str(status) for status, _ in orders.values()} < set(declared)
+    assert "HTTPValidationError" not in json.dumps(declared)
+
+
+@pytest.mark.slow
+def test_a_full_service_says_when_to_try_again(limited: Server) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(limited.post, [b"sleep"] * 4)
+        while httpx.get(f"{limited.address}/ready").json()["requests"] < 4:
+            time.sleep(0.01)
+        assert httpx.get(f"{limited.address}/ready").status_code == 503
+        refused = limited.post(b"text")
+        found = {(answer.status_code, answer.headers.get("Retry-After")) for answer in answers}
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    assert "--max-requests" in refused.text
+    assert found == {(504, None), (503, "1")}  # some waited in vain for the only worker
+    assert httpx.get(f"{limited.address}/ready").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_prediction_ends_when_its_client_leaves(limited: Server) -> None:
+    with suppress(httpx.ReadTimeout):
+        limited.post(b"sleep", timeout=0.5)
+    began = time.monotonic()
+    assert limited.post(b"text").status_code == 200
+    assert time.monotonic() - began < 2.5  # and not until --max-seconds
+    assert "the client left" in limited.log.read_text()
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+BODY = HEAD + b"Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: 1000\r\n\r\n--edge\r\n"
+
+
+def response(connection: socket.socket) -> str:
+    """A whole response with an error, as text."""
+    text = ""
+    while not text.endswith("}"):
+        part = connection.recv(1000).decode()
+        assert part, text
+        text += part
+    return text
+
+
+@pytest.mark.slow
+def test_unfinished_requests_end_in_time_and_stop_no_others(limited: Server) -> None:
+    began = time.monotonic()
+    heads = [limited.begin(HEAD) for _ in range(60)]  # twice as many as --max-connections
+    assert httpx.get(f"{limited.address}/health").status_code == 200
+    assert time.monotonic() - began < 1
+    with suppress(ConnectionResetError):
+        assert [head.recv(100) for head in heads] == [b""] * 60
+    bodies = [limited.begin(BODY) for _ in range(4)]  # as many as --max-requests
+    assert limited.post(b"text").status_code == 503
+    time.sleep(1.1)
+    assert limited.post(b"text").status_code == 200  # instead of a slow upload
+    texts = sorted(response(body) for body in bodies)
+    assert [text[9:12] for text in texts] == ["408", "408", "408", "503"]
+    assert "--upload-seconds" in texts[0]
+    for each in (*heads, *bodies):
+        each.close()
+
+
+@pytest.mark.slow
+def test_a_service_that_is_told_to_stop_answers_what_it_has(troubled: Path, tmp_path: Path) -> None:
+    with Server(troubled, tmp_path, "--stop-seconds=2") as server, ThreadPoolExecutor(2) as threads:
+        upload = server.begin(BODY)
+        nap, sleep = (threads.submit(server.post, order) for order in (b"nap", b"sleep"))
+        while httpx.get(f"{server.address}/ready").json()["requests"] < 3:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        began = time.monotonic()
+        os.killpg(server.pid, signal.SIGTERM)  # as systemd does: to the workers too
+        assert server.wait(60) == 0
+        assert time.monotonic() - began < 5
+        assert [nap.result().status_code, sleep.result().status_code] == [200, 503]
+        assert response(upload).startswith("HTTP/1.1 503 ")
+        upload.close()
+    assert [path.name for path in server.temp.iterdir()] == []
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize(("option", "said"), [("--workers=0", "above 0"), ("--max-memory=much", "invalid float value")])
+def test_a_limit_that_is_no_number_above_0_is_refused(render: Render, option: str, said: str) -> None:
+    project = render(extras="serve", data_kind="text_classification")
+    done = in_project(project, "-m", "my_project", "serve", "exports/a-run", option, ok=False)
+    assert (done.returncode, said in done.stderr) == (2, True)
 
 
 @pytest.mark.slow
@@ -170,20 +404,24 @@ def test_a_person_tries_the_model_in_a_browser(kind: str, trained: Any, tmp_path
     project = trained(kind)
     sample = sorted((project / "images/sample").iterdir())[0]
     said = in_project(project, "-m", "my_project", "run-exported", "exports/a-run", sample).stdout
-    with served(project, tmp_path / "temp") as address, browser(address, tmp_path / "profile") as page:
+    with Server(project, tmp_path) as server, browser(server.address, tmp_path / "profile") as page:
         page.wait("/^Try (?!the model$)/.test(document.title) && document.readyState === 'complete'")
         loaded = page.js("performance.getEntriesByType('resource').map(e => e.name)")
-        assert all(each.startswith((address, "data:")) for each in loaded)
+        assert all(each.startswith((server.address, "data:")) for each in loaded)
+        assert page.js("document.querySelector('#about').textContent").startswith("Classes: ")
         page.js("document.querySelector('#go').click()")
         assert page.wait("document.querySelector('#error').textContent") == "Choose a file first."
 
         page.choose(sample)
+        assert page.js("!preview.hidden") == (kind == "object_detection")
         page.js("document.querySelector('#go').click()")
         page.wait("document.querySelectorAll('article').length")
+        assert "0.0%" not in page.js("[...document.querySelectorAll('.bar span')].map(span => span.textContent)")
+        assert page.js("document.querySelector('[role=status]').textContent").startswith("predictions: ")
         first = page.js("document.querySelector('article pre').textContent").splitlines()[0]
         numbers = r"[\d.]+%?"  # paths of pictures differ, and machines round differently
         assert re.sub(numbers, "", first.partition(":")[2])[:20] in re.sub(numbers, "", said)
-        pictures = page.js("[...document.images].map(image => image.naturalWidth)")
+        pictures = page.js("[...document.querySelectorAll('#results img')].map(image => image.naturalWidth)")
         assert len(pictures) == (kind == "object_detection")
         assert all(pictures)
 
@@ -193,6 +431,14 @@ def test_a_person_tries_the_model_in_a_browser(kind: str, trained: Any, tmp_path
             page.js(f"text.value = {json.dumps(sample.read_text())}; text.dispatchEvent(new Event('input'))")
             page.js("document.querySelector('#results').replaceChildren(); go.click()")
             page.wait("document.querySelectorAll('article').length")
+        page.js("document.querySelector('#results').replaceChildren()")
+        page.js("document.querySelector('#samples button').click()")
+        assert page.wait("document.querySelectorAll('article').length && file.files[0].name") == sample.name
+        page.js("document.querySelector('#results').replaceChildren(); document.querySelector('#file').value = ''")
+        page.js("window.dropped = new DataTransfer(); dropped.items.add(new File(['[]'], 'dropped.toml'))")
+        page.js("form.dispatchEvent(new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: dropped}))")
+        page.js("go.click()")
+        page.wait("document.querySelector('main').innerText.includes('dropped.toml')")
         page.choose(project / "pyproject.toml")
         page.js("go.click()")
-        assert "pyproject.toml" in page.wait("document.querySelector('#error').textContent")
+        page.wait("document.querySelector('#error').textContent.includes('pyproject.toml')")

@@ -200,6 +200,7 @@ def open_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # fatal only: other errors are raised as exceptions too
+    options.intra_op_num_threads = torch.get_num_threads()  # otherwise one a core for each process
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
