@@ -282,6 +282,18 @@ def test_a_file_is_a_text_where_the_config_says_so(render: Render, tmp_path: Pat
     ]
 
 
+def test_check_data_tells_words_from_words_and_signs(render: Render, tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        texts(tmp_path / part, rain_a=f"wet, wet {part}!\n", wind_a=f"dry, dry {part}!\n")
+    code = script("""
+    from my_project.data.options import Data
+    from my_project.data.utils import check_folder
+    print([line for line in check_folder(folder, Data(tokens="words"))[0].splitlines() if "median" in line])
+    """)
+    said = in_project(render(data_kind="text_classification"), "-c", code, tmp_path).stdout
+    assert said == "['words of a text: 3 (median), at most 3; words and signs: 5 (median), at most 5']\n"
+
+
 def test_texts_take_only_the_bytes_that_their_tokens_need(render: Render, tmp_path: Path) -> None:
     texts(tmp_path, train_rain_a="wet days\n" * 50, train_wind_a="été\n" * 50)
     code = script("""
