@@ -1,7 +1,7 @@
 """Simple methods of the field on the files of a project's data/: what bench/public.py puts beside the trained model.
 
-Each function takes a project, the config of its run and its data set; it returns the value of the set's metric on
-data/test/ by name of the method. They are trained on data/train/ alone, with their default options.
+Each function takes a project, the config of its run, its data set, and a split; it returns the value of the set's
+metric on that split by name of the method. All learn from data/train/ alone, with their default options.
 """
 # mypy: disable-error-code="import-not-found,import-untyped"
 
@@ -34,7 +34,7 @@ def fitted(models: dict[str, Any], train: tuple[Any, Any], test: tuple[Any, Any]
     return {name: float((model.fit(*train).predict(test[0]) == test[1]).mean()) for name, model in models.items()}
 
 
-def image_classification(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def image_classification(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """Logistic regression of the pixels; a support vector machine on histograms of oriented gradients and colours."""
     from skimage.feature import hog
     from sklearn.linear_model import LogisticRegression
@@ -43,7 +43,7 @@ def image_classification(project: Path, config: dict[str, Any], data: Set) -> Fi
     from sklearn.svm import SVC
 
     pixels, features, targets = {}, {}, {}
-    for split in ("train", "test"):
+    for split in ("train", part):
         files, targets[split] = class_files(project / "data" / split)
         images = [Image.open(file).convert("RGBA") for file in files]
         papers = [Image.alpha_composite(Image.new("RGBA", image.size, "white"), image) for image in images]
@@ -62,12 +62,12 @@ def image_classification(project: Path, config: dict[str, Any], data: Set) -> Fi
         )
     regression = {"logistic regression of pixels": LogisticRegression(max_iter=1000)}
     machine = {"SVM on HOG and colours": make_pipeline(StandardScaler(), SVC())}
-    return fitted(regression, (pixels["train"], targets["train"]), (pixels["test"], targets["test"])) | fitted(
-        machine, (features["train"], targets["train"]), (features["test"], targets["test"])
+    return fitted(regression, (pixels["train"], targets["train"]), (pixels[part], targets[part])) | fitted(
+        machine, (features["train"], targets["train"]), (features[part], targets[part])
     )
 
 
-def image_segmentation(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def image_segmentation(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """The most frequent class; and the most frequent class of each value, grey or colour, in the training images."""
     classes = len((project / "data" / "classes.txt").read_text().split())
 
@@ -79,7 +79,7 @@ def image_segmentation(project: Path, config: dict[str, Any], data: Set) -> Figu
             masks.append(np.asarray(Image.open(project / "data" / split / "masks" / file.name)).ravel())
         return np.concatenate(values), np.concatenate(masks)
 
-    (values, mask), (new, true) = pixels("train"), pixels("test")
+    (values, mask), (new, true) = pixels("train"), pixels(part)
     counts = np.zeros((4096, classes))
     np.add.at(counts, (values, mask), 1)
     counts[counts.sum(axis=1) == 0] = counts.sum(axis=0)
@@ -93,7 +93,7 @@ def image_segmentation(project: Path, config: dict[str, Any], data: Set) -> Figu
     return figures
 
 
-def object_detection(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def object_detection(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """A box of mean size in the middle; boxes around what Otsu's threshold leaves, of the class nearest in colour."""
     from scipy import ndimage
     from skimage.filters import threshold_otsu
@@ -108,7 +108,7 @@ def object_detection(project: Path, config: dict[str, Any], data: Set) -> Figure
         return images, boxes, len(content["categories"])
 
     images, boxes, classes = split("train")
-    new, true, _ = split("test")
+    new, true, _ = split(part)
     pairs = [(pixels, box) for pixels, found in zip(images, boxes, strict=True) for box in found if not box["iscrowd"]]
     labels = np.array([box["category_id"] for _, box in pairs])
     sizes = np.array([box["bbox"][2:] for _, box in pairs])
@@ -174,7 +174,7 @@ def overlap(box: list[float], other: list[float]) -> tuple[float, float]:
     return both / (box[2] * box[3] + other[2] * other[3] - both), both / (box[2] * box[3])
 
 
-def text_classification(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def text_classification(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """TF-IDF of words and pairs of words, or of 2 to 4 letters, with logistic regression or a linear SVM."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -182,7 +182,7 @@ def text_classification(project: Path, config: dict[str, Any], data: Set) -> Fig
     from sklearn.svm import LinearSVC
 
     texts, targets = defaultdict[str, list[str]](list), defaultdict[str, list[int]](list)
-    for split in ("train", "test"):
+    for split in ("train", part):
         for file, target in zip(*class_files(project / "data" / split), strict=True):
             content = file.read_text("utf-8")
             lines = [content] if config["data"]["text"] == "file" else content.splitlines()
@@ -195,7 +195,7 @@ def text_classification(project: Path, config: dict[str, Any], data: Set) -> Fig
         for name, options in {"words": words, "letters": letters}.items()
         for model in (LogisticRegression(max_iter=1000), LinearSVC())
     }
-    return fitted(models, (texts["train"], np.array(targets["train"])), (texts["test"], np.array(targets["test"])))
+    return fitted(models, (texts["train"], np.array(targets["train"])), (texts[part], np.array(targets[part])))
 
 
 def within(project: Path, *command: str) -> dict[str, Any]:
@@ -207,16 +207,16 @@ def within(project: Path, *command: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))  # a run says more before it
 
 
-def language_modeling(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def language_modeling(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """Bits per character by counts of one, two and three tokens, as in the kind's own baseline.py."""
     tokens = {
         split: [file_tokens(f, config) for f in sorted((project / "data" / split).glob("*.txt"))]
-        for split in ("train", "test")
+        for split in ("train", part)
     }
     vocabulary = {token for document in tokens["train"] for token in document}
     seen = [token for document in tokens["train"] for token in (None, *document)]
-    asked = [token if token in vocabulary else "" for document in tokens["test"] for token in (None, *document)]
-    characters = sum(len(f.read_text("utf-8")) for f in (project / "data" / "test").glob("*.txt"))
+    asked = [token if token in vocabulary else "" for document in tokens[part] for token in (None, *document)]
+    characters = sum(len(f.read_text("utf-8")) for f in (project / "data" / part).glob("*.txt"))
     return {
         f"counts of {order} {config['data']['tokens']}": bits(seen, asked, order, len(vocabulary) + 2) / characters
         for order in (1, 2, 3)
@@ -245,7 +245,7 @@ def bits(seen: list[Any], asked: list[Any], order: int, vocabulary: int) -> floa
     return total
 
 
-def tabular(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def tabular(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """Linear or logistic regression, and gradient-boosted trees."""
     import pandas
     from sklearn.compose import make_column_transformer
@@ -257,7 +257,7 @@ def tabular(project: Path, config: dict[str, Any], data: Set) -> Figures:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     options, frames = config["data"], {}
-    for split in ("train", "test"):
+    for split in ("train", part):
         files = sorted((project / "data" / split).rglob("*.csv"))
         frames[split] = pandas.concat([pandas.read_csv(file) for file in files]).drop(columns=options["ignore"])
     targets = {split: frame.pop(options["target"]) for split, frame in frames.items()}
@@ -278,14 +278,14 @@ def tabular(project: Path, config: dict[str, Any], data: Set) -> Figures:
     for name, model in models.items():
         model = make_pipeline(columns, model).fit(frames["train"], targets["train"])
         if data.metric == "auroc":
-            found[name] = roc_auc_score(targets["test"], model.predict_proba(frames["test"])[:, 1])
+            found[name] = roc_auc_score(targets[part], model.predict_proba(frames[part])[:, 1])
         else:
             score = accuracy_score if data.metric == "acc" else r2_score
-            found[name] = score(targets["test"], model.predict(frames["test"]))
+            found[name] = score(targets[part], model.predict(frames[part]))
     return {name: float(value) for name, value in found.items()}
 
 
-def audio_classification(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def audio_classification(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """Mean, deviation and maximum of 40 bands of the spectrum, in decibels: logistic regression and an SVM."""
     import soundfile
     from scipy.signal import resample_poly, stft
@@ -297,7 +297,7 @@ def audio_classification(project: Path, config: dict[str, Any], data: Set) -> Fi
     rate = config["data"]["sample_rate"]
     edges = 700 * (np.exp(np.linspace(0, np.log1p(rate / 2 / 700), 41)) - 1)
     sounds, targets = {}, {}
-    for split in ("train", "test"):
+    for split in ("train", part):
         files, targets[split] = class_files(project / "data" / split)
         rows = []
         for file in files:
@@ -313,7 +313,7 @@ def audio_classification(project: Path, config: dict[str, Any], data: Set) -> Fi
         "logistic regression of band levels": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
         "SVM on band levels": make_pipeline(StandardScaler(), SVC()),
     }
-    return fitted(models, (sounds["train"], targets["train"]), (sounds["test"], targets["test"]))
+    return fitted(models, (sounds["train"], targets["train"]), (sounds[part], targets[part]))
 
 
 FORECASTS = """
@@ -328,7 +328,7 @@ config = load(Config, [Path(sys.argv[1])])
 task, season, horizon = Task(config, torch.device("cpu")), config.data.season, config.data.horizon
 found = {name: task.metrics() for name in ("last value", "drift", "seasonal naive", "seasonal naive with drift")}
 steps = torch.arange(1, horizon + 1)
-for past, future in task.eval_loader("test"):  # (N, series, context) and (N, series, horizon)
+for past, future in task.eval_loader(sys.argv[2]):  # (N, series, context) and (N, series, horizon)
     last = past[..., -1:]
     drift = (last - past[..., :1]) / (past.shape[-1] - 1)
     again = past[..., -season:].repeat(1, 1, -(-horizon // season))[..., :horizon]
@@ -339,13 +339,13 @@ print(json.dumps({name: metrics.compute()["mae"] for name, metrics in found.item
 """
 
 
-def time_series(project: Path, config: dict[str, Any], data: Set) -> Figures:
-    """The last value, the last season again, and both with the drift of the input, on the windows of `test`."""
+def time_series(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
+    """The last value, the last season again, and both with the drift of the input, on all windows of the split."""
     run = max((project / "checkpoints").iterdir())
-    return within(project, "-c", FORECASTS, str(run / "config.yaml"))
+    return within(project, "-c", FORECASTS, str(run / "config.yaml"), part)
 
 
-def custom(project: Path, config: dict[str, Any], data: Set) -> Figures:
+def custom(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
     """Per data set: see the names of the methods."""
     from sklearn.cross_decomposition import PLSRegression
     from sklearn.linear_model import LogisticRegression
@@ -370,8 +370,8 @@ def custom(project: Path, config: dict[str, Any], data: Set) -> Figures:
     }
     if data.name == "vowels":
         models = {f"{name} of means, deviations and ends": model for name, model in models.items()}
-        return fitted(models, means("train"), means("test"))
-    train, test = rows("train"), rows("test")
+        return fitted(models, means("train"), means(part))
+    train, test = rows("train"), rows(part)
     if data.name == "nuclei":
         return fitted(models, (train[:, :2], train[:, 2]), (test[:, :2], test[:, 2]))
     found = {}
