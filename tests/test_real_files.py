@@ -255,6 +255,18 @@ def test_a_file_is_a_text_where_the_config_says_so(render: Render, tmp_path: Pat
     ]
 
 
+def test_check_data_tells_words_from_words_and_signs(render: Render, tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        texts(tmp_path / part, rain_a=f"wet, wet {part}!\n", wind_a=f"dry, dry {part}!\n")
+    code = script("""
+    from my_project.data.options import Data
+    from my_project.data.utils import check_folder
+    print([line for line in check_folder(folder, Data(tokens="words"))[0].splitlines() if "median" in line])
+    """)
+    said = in_project(render(data_kind="text_classification"), "-c", code, tmp_path).stdout
+    assert said == "['words of a text: 3 (median), at most 3; words and signs: 5 (median), at most 5']\n"
+
+
 def test_texts_take_only_the_bytes_that_their_tokens_need(render: Render, tmp_path: Path) -> None:
     texts(tmp_path, train_rain_a="wet days\n" * 50, train_wind_a="été\n" * 50)
     code = script("""
@@ -286,6 +298,47 @@ def test_documents_take_one_or_two_bytes_per_token(render: Render, tmp_path: Pat
         "2 0 torch.int64 torch.int64",
         "'été ☃\\n' '\U0001f327'",
     ]
+
+
+DUPLICATES = {
+    "image_classification": """
+    for number in range(24):
+        path = folder / "source" / "ab"[number // 4 % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), number // 4).save(path)
+    """,
+    "image_segmentation": """
+    for number in range(24):
+        for name, value in {"images": number // 4, "masks": number % 2}.items():
+            path = folder / "source" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), value).save(path)
+    (folder / "source" / "classes.txt").write_text("ground\\nroad\\n")
+    """,
+    "object_detection": """
+    import json
+    (folder / "source" / "images").mkdir(parents=True)
+    images = [{"id": i, "file_name": f"{i}.png", "width": 8, "height": 8} for i in range(24)]
+    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 5, 5]} for i in range(24)]
+    for number, image in enumerate(images):
+        Image.new("L", (8, 8), number // 4).save(folder / "source" / "images" / image["file_name"])
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+    (folder / "source" / "annotations.json").write_text(json.dumps(content))
+    """,
+}
+
+
+@pytest.mark.parametrize("kind", DUPLICATES)
+def test_a_split_keeps_equal_images_together(render: Render, tmp_path: Path, kind: str) -> None:
+    code = (
+        script("    from PIL import Image" + DUPLICATES[kind])
+        + """
+    from my_project.data.utils import check_folder, split_folder
+    counts = split_folder(folder / "source", folder / "mine", valid=0.2, test=0.2)
+    print(sum(counts.values()), [p for p in check_folder(folder / "mine")[1] if "same" in p])
+    """
+    )
+    assert in_project(render(data_kind=kind), "-c", code, tmp_path).stdout == "24 []\n"
 
 
 def test_a_split_of_documents_keeps_duplicates_together(render: Render, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Data as files in a folder per class: found, split, checked."""
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from ..errors import UserError
@@ -12,8 +12,7 @@ from .splits import SPLITS, check_new, draw, left_out, table
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """All files below `folder` that end so, sorted; hidden ones are skipped."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
+    return sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file())
 
 
 def find_classes(folder: Path) -> list[str]:
@@ -45,19 +44,21 @@ def find_samples(
 def split(
     source: Path, folder: Path, valid: float, test: float, seed: int, suffixes: Sequence[str]
 ) -> dict[str, int]:
-    """Copy a share of each class to each split, at least one file; returns counts, or UserError."""
+    """Copy a share of each class to each split, equal files to one; counts, or UserError."""
     check_new(folder, valid, test)
-    plan, counts = list[tuple[Path, Path]](), dict.fromkeys(SPLITS, 0)
+    plan = list[tuple[Path, str]]()
     for name in find_classes(source):
-        files = find_files(source / name, suffixes)
-        parts = draw(len(files), valid, test, seed, f"{source / name}: files")
-        for part, indices in parts.items():
-            counts[part] += len(indices)
-            plan += [(files[i], folder / part / files[i].relative_to(source)) for i in indices]
-    for file, target in plan:
+        twins = dict[bytes, list[Path]]()
+        for file in find_files(source / name, suffixes):
+            twins.setdefault(sha256(file.read_bytes()).digest(), []).append(file)
+        groups = list(twins.values())
+        parts = draw(len(groups), valid, test, seed, f"{source / name}: files")
+        plan += [(file, part) for part in parts for i in parts[part] for file in groups[i]]
+    for file, part in plan:
+        target = folder / part / file.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target)
-    return counts
+    return dict(Counter(part for _, part in plan))
 
 
 def check(
@@ -82,8 +83,7 @@ def check(
                 except UserError as error:
                     problems.append(str(error))
                     continue
-                digest = hashlib.sha256(path.read_bytes()).digest()
-                twin, *place = seen.setdefault(digest, (path, part, name))
-                if place != [part, name]:
-                    problems.append(f"{path}: the same as in {place[0]}: {twin}; remove one")
+                twin, *at = seen.setdefault(sha256(path.read_bytes()).digest(), (path, part, name))
+                if at != [part, name]:
+                    problems.append(f"{path}: the same as in {at[0]}: {twin}; remove one")
     return table(counts, things) + left_out(folder, suffixes), problems

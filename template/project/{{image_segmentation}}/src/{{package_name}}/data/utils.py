@@ -30,8 +30,9 @@ def split_folder(
 ) -> dict[str, int]:
     """Copy `source`/images and masks into `folder`/train, valid and test, and classes.txt too.
 
-    `valid` and `test` are shares of the images, at least one. Returns the number of images in each
-    split. Raises UserError, before it copies any, if that cannot be done.
+    `valid` and `test` are shares of the images, at least one; equal images stay together. Returns
+    the number of images in each split. Raises UserError, before it copies any, if that cannot be
+    done.
     """
     check_new(folder, valid, test)
     names, text = read_classes(source), folder / "classes.txt"
@@ -40,16 +41,20 @@ def split_folder(
     pairs, problems = find_pairs(source)
     if problems:
         raise UserError("\n".join(problems))
-    parts = draw(len(pairs), valid, test, seed, f"{source}: images")
-    plan = [(pairs[i], folder / part) for part, indices in parts.items() for i in indices]
-    for pair, target in plan:
+    twins = dict[bytes, list[tuple[Path, Path]]]()
+    for pair in pairs:
+        twins.setdefault(hashlib.sha256(pair[0].read_bytes()).digest(), []).append(pair)
+    groups = list(twins.values())
+    parts = draw(len(groups), valid, test, seed, f"{source}: images")
+    plan = [(pair, part) for part in parts for i in parts[part] for pair in groups[i]]
+    for pair, part in plan:
         for file in pair:
-            place = target / file.relative_to(source)
+            place = folder / part / file.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, place)
     if not text.is_file():
         shutil.copy2(source / "classes.txt", text)
-    return {part: len(indices) for part, indices in parts.items()}
+    return dict(Counter(part for _, part in plan))
 
 
 def check_folder(

@@ -22,14 +22,19 @@ def split_folder(
 ) -> dict[str, int]:
     """Copy `source`/images and its annotations.json into `folder`/train, valid and test.
 
-    `valid` and `test` are shares of the images, at least one. Returns the number of images in each
-    split. Raises UserError, before it copies any, if that cannot be done.
+    `valid` and `test` are shares of the images, at least one; equal images stay together. Returns
+    the number of images in each split. Raises UserError, before it copies any, if that cannot be
+    done.
     """
     check_new(folder, valid, test)
     content, pictures = coco.load(source), coco.read(source)
-    parts = draw(len(pictures), valid, test, seed, f"{source}: images")
-    for split, indices in parts.items():
-        chosen = [pictures[index] for index in indices]
+    twins = dict[bytes, list[coco.Picture]]()
+    for picture in pictures:
+        twins.setdefault(hashlib.sha256(picture.path.read_bytes()).digest(), []).append(picture)
+    groups = list(twins.values())
+    parts = draw(len(groups), valid, test, seed, f"{source}: images")
+    split_of = {split: [p for i in parts[split] for p in groups[i]] for split in parts}
+    for split, chosen in split_of.items():
         for picture in chosen:
             inside = (source / "images") in picture.path.parents
             name = picture.path.relative_to(source / "images" if inside else source)
@@ -41,7 +46,7 @@ def split_folder(
         annotations = [row for row in content["annotations"] if row["image_id"] in ids]
         text = json.dumps(content | {"images": images, "annotations": annotations})
         (folder / split / coco.ANNOTATIONS).write_text(text, encoding="utf-8")
-    return {split: len(indices) for split, indices in parts.items()}
+    return {split: len(chosen) for split, chosen in split_of.items()}
 
 
 def check_folder(

@@ -120,9 +120,10 @@ def _describe(
         says = "a file; data.text=line makes each line one"
     lines = [f"{len(words)} texts in {len(files)} files: a text is {says}"]
     sizes = "{:.0f} (median), at most {}".format
+    kind = "characters" if options.tokens == "characters" else "words and signs"
     lines[:0] = [
         f"words of a text: {sizes(np.median(words), max(words))}; "
-        f"{options.tokens}: {sizes(np.median(tokens), max(tokens))}"
+        f"{kind}: {sizes(np.median(tokens), max(tokens))}"
     ]
     several = np.median(files) > 1  # lines of a file
     if not whole and several and len(files) > 30 * classes:
