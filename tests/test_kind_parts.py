@@ -356,7 +356,7 @@ def test_letters_are_drawn_by_a_font_that_has_them(render: Render, tmp_path: Pat
         print(title.get_fontfamily(), grid.font(letter).getname()[0], grid.font("cat").getname()[0])
         grid.batch_grid([[[[0.5]]]], ["\u732b"], Path(sys.argv[1], "b.png"))
     """
-    done = in_project(render(), "-c", code, tmp_path)
+    done = in_project(render(), "-c", code, tmp_path, drawn=True)
     assert done.stdout == "['DejaVu Sans', 'STIXGeneral'] STIXGeneral DejaVu Sans\n"
     assert "no font has all letters of a picture; install a Noto font" in done.stderr
 

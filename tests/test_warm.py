@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import warm
-from conftest import in_project, run, start
+from conftest import any_command, in_project, run, start
 
 pytestmark = pytest.mark.skipif(not warm.AVAILABLE, reason="all commands are cold, on this system")
 
@@ -78,6 +78,12 @@ def test_the_stand_in_for_python_forwards_signals_and_status(project: Path, pyth
         assert process.wait(10) == 75
     cold = run(python, "-c", "import sys; print(sys.executable)", cwd=project)
     assert cold.stdout.strip() == sys.executable
+
+
+def test_the_stand_in_for_python_ends_by_the_signal_of_its_command(project: Path) -> None:
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        code = f"import os\nos.kill(os.getpid(), {int(number)})"
+        assert run(any_command(), "-c", code, cwd=project, ok=False).returncode == -number
 
 
 def test_a_warm_command_ends_when_its_caller_is_killed(project: Path, python: Path) -> None:

@@ -303,7 +303,8 @@ def ask(address: str, command: Sequence[str]) -> int:
         signal.signal(number, lambda number, _: running.send_signal(number))
     status = running.wait()
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        if -status != signal.SIGKILL:  # its action can't be set
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 

@@ -224,7 +224,9 @@ def settings(ref: str) -> dict[str, Any]:
 def read_settings(template: Path, commit: str) -> dict[str, Any]:
     files = template_files(commit)
 
-    class Loader(yaml.SafeLoader):
+    fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(fast):  # type: ignore[misc]
         """A loader with Copier's tag `!include`."""
 
     def parts(path: str) -> Iterator[dict[str, Any]]:
