@@ -250,8 +250,8 @@ def test_coco_of_common_tools_is_read_and_all_else_is_listed(render: Render, tmp
         turned = Image.Exif()
         turned[0x0112] = 6
         names = ["images/a.jpg", "images\\\\b.jpg", "c.jpg", "flat.jpg"]
-        for name in ("images/a.jpg", "images/b.jpg", "images/c.jpg", "flat.jpg"):
-            Image.new("RGB", (64, 48)).save(folder / name, exif=turned)
+        for grey, name in enumerate(("images/a.jpg", "images/b.jpg", "images/c.jpg", "flat.jpg")):
+            Image.new("RGB", (64, 48), (40 * grey,) * 3).save(folder / name, exif=turned)
         images = [{"id": i, "file_name": n, "width": 64, "height": 48} for i, n in enumerate(names)]
         polygon = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[10, 20, 30, 20, 30, 40]]}
         content = {"images": images, "annotations": [polygon], "categories": [{"id": 1, "name": "cat"}]}

@@ -52,7 +52,7 @@ def split(
         for file in find_files(source / name, suffixes):
             twins.setdefault(sha256(file.read_bytes()).digest(), []).append(file)
         groups = list(twins.values())
-        parts = draw(len(groups), valid, test, seed, f"{source / name}: files")
+        parts = draw(len(groups), valid, test, seed, f"{source / name}: different files")
         plan += [(file, part) for part in parts for i in parts[part] for file in groups[i]]
     for file, part in plan:
         target = folder / part / file.relative_to(source)

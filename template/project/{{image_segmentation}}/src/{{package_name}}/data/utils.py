@@ -45,7 +45,7 @@ def split_folder(
     for pair in pairs:
         twins.setdefault(hashlib.sha256(pair[0].read_bytes()).digest(), []).append(pair)
     groups = list(twins.values())
-    parts = draw(len(groups), valid, test, seed, f"{source}: images")
+    parts = draw(len(groups), valid, test, seed, f"{source}: different images")
     plan = [(pair, part) for part in parts for i in parts[part] for pair in groups[i]]
     for pair, part in plan:
         for file in pair:

@@ -32,7 +32,7 @@ def split_folder(
     for picture in pictures:
         twins.setdefault(hashlib.sha256(picture.path.read_bytes()).digest(), []).append(picture)
     groups = list(twins.values())
-    parts = draw(len(groups), valid, test, seed, f"{source}: images")
+    parts = draw(len(groups), valid, test, seed, f"{source}: different images")
     split_of = {split: [p for i in parts[split] for p in groups[i]] for split in parts}
     for split, chosen in split_of.items():
         for picture in chosen:
