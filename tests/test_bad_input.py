@@ -1030,10 +1030,3 @@ def test_debug_shows_the_traceback(home: Path) -> None:
     assert "Traceback (most recent call last)" in done.stderr
     assert "UserError: " in done.stderr
     assert "missing.yaml: No such file or directory" in done.stderr
-
-
-def test_a_name_like_no_other_gets_the_list_of_all(render: Render) -> None:
-    code = "from my_project.config import did_you_mean\nprint(did_you_mean('price', ['phone_service', 'churn']))"
-    assert in_project(render(), "-c", code).stdout == "; there are: churn, phone_service\n"
-    close = code.replace("churn", "prices")
-    assert in_project(render(), "-c", close).stdout == "; did you mean 'prices'?\n"

@@ -306,7 +306,7 @@ def check_model(name: str) -> None:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The most similar name, or all names, to end an error message with."""
     lower = {item.lower(): item for item in sorted(known)}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {lower[close[0]]!r}?"
     return f"; there are: {', '.join(lower.values())}"
