@@ -62,9 +62,8 @@ VALUES: list[Any] = [
 NUMBERS = [b"\0", b"\xff", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0"]
 SIZES = [0, 1, 255, 8191, 30_000, 65_535, 2**20, 2**31 - 1, 2**32 - 1]
 NAMES = ["\N{GRINNING FACE}" * 62, "x" * 250, "\x1b[31m", "\udcff", "-", " ", "a b'\"", "%s{0}", "con.png"]
-FIELDS: dict[
-    str, list[tuple[int | bytes, str]]
-] = {  # where a format has its sizes: offset, or what comes before, and how it is written
+# Where a format has its sizes: an offset, or what comes before; and how each is written.
+FIELDS: dict[str, list[tuple[int | bytes, str]]] = {
     ".png": [(16, ">I"), (20, ">I"), (24, ">B"), (25, ">B")],
     ".bmp": [(18, "<i"), (22, "<i"), (28, "<H"), (10, "<I"), (34, "<I")],
     ".gif": [(6, "<H"), (8, "<H"), (b"\x2c\0\0\0\0", "<H")],

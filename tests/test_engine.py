@@ -204,6 +204,29 @@ def test_what_is_staged_is_recorded_too(project: Path) -> None:
     assert "+one more line" in (project / "checkpoints/a-run/code-0.diff").read_text()
 
 
+def test_the_packages_of_a_start_are_those_that_importlib_finds(render: Render, tmp_path: Path) -> None:
+    """Also one of a single file, as distutils wrote it, and the first of two versions."""
+    (tmp_path / "old-1.5.egg-info").write_text("Metadata-Version: 1.0\nName: old\nVersion: 1.5\n")
+    for folder, version in (("first", "2.0"), ("second", "3.0")):
+        info = tmp_path / folder / "twice.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nVersion: {version}\nName: twice\n\nName: of the text\n")
+    code = """if True:
+        import sys
+        from importlib.metadata import distributions
+        from pathlib import Path
+        import torch
+        from my_project.engine import provenance
+        sys.path[:0] = [sys.argv[1] + end for end in ("/first", "/second", "")]
+        provenance.record(Path(sys.argv[1]), torch.device("cpu"))
+        found = provenance.newest(Path(sys.argv[1]))["packages"]
+        assert found == {d.name: d.version for d in reversed([*distributions()])}
+        print(found["old"], found["twice"], found["torch"].partition("+")[0])
+    """
+    said = in_project(render(), "-c", code, tmp_path).stdout
+    assert said == f"1.5 2.0 {torch.__version__.partition('+')[0]}\n"
+
+
 def test_lr_range_suggests_where_the_loss_falls_fastest(project: Path) -> None:
     code = """if True:
         from pathlib import Path

@@ -223,19 +223,21 @@ def test_a_costly_file_costs_no_more_than_its_worker(limited: Server) -> None:
         "fail": (500, "ValueError"),
         "much": (413, "--max-megabytes"),
     }
-    waits, done = list[float](), threading.Event()
+    healthy, done = 0, threading.Event()
 
     def watch() -> None:
+        nonlocal healthy
         while not done.wait(0.05):
-            began = time.monotonic()
             assert httpx.get(f"{limited.address}/health").status_code == 200
-            waits.append(time.monotonic() - began)
+            healthy += 1
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         for order, (status, reason) in orders.items():
+            before = healthy
             answer = limited.post(order.encode())
+            assert healthy > before + 10 or order != "sleep", "no other request is answered meanwhile"
             assert (answer.status_code, reason in answer.json()["detail"]) == (status, True), order
             assert limited.logs(answer.headers["X-Request-ID"])
             assert limited.post(b"text").status_code == 200, order
@@ -243,8 +245,6 @@ def test_a_costly_file_costs_no_more_than_its_worker(limited: Server) -> None:
     finally:
         done.set()
         watcher.join()
-    assert len(waits) > 10
-    assert max(waits) < 1  # it takes milliseconds, but other tests need the processor too
     declared = httpx.get(f"{limited.address}/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
     assert {str(status) for status, _ in orders.values()} < set(declared)
     assert "HTTPValidationError" not in json.dumps(declared)

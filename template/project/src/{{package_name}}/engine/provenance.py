@@ -109,10 +109,10 @@ def record(run: Path, device: torch.device) -> None:
     name = next(name for name in names if not (run / name).exists()) if changes else None
     if name:
         (run / name).write_text(changes, encoding="utf-8")
-    texts = (each.read_text("METADATA") or each.read_text("PKG-INFO") for each in distributions())
-    heads = [(text or "").partition("\n\n")[0] for text in texts]  # the first of two is imported
-    found = [dict(re.findall(r"^(Name|Version): *(\S+)", head, re.M)) for head in reversed(heads)]
-    versions = {each["Name"]: each.get("Version") for each in found if "Name" in each}
+    files = ("METADATA", "PKG-INFO", "")  # of two distributions of a name, the first is imported
+    texts = (next(filter(None, map(each.read_text, files)), "") for each in distributions())
+    heads = [re.findall(r"^(Name|Version): *(\S+)", text.split("\n\n")[0], re.M) for text in texts]
+    versions = {d["Name"]: d.get("Version") for d in map(dict, reversed(heads)) if "Name" in d}
     entry = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,

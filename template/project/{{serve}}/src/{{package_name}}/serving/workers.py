@@ -29,7 +29,7 @@ from .limits import Limits
 
 LOG = logging.getLogger(__name__)
 STEP = 0.02  # seconds between two looks at a prediction
-GRACE = 1.0  # seconds that a prediction goes on without its client: a new process costs as much
+GRACE = 1.0  # seconds until the prediction of a client that left is stopped: a new process takes as long
 
 
 class Refused(Exception):
@@ -130,7 +130,7 @@ def as_uri(picture: Path) -> str:
 
 
 class Worker:
-    """A worker process, as the thread of the server that waits for it sees it."""
+    """A worker process, in the server; one thread at a time uses it."""
 
     def __init__(self, folder: Path, pt2: bool, there: Path, limits: Limits) -> None:
         # A fork server has torch at once. It is called over a socket, whose path has to be short.
