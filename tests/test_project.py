@@ -69,6 +69,13 @@ def test_the_command_line_works_without_torch(render: Render) -> None:
     assert all(any(key in line for line in problems) for key in ("optimizer.lr", "trian", "model.nme"))
 
 
+def test_the_command_line_runs_in_a_notebook_with_a_stdout_of_its_kind(render: Render) -> None:
+    """As `%run -m my_project` does; IPython's stdout can't be configured."""
+    code = "import contextlib, io, runpy, sys\nsys.argv = ['my_project', '--help']\n"
+    code += "with contextlib.redirect_stdout(io.StringIO()): runpy.run_module('my_project', run_name='__main__')"
+    assert in_project(render(), "-c", code, ok=False).stderr == ""
+
+
 def test_a_model_defined_at_import_time_is_accepted(render: Render, tmp_path: Path) -> None:
     project = shutil.copytree(render(), tmp_path / "project")
     code = "from my_project.config import check_model\nfor name in {}: check_model(name)"

@@ -5,5 +5,5 @@ import sys
 from .cli import main as main  # for all who import it from here
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names
+    getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # a notebook's has none
     sys.exit(main())
