@@ -96,8 +96,10 @@ losses: .venv/installed
 transcript: .venv/installed
 	@COPIER="$(CURDIR)/$(venv) -m copier" bench/transcript.sh
 
+# The second line: Python files of the template with a project's line length, all extras at once.
 lint: .venv/installed
 	$(venv) -m ruff check
+	$(venv) -m ruff check --isolated --line-length 100 --select E,F,W template/project
 	$(venv) -m ruff format --check
 	$(venv) -m mypy
 

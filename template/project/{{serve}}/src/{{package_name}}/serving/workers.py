@@ -29,7 +29,7 @@ from .limits import Limits
 
 LOG = logging.getLogger(__name__)
 STEP = 0.02  # seconds between two looks at a prediction
-GRACE = 1.0  # seconds until the prediction of a client that left is stopped: a new process takes as long
+GRACE = 1.0  # seconds until a prediction whose client left is stopped; a restart takes as long
 
 
 class Refused(Exception):
