@@ -31,6 +31,7 @@ EXTRAS = " ".join(QUESTIONS["extras"]["choices"].values())  # all of them, as `c
 
 MEMORY = Path("/dev/shm")  # on Linux, a file system in memory: a hundred thousand small files are fast there
 ENOUGH = 8 * 2**30  # bytes for an environment with torch, and the projects of two workers
+SHORT = tempfile.gettempdir()  # for sockets, whose path has to be short
 
 RENDERS = Renders(ROOT / "build" / "renders")
 
@@ -120,6 +121,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     foreign += ["ARGS", "CONFIG", "CONSTRAINTS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"]  # set by `make test`
     with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
         patch.setattr(jinja2.Environment, "compile", compiled)
+        patch.setattr(tempfile, "tempdir", own["TMPDIR"])  # it was read before
         for key, value in own.items():
             patch.setenv(key, value)
         for key in foreign:
@@ -279,7 +281,7 @@ def server() -> warm.Server:
 @cache
 def any_command() -> Path:
     """A replacement for Python that runs anything in the server: torchrun starts its processes with $PYTHON_EXEC."""
-    return server().python(Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"])) / "python", scripts="*")
+    return server().python(Path(tempfile.mkdtemp()) / "python", scripts="*")
 
 
 @pytest.fixture(scope="session")

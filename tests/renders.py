@@ -97,7 +97,7 @@ def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: P
 @cache
 def unpacked(template: Path, tree: str, version: str) -> Path:
     """A version of the template as files, in a folder that is removed with those of the tests."""
-    folder = Path(tempfile.mkdtemp(dir=os.environ["TMPDIR"]))  # tempfile reads TMPDIR only once
+    folder = Path(tempfile.mkdtemp())
     where = f"--git-dir={template / '.git'}", f"--work-tree={folder}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GIT_INDEX_FILE", f"{folder}-index")

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Render, in_project, run
+from conftest import SHORT, Render, in_project, run
 from websockets.sync.client import ClientConnection, connect
 
 KINDS = ["object_detection", "text_classification"]  # one returns pictures, one accepts typed text
@@ -50,7 +50,7 @@ class Server(subprocess.Popen[str]):
     """A server of the project's export, in its own process group; its log goes to `folder`."""
 
     def __init__(self, project: Path, folder: Path, *options: str) -> None:
-        self.temp, self.log = Path(tempfile.mkdtemp()), folder / "log"  # a short path: it is for sockets too
+        self.temp, self.log = Path(tempfile.mkdtemp(dir=SHORT)), folder / "log"
         command = [sys.executable, "-m", "my_project", "serve", "exports/a-run", "--port=0", "--max-megabytes=1"]
         env = os.environ | {"PYTHONPATH": str(project / "src"), "TMPDIR": str(self.temp)}
         with self.log.open("w") as log:
@@ -82,6 +82,7 @@ class Server(subprocess.Popen[str]):
         if self.poll() is None:  # the test failed
             os.killpg(self.pid, signal.SIGKILL)
         super().__exit__(*error)
+        shutil.rmtree(self.temp)
 
     def stop(self) -> None:
         """Ctrl-C ends it, with nothing left behind."""
@@ -323,7 +324,7 @@ def test_a_service_that_is_told_to_stop_answers_what_it_has(troubled: Path, tmp_
         assert [nap.result().status_code, sleep.result().status_code] == [200, 503]
         assert response(upload).startswith("HTTP/1.1 503 ")
         upload.close()
-    assert [path.name for path in server.temp.iterdir()] == []
+        assert [path.name for path in server.temp.iterdir()] == []
     assert "Traceback" not in server.log.read_text()
 
 
