@@ -16,13 +16,13 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .git import Entry, Refusal, Tree, attempt, git, line, read_blob
+from .git import Entry, Refusal, Tree, attempt, git, line, read_blobs
 from .names import any_of
 from .project import Project
 
@@ -184,11 +184,12 @@ def restore_saved(project: Project, snapshot: Snapshot, renders: Iterable[Tree])
 
     A file that Copier wrote has only lines of HEAD, of the two versions, and conflict markers.
     """
-    changed = project.changed()
-    for path in files_below(snapshot.replaced):
-        place = snapshot.replaced / path
-        entries = [tree[path] for tree in (project.head, *renders) if path in tree]
-        if path == project.answers_file or path.endswith(".rej") or is_known(project, path, place, entries):
+    changed, paths = project.changed(), files_below(snapshot.replaced)
+    entries = {path: [tree[path] for tree in (project.head, *renders) if path in tree] for path in paths}
+    blobs = read_blobs(project.path, (oid for path in paths for _, oid in entries[path]))
+    for path in paths:
+        place, of_copier = snapshot.replaced / path, path == project.answers_file or path.endswith(".rej")
+        if of_copier or is_known(project, path, place, entries[path], blobs):
             place.unlink()
         elif path not in changed:  # else a later save is there: keep this one in `replaced`
             copy_atomically(place, project.path / path, snapshot)
@@ -197,13 +198,11 @@ def restore_saved(project: Project, snapshot: Snapshot, renders: Iterable[Tree])
         shutil.rmtree(snapshot.replaced, ignore_errors=True)
 
 
-def is_known(project: Project, path: str, place: Path, entries: list[Entry]) -> bool:
-    """Whether each line of a file is in one of these blobs, or the file equals one as stored."""
+def is_known(project: Project, path: str, place: Path, entries: list[Entry], blobs: Mapping[str, bytes]) -> bool:
+    """Whether each line of a file is in one of these entries' blobs, or the file equals one as stored."""
     if place.is_symlink():
-        return any(
-            mode == "120000" and read_blob(project.path, oid) == os.fsencode(place.readlink()) for mode, oid in entries
-        )
-    known = {line for _, oid in entries for line in read_blob(project.path, oid).splitlines()}
+        return any(mode == "120000" and blobs[oid] == os.fsencode(place.readlink()) for mode, oid in entries)
+    known = {line for _, oid in entries for line in blobs[oid].splitlines()}
     strange = [line for line in place.read_bytes().splitlines() if line not in known and not MARKS.match(line)]
     if not strange:
         return True

@@ -256,13 +256,12 @@ def template_paths(ref: str, answers: Mapping[str, Any] | None = None) -> set[st
     root = config.get("_subdirectory", "").strip("/").removeprefix(".")
     below = re.compile(f"(?:{any_of(patterns(root, envops, answers or {})).pattern})/" if root else "")
     excluded = [line for line in config.get("_exclude", () if root else EXCLUDED) if "{" not in line]
-    spec = pathspec.GitIgnoreSpec.from_lines(excluded)
-    found = set()
+    spec, values, found = pathspec.GitIgnoreSpec.from_lines(excluded), computed(config), set()
     for source in template_files(ref):
         name = source[inside.end() :] if (inside := below.match(source)) else ""
         if not name or spec.match_file(name):
             continue
-        for path in patterns(name.removesuffix(suffix), envops, answers or {}, computed(config)):
+        for path in patterns(name.removesuffix(suffix), envops, answers or {}, values):
             if all(path.split("/")):  # Copier skips a folder whose name is empty
                 found.add(posixpath.normpath(path))
     return found - {"*"}  # the answers file
