@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import conftest
+import numpy as np
 import pytest
 import torch
 from conftest import Process, Render, copy, in_project, run
@@ -104,21 +105,42 @@ def test_a_bad_trial_is_pruned(project: Path) -> None:
     assert {row["epochs"] for row in rows(project / "checkpoints" / "sweep-all")} == {"4"}
 
 
-@pytest.mark.parametrize("storage", [[], ["--storage=checkpoints/journal.log"], ["--grid"]])
+@pytest.mark.parametrize("storage", [[], ["--storage=checkpoints/journal.log"], ["--grid"], ["--seeds=1"]])
 def test_processes_share_a_sweep(project: Path, storage: list[str]) -> None:
     lists = {"optimizer": {"lr": [0.001, 0.01]}, "model": {"args": {"dropout": [0.0, 0.1, 0.2]}}}
     study = f"--study=shared-{len(''.join(storage))}"
     some: dict[str, Any] = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1}}, "sweep": {"pruner": "none"}}
-    space = spaced(project, **(lists if "--grid" in storage else some))
+    kind = {"--grid": "grid", "--seeds=1": "seeds"}.get("".join(storage), "sweep")
+    space = spaced(project, **(some if kind == "sweep" else lists))
     arguments = ["sweep", space, *storage, "train.epochs=3", study, "--trials=6"]
     both = [begin(project, *command(*arguments)[1:]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     in_project(project, *command(*arguments, "--show")[1:])
-    kind = "grid" if "--grid" in storage else "sweep"
     found = rows(project / "checkpoints" / study.replace("--study=", f"{kind}-"))
     assert [row["trial"] for row in found] == ["0", "1", "2", "3", "4", "5"]
     assert {row["state"] for row in found} == {"complete"}
     assert len({tuple(row.values())[4:] for row in found}) == 6
+
+
+def test_seeds_of_a_killed_sweep_have_the_averages_of_an_unkilled_one(project: Path) -> None:
+    sweep = ["sweep", "model.args.width=[8, 16]", "train.epochs=8", "--test"]
+    whole, broken = (project / "checkpoints" / f"seeds-{name}" for name in ("whole", "broken"))
+    in_project(project, *command(*sweep, "--seeds=3", "--study=whole")[1:])
+    process = start(project, *sweep, "--seeds=2", "--study=broken")
+    until(lambda run: epochs(run) > 2, broken / "trial-001")
+    process.kill()
+    process.wait()
+    for seeds in ("2", "3"):
+        in_project(project, *command(*sweep, f"--seeds={seeds}", "--study=broken")[1:])
+    assert rows(broken) == rows(whole)
+    with (broken / "seeds.csv").open() as file:
+        averages = list(csv.DictReader(file))
+    for number, row in enumerate(averages):
+        for name, title in (("acc", "valid acc"), ("test loss", "test loss")):
+            figures = [float(trial[name]) for trial in rows(broken)[number::2]]
+            assert float(row[f"{title} mean"]) == pytest.approx(np.mean(figures))
+            assert float(row[f"{title} deviation"]) == pytest.approx(np.std(figures, ddof=1))
+    assert [(row["model.args.width"], row["seeds"]) for row in averages] == [("8", "3"), ("16", "3")]
 
 
 def test_failed_trials_with_others_between_do_not_end_a_sweep(project: Path) -> None:
@@ -194,9 +216,9 @@ def test_submit_passes_all_options_of_sweep_to_its_jobs(project: Path) -> None:
         main(["submit", *sys.argv[1:]])
         print(*sent, sep="\\n")
     """
-    options = ["--grid", "--study=sent", "--jobs=2", "--trials=2", *GRID]
+    options = ["--grid", "--study=sent", "--jobs=2", "--trials=2", "--seeds=3", *GRID]
     said = in_project(project, "-c", code, *options).stdout.splitlines()[-2:]
-    assert said == [str([*GRID, "--trials=2", "--study=sent", "--grid"])] * 2
+    assert said == [str([*GRID, "--trials=2", "--study=sent", "--seeds=3", "--grid"])] * 2
 
 
 def test_the_printed_command_trains_like_the_best_trial(project: Path) -> None:

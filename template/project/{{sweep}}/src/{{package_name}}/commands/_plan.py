@@ -45,6 +45,7 @@ class Plan:
         fixed: values that the search space sets for all trials, by dotted key.
         tried: lists and ranges to choose from, by dotted key.
         started: whether the plan was read from an existing sweep.
+        seeds: how many values of `run.seed` each combination gets; 0 without `--seeds`.
     """
 
     sweep: Sweep
@@ -54,6 +55,7 @@ class Plan:
     fixed: dict[str, Any]
     tried: dict[str, Any]
     started: bool = False
+    seeds: int = 0
 
     def best(self, figures: Iterable[float]) -> float:
         """The best value by `checkpoint.mode`; NaN if none is finite."""
@@ -70,15 +72,12 @@ def plan(args: argparse.Namespace) -> Plan:
     """The plan that the command line describes; UserError, with file and key, if it is invalid."""
     files, given = files_and_overrides(args.settings)
     files = files or default_config()
-    found = [args.space] if args.space else [*locate("configs", inside=True).glob("sweep.*")]
-    if not found:
-        raise UserError("configs: has no sweep.*; set a file with --space FILE")
-    sections = read(locate(found[0]))
+    sections, source = _space(args, needed=not args.seeds)
     flags = {"name": args.study, "trials": args.trials, "storage": args.storage}
     flags = {key: flag for key, flag in flags.items() if flag is not None}
     own = sections.pop("sweep", {})
     whole = {"sweep": {**own, **flags} if isinstance(own, dict) else own}
-    options = {key: (str(found[0]), value) for key, value in leaves(sections)}
+    options = {key: (source, value) for key, value in leaves(sections)}
     plain = []
     for text in given:
         key, value = text.partition("=")[0], to_try(text.partition("=")[2])
@@ -88,22 +87,43 @@ def plan(args: argparse.Namespace) -> Plan:
         else:
             plain.append(text)
     base = load(Config, files, plain)
-    made = Plan(checked(Whole, [], whole, found[0]).sweep, Path(), base, [*files, *plain], {}, {})
-    for key, (source, value) in options.items():
-        option = as_option(f"{source}: {key}", value)
+    made = Plan(checked(Whole, [], whole, source).sweep, Path(), base, [*files, *plain], {}, {})
+    if args.seeds:
+        if "run.seed" in options:
+            raise UserError(f"{options['run.seed'][0]}: run.seed: --seeds sets it")
+        made.seeds, first = args.seeds, base.run.seed
+        # It varies slowest, so that trials keep their numbers when there are more seeds.
+        made.tried["run.seed"] = [first + number for number in range(args.seeds)]
+    for key, (where, value) in options.items():
+        option = as_option(f"{where}: {key}", value)
         ends = option if isinstance(option, list) else [option]
         for end in [option.low, option.high] if isinstance(option, Range) else ends:
-            checked(Config, made.settings({key: end}), base.model_dump(), source)
+            checked(Config, made.settings({key: end}), base.model_dump(), where)
         several = isinstance(option, Range) or len(ends) > 1
         (made.tried if several else made.fixed)[key] = option if several else ends[0]
-        if args.grid and isinstance(option, Range):
-            raise UserError(f"{source}: {key}: a grid takes a list, not a range")
+        if (args.grid or args.seeds) and isinstance(option, Range):
+            raise UserError(f"{where}: {key}: a grid takes a list, not a range")
     if not made.tried:
-        raise UserError(f"{found[0]}: has nothing to try; add a list or a range")
+        raise UserError(f"{source}: has nothing to try; add a list or a range")
     made.config = load(Config, [], made.settings({}), base.model_dump())
-    kind = "grid" if args.grid else "sweep"
-    made.folder = locate(base.run.checkpoints, inside=True) / f"{kind}-{made.sweep.name}"
+    made.folder = locate(base.run.checkpoints, inside=True) / f"{_kind(args)}-{made.sweep.name}"
     return made
+
+
+def _space(args: argparse.Namespace, needed: bool) -> tuple[dict[str, Any], str]:
+    """The sections of the search space, and its file: with `--seeds`, only that of `--space`."""
+    if args.seeds is not None and args.seeds < 1:
+        raise UserError(f"--seeds {args.seeds}: should be at least 1")
+    found = [args.space] if args.space else []
+    if not (found or args.seeds):
+        found = [*locate("configs", inside=True).glob("sweep.*")]
+    if needed and not found:
+        raise UserError("configs: has no sweep.*; set a file with --space FILE")
+    return (read(locate(found[0])), str(found[0])) if found else ({}, "command line")
+
+
+def _kind(args: argparse.Namespace) -> str:
+    return "seeds" if args.seeds else "grid" if args.grid else "sweep"
 
 
 def stored_plan(args: argparse.Namespace) -> Plan | None:
@@ -114,14 +134,12 @@ def stored_plan(args: argparse.Namespace) -> Plan | None:
     files, given = files_and_overrides(args.settings)
     places = [text for text in given if text.startswith("run.checkpoints=")]
     base = load(Config, files or default_config(), places)
-    found = [args.space] if args.space else [*locate("configs", inside=True).glob("sweep.*")]
-    own = read(locate(found[0])).get("sweep", {}) if found else {}
+    sections, source = _space(args, needed=False)
     flags = {"name": args.study, "storage": args.storage}
     flags = {key: flag for key, flag in flags.items() if flag is not None}
-    sweep = checked(Whole, [], {"sweep": {**own, **flags}}, found[0] if found else "").sweep
-    kind = "grid" if args.grid else "sweep"
+    sweep = checked(Whole, [], {"sweep": {**sections.get("sweep", {}), **flags}}, source).sweep
     runs = locate(base.run.checkpoints, inside=True)
-    folder = runs / f"{kind}-{sweep.name}"
+    folder = runs / f"{_kind(args)}-{sweep.name}"
     if not (folder.is_dir() or sweep.storage):
         there = ", ".join(sorted(path.parent.name for path in runs.glob("*/config.json")))
         raise UserError(f"{folder}: no such sweep; there are: {there or 'none'}")
@@ -132,7 +150,8 @@ def stored_plan(args: argparse.Namespace) -> Plan | None:
     options = {"checkpoint": {**base.model_dump()["checkpoint"], **plan["checkpoint"]}}
     config = load(Config, [], [], {**base.model_dump(), **options})
     ranges = {key: as_option(key, option) for key, option in plan["tried"].items()}
-    return Plan(sweep, folder, config, plan["command"], plan["fixed"], ranges, True)
+    fixed, seeds = plan["fixed"], args.seeds or 0
+    return Plan(sweep, folder, config, plan["command"], fixed, ranges, True, seeds)
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -141,7 +160,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict) and value and not {"low", "high"} & value.keys():
         for name, item in value.items():
             yield from leaves(item, f"{key}.{name}" if key else name)
-    else:
+    elif key:
         yield key, value
 
 

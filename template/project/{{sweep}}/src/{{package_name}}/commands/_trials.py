@@ -38,6 +38,8 @@ class Trials:
         plan.folder.mkdir(parents=True, exist_ok=True)
         shared = plan.config.model_dump(exclude={"run": True, "data": {"workers"}})
         tried = {key: str(option) for key, option in plan.tried.items()}
+        if plan.seeds:
+            del tried["run.seed"]  # more seeds are further trials
         shared |= {"seed": plan.config.run.seed, "tried": tried}
         shared, path = json.loads(json.dumps(shared)), plan.folder / "config.json"
         stored = {"command": plan.command, "fixed": plan.fixed}  # for `sweep --show`
@@ -80,7 +82,7 @@ class Trials:
 
 
 class Grid(Trials):
-    """Every combination of the lists, in order. Each complete trial has a file."""
+    """Every combination of the lists, in order, with each seed. Each complete trial has a file."""
 
     def all(self) -> list[Trial]:
         """The trials with a file, by number."""

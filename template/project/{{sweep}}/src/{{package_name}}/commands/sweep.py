@@ -1,4 +1,4 @@
-"""The command `sweep`: search for good hyperparameters."""
+"""The command `sweep`: search for good hyperparameters, or train with several seeds."""
 
 import argparse
 import csv
@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import shutil
+from pathlib import Path
 from typing import Any
 
 from ..config import ROOT, load
@@ -26,14 +27,19 @@ def sweep(args: argparse.Namespace) -> None:
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("torchrun: a trial uses one process; start one `sweep` for each device")
+    if args.test and not args.seeds:
+        raise UserError("--test: what is chosen by `test` looks too good on it; it needs --seeds")
     made = (stored_plan(args) if args.show else None) or plan(args)
-    trials = (Grid if args.grid else Study)(made)
+    trials = (Grid if args.grid or args.seeds else Study)(made)
     if not args.show:
         try:
             work(made, trials)
         finally:
             trials.unlock()
-    results(made, trials.all())
+    done = trials.all()
+    complete = [t.number for t in done if args.test and t.state == "complete"]
+    tested = {number: test(trials.path(number)) for number in complete}
+    results(made, done, tested)
 
 
 def work(plan: Plan, trials: Any) -> None:
@@ -90,43 +96,126 @@ def train(plan: Plan, trials: Any, trial: Any) -> None:
         raise UserError(f"{column} was not a finite number after any epoch")
 
 
+def test(run: Path) -> dict[str, float]:
+    """The metrics of a run's best checkpoint on `test`, measured once."""
+    from ..engine import checkpoint, inference
+
+    stored = run / "test.json"
+    if not stored.is_file():
+        settings = [f"run.images={json.dumps((run / 'images').as_posix())}"]
+        metrics, _ = inference.measure(checkpoint.find(str(run), run), "test", settings)
+        checkpoint.write_whole(stored, json.dumps(metrics))
+    found: dict[str, float] = json.loads(stored.read_text(encoding="utf-8"))
+    return found
+
+
 # --- results ---
 
 
-def results(plan: Plan, trials: list[Any]) -> None:
-    """Print the trials and the best one, and save a table and a picture."""
+def results(plan: Plan, trials: list[Any], tested: dict[int, dict[str, float]]) -> None:
+    """Print the trials and the best one, and save a table and a picture.
+
+    Args:
+        tested: metrics on `test`, by the number of the trial.
+    """
     monitor, names = plan.config.checkpoint.monitor, list(plan.tried)
-    head = ["trial", monitor, "epochs", "state", *names]
     best = {t.number: plan.best(t.figures) for t in trials}
+    measured = list(dict.fromkeys(key for metrics in tested.values() for key in metrics))
+    head = ["trial", monitor, "epochs", "state", *names, *(f"test {key}" for key in measured)]
     rows = [
         [t.number, best[t.number], len(t.figures), t.state, *(t.options.get(n) for n in names)]
+        + [tested.get(t.number, {}).get(key) for key in measured]
         for t in trials
     ]
-    with open(plan.folder / "results.csv", "w", newline="", encoding="utf-8") as file:
+    write_table(plan.folder / "results.csv", head, rows)
+    print_table(head, rows)
+    print(plan.folder / "results.csv")
+    groups = combinations(plan, [trial for trial in trials if trial.state == "complete"])
+    if not groups:
+        print("no trial is complete")
+        return
+    means = [mean_and_deviation([best[t.number] for t in group])[0] for group in groups]
+    figure = plan.best(means)
+    winner = groups[means.index(figure)]
+    draw(plan, [trial for trial in trials if trial.figures], best, winner)
+    print(plan.folder / "results.png")
+    what = f"trial {winner[0].number}"
+    if plan.seeds:
+        averages(plan, groups, best, tested)
+        if len(names) == 1:
+            return
+        what = f"mean of {len(winner)} seeds"
+    command = ["python", "-m", __package__.partition(".")[0], "train", *plan.command]
+    print(f"best: {what}, {monitor} {figure:.4f}; train it with:")
+    print(f"  {shlex.join([*command, *plan.settings(without_seed(plan, winner[0]))])}")
+
+
+def without_seed(plan: Plan, trial: Any) -> dict[str, Any]:
+    """The options of a trial, except the seed that `--seeds` has set."""
+    return {k: v for k, v in trial.options.items() if not (plan.seeds and k == "run.seed")}
+
+
+def combinations(plan: Plan, trials: list[Any]) -> list[list[Any]]:
+    """The trials that differ only in their seed, together; without `--seeds`, each alone."""
+    groups: dict[str, list[Any]] = {}
+    for trial in trials:
+        key = json.dumps(without_seed(plan, trial)) if plan.seeds else str(trial.number)
+        groups.setdefault(key, []).append(trial)
+    return list(groups.values())
+
+
+def averages(
+    plan: Plan, groups: list[list[Any]], best: dict[int, float], tested: dict[int, Any]
+) -> None:
+    """Print mean and standard deviation over the seeds of each combination, and save them."""
+    monitor = plan.config.checkpoint.monitor
+    options = [without_seed(plan, group[0]) for group in groups]
+    rows, texts = list[list[Any]](), list[list[Any]]()
+    for chosen, group in zip(options, groups, strict=True):
+        figures = {f"valid {monitor}": [best[trial.number] for trial in group]}
+        for key in tested.get(group[0].number, {}):
+            figures[f"test {key}"] = [tested[trial.number][key] for trial in group]
+        pairs = [mean_and_deviation(values) for values in figures.values()]
+        rows.append([*chosen.values(), len(group), *(value for pair in pairs for value in pair)])
+        texts.append([*chosen.values(), len(group), *(_spread(*pair) for pair in pairs)])
+    head = [*options[0], "seeds"]
+    wide = [f"{title} {what}" for title in figures for what in ("mean", "deviation")]
+    write_table(plan.folder / "seeds.csv", [*head, *wide], rows)
+    print("\nmean ± standard deviation over the seeds")
+    print_table([*head, *figures], texts)
+    print(plan.folder / "seeds.csv")
+
+
+def mean_and_deviation(values: list[float]) -> tuple[float, float]:
+    """The mean and the standard deviation of a sample (n - 1): NaN for one value."""
+    mean, rest = math.fsum(values) / len(values), len(values) - 1
+    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / rest) if rest else math.nan
+
+
+def _spread(mean: float, deviation: float) -> str:
+    """Both with as many decimals as four digits of the mean have."""
+    size = math.log10(abs(mean)) if mean and math.isfinite(mean) else 0
+    digits = min(8, max(0, 3 - math.floor(size)))
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def write_table(path: Path, head: list[str], rows: list[list[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([head, *rows])
+
+
+def print_table(head: list[str], rows: list[list[Any]]) -> None:
     texts = [head, *([_short(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for text in texts:
         print("  ".join(map(str.ljust, text, widths)).rstrip())
-    print(plan.folder / "results.csv")
-    complete = [trial for trial in trials if trial.state == "complete"]
-    if not complete:
-        print("no trial is complete")
-        return
-    figure = plan.best(best[trial.number] for trial in complete)
-    winner = next(trial for trial in complete if best[trial.number] == figure)
-    draw(plan, [trial for trial in trials if trial.figures], best, winner)
-    command = ["python", "-m", __package__.partition(".")[0], "train", *plan.command]
-    print(plan.folder / "results.png")
-    print(f"best: trial {winner.number}, {monitor} {figure:.4f}; train it with:")
-    print(f"  {shlex.join([*command, *plan.settings(winner.options)])}")
 
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def draw(plan: Plan, trials: list[Any], best: dict[int, float], winner: Any) -> None:
+def draw(plan: Plan, trials: list[Any], best: dict[int, float], winner: list[Any]) -> None:
     """Plot the best value of each trial by its number, and by each option."""
     from matplotlib.figure import Figure
 
@@ -135,7 +224,7 @@ def draw(plan: Plan, trials: list[Any], best: dict[int, float], winner: Any) -> 
     across = min(3, 1 + len(plan.tried))
     down = math.ceil((1 + len(plan.tried)) / across)
     figure = Figure((5 * across, 3.6 * down), layout="constrained", dpi=110)
-    colours = [ORANGE if t is winner else BLUE if t.state == "complete" else GREY for t in trials]
+    colours = [ORANGE if t in winner else BLUE if t.state == "complete" else GREY for t in trials]
     for index, key in enumerate(["trial", *plan.tried]):
         axes, option = figure.add_subplot(down, across, index + 1), plan.tried.get(key)
         at: list[Any] = [t.options[key] if index else t.number for t in trials]
@@ -158,6 +247,8 @@ def options_of(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--study", metavar="NAME", help="the name of the sweep")
     sub.add_argument("--storage", metavar="URL", help="a database (a file in the sweep's folder)")
     sub.add_argument("--grid", action="store_true", help="all combinations, without Optuna")
+    text = "a grid with N seeds for each combination: mean and deviation"
+    sub.add_argument("--seeds", type=int, metavar="N", help=text)
 
 
 def add_to(add: Any) -> None:
@@ -165,3 +256,5 @@ def add_to(add: Any) -> None:
     sub = add(sweep, settings={"nargs": "*", "metavar": "SETTING", "help": text})
     options_of(sub)
     sub.add_argument("--show", action="store_true", help="print the results so far")
+    text = "with --seeds: also measure the best checkpoint of each run on test"
+    sub.add_argument("--test", action="store_true", help=text)
