@@ -128,12 +128,15 @@ def plant_all(faults: list[Fault], source: Path, jobs: int) -> None:
 
 
 def write_table(faults: list[Fault]) -> None:
-    """Replace the table between the marks of docs/testing.md."""
+    """Replace the table between the marks of docs/testing.md; rows of other faults keep their test."""
+    text, now = PAGE.read_text(encoding="utf-8"), {fault.number: fault.caught_by for fault in faults}
+    written = re.findall(r"\| \d+ \| `(.+?)` \| (.+) \| `(.+)` \|", text)
+    before = {(file, breaks): test for file, breaks, test in written}
     rows = ["| # | file | what a user would notice | caught by |", "|---|---|---|---|"]
-    for fault in faults:
-        caught_by = f"`{fault.caught_by}`" if fault.caught_by else "**nothing**"
-        rows.append(f"| {fault.number} | `{fault.file}` | {fault.breaks} | {caught_by} |")
-    text, table = PAGE.read_text(encoding="utf-8"), "\n".join(rows) + "\n"
+    for fault in read_list(""):
+        test = now.get(fault.number, before.get((fault.file, fault.breaks)))
+        rows.append(f"| {fault.number} | `{fault.file}` | {fault.breaks} | {f'`{test}`' if test else '**nothing**'} |")
+    table = "\n".join(rows) + "\n"
     marks = r"(?s)(<!-- planted -->\n).*(<!-- /planted -->)"
     PAGE.write_text(re.sub(marks, lambda match: match[1] + table + match[2], text), encoding="utf-8")
 

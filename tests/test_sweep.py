@@ -133,6 +133,8 @@ def test_seeds_of_a_killed_sweep_have_the_averages_of_an_unkilled_one(project: P
     for seeds in ("2", "3"):
         in_project(project, *command(*sweep, f"--seeds={seeds}", "--study=broken")[1:])
     assert rows(broken) == rows(whole)
+    assert [row["run.seed"] for row in rows(broken)] == ["0", "0", "1", "1", "2", "2"]
+    assert len({row["test loss"] for row in rows(broken)}) == 6
     with (broken / "seeds.csv").open() as file:
         averages = list(csv.DictReader(file))
     for number, row in enumerate(averages):
