@@ -2,9 +2,14 @@
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+import multiprocessing
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 def copy(source: Path, root: Path, **options: Any) -> Any:
@@ -49,3 +54,31 @@ def quick() -> Iterator[None]:
         environment.compile = compile_template
         if has_git:
             of_copier.is_git_available = has_git  # type: ignore[attr-defined]
+
+
+def both(first: Callable[[], Result], second: Callable[[], Result]) -> tuple[Result, Result]:
+    """The results of two calls that render. On Linux, a fork of this process makes the first one meanwhile.
+
+    If that fails, this process repeats it, and has its error. A process with threads is not forked: it could hang.
+    """
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return first(), second()
+    importlib.import_module("copier")  # here, so that the fork has it too
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=send, args=(first, sender))
+    process.start()
+    sender.close()
+    found = second()
+    try:
+        return receiver.recv(), found
+    except EOFError:
+        return first(), found
+    finally:
+        process.join()
+
+
+def send(call: Callable[[], Any], sender: Any) -> None:
+    """Send the result of a call; nothing if it fails."""
+    with contextlib.suppress(BaseException):
+        sender.send(call())

@@ -9,7 +9,7 @@ from .git import Refusal, Tree, renames
 from .project import Project
 from .rules import Move, answer_effects, declared, fill, follow, is_owned, moves_by_answers, regex
 from .starts import earlier_starts
-from .versions import Versions, rendered
+from .versions import Versions, rendered, rendered_both
 
 KEPT = "it is current: no version edits, removes or replaces it"
 DELETED = "you deleted it"
@@ -52,8 +52,7 @@ class Sides:
 
 def prepare(project: Project, versions: Versions, exclude: tuple[str, ...] = ()) -> Sides:
     """Prepare the three trees. At paths that match `exclude` (as in .gitignore), the new version equals the old."""
-    base = rendered(project, versions.old_ref, versions.old, tasks=True)
-    template = dict(base) if versions.same() else rendered(project, versions.new_ref, versions.new, tasks=True)
+    base, template = rendered_both(project, versions)
     current = {path: entry for path, entry in project.head.items() if path != project.answers_file}
     notes: list[str] = []
     start = start_again(project, versions, base, notes)

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pathspec
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from .copies import copy
+from .copies import both, copy
 from .git import AUTHOR, Refusal, Tree, attempt, git, line, listed, read_blob, read_tree, write_blob
 from .names import any_of, patterns
 from .project import Project
@@ -196,6 +196,15 @@ def rendered(project: Project, ref: str, answers: Mapping[str, Any], tasks: bool
             tree[path.relative_to(root).as_posix()] = ("100644", write_blob(project.path, text))
     apart = {project.answers_file, *others}  # the answers file is written separately
     return {path: entry for path, entry in tree.items() if path not in apart}
+
+
+def rendered_both(project: Project, versions: Versions) -> tuple[Tree, Tree]:
+    """The old version with the old answers, and the new one with the new answers; with the changes of tasks."""
+    old = partial(rendered, project, versions.old_ref, versions.old, tasks=True)
+    if versions.same():
+        base = old()
+        return base, dict(base)
+    return both(old, partial(rendered, project, versions.new_ref, versions.new, tasks=True))
 
 
 def copy_external_data(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
