@@ -570,3 +570,23 @@ def test_the_update_is_independent_of_this_template() -> None:
         "task.py",
     ):
         assert word not in text, word
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux, a process is forked")
+def test_a_render_whose_process_fails_or_is_killed_is_repeated() -> None:
+    code = """if True:
+        import os, signal
+        from update.copies import both
+        here = os.getpid()
+        there, this = both(os.getpid, os.getpid)
+        assert there != this == here
+        killed = lambda: os.getpid() if os.getpid() == here else os.kill(os.getpid(), signal.SIGKILL)
+        assert both(killed, os.getpid) == (here, here)
+        try:
+            both(lambda: int("a bad answer"), os.getpid)
+        except ValueError as error:
+            print(error)
+    """
+    done = run(sys.executable, "-c", code, cwd=ROOT / "extensions")
+    assert done.stdout == "invalid literal for int() with base 10: 'a bad answer'\n"
+    assert done.stderr == ""
