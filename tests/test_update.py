@@ -225,6 +225,20 @@ def test_each_line_of_the_ownership_list_has_a_reason_and_fits_a_file(render: Re
             assert any(re.fullmatch(rules.regex(pattern), name) for name in names | {".copier-answers.yml"}), pattern
 
 
+@pytest.mark.parametrize("answers", [{}, {"components": "folder", "extras": EXTRAS}, {"data_kind": "object_detection"}])
+def test_two_pages_list_the_files_of_the_owner(render: Render, rules: ModuleType, answers: dict[str, str]) -> None:
+    project = render(**answers)
+    agents, updating = ((project / name).read_text() for name in ("AGENTS.md", "docs/updating.md"))
+    listed = agents.partition("These files are the owner's")[2].partition("All other files")[0]
+    row = next(line for line in updating.splitlines() if line.startswith("| yours |"))
+    assert re.findall("`.+?`", row) == re.findall("`.+?`", listed)
+    top, package = (re.findall("`(.+?)`", part) for part in listed.split("`src/my_project/`: "))
+    named = tuple(top) + tuple(f"src/my_project/{name}" for name in package)
+    empty = {f"src/my_project/{name}/__init__.py" for name in ("loss", "optim", "scheduler", "transforms")}
+    for path in tree(project).keys() - empty:
+        assert path.startswith(named) == rules.is_owned(path), path
+
+
 @several
 def test_paths_removed_since_a_release_are_declared_in_moves(
     answers: dict[str, str], releases: list[str], template: Path, rules: ModuleType, tmp_path: Path
