@@ -221,6 +221,17 @@ def command(project: Path, *words: str, ok: bool = True) -> subprocess.Completed
     return done
 
 
+@contextlib.contextmanager
+def mypy_cache() -> Iterator[Path]:
+    """The cache of mypy for projects; workers and runs share it, one at a time: torch takes half a minute."""
+    import fcntl  # only on Unix
+
+    (ROOT / "build").mkdir(exist_ok=True)
+    with open(ROOT / "build" / "mypy.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield ROOT / "build" / "mypy"
+
+
 def unmerged(project: Path) -> list[str]:
     """The paths in conflict."""
     entries = git("ls-files", "-z", "--unmerged", cwd=project).split("\0")

@@ -1,6 +1,5 @@
 """For every combination of answers, formatting or linting a fresh project changes nothing."""
 
-import fcntl
 import itertools
 import re
 import shutil
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import EXTRAS, ROOT, Render, in_project, run, tree
+from conftest import EXTRAS, ROOT, Render, in_project, mypy_cache, run, tree
 from test_configs import KINDS
 
 ANSWERS = {
@@ -88,11 +87,8 @@ def test_hooks_for_white_space_have_nothing_to_change(render: Render, answers: d
 
 
 def mypy(project: Path) -> str:
-    """The output of mypy, with a cache that workers and runs share, one at a time: torch takes half a minute."""
-    (ROOT / "build").mkdir(exist_ok=True)
-    with open(ROOT / "build" / "mypy.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return in_project(project, "-m", "mypy", "--cache-dir", ROOT / "build" / "mypy", ok=False).stdout
+    with mypy_cache() as cache:
+        return in_project(project, "-m", "mypy", "--cache-dir", cache, ok=False).stdout
 
 
 # Each kind of data, each tracker and each layout: no other answer reaches a file of the package, and none meets there.
