@@ -10,6 +10,8 @@ from conftest import Render, in_project
 from test_bad_input import CONFIGS
 from test_configs import KINDS
 
+pytestmark = pytest.mark.slow
+
 # Files that a validator can't read either, and what JSON Schema has no word for.
 NOT_SEEN = ("finite number", "is too large", "duplicate key")
 
