@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from conftest import EXTRAS, Render, extension, git, run, save, tree
+from conftest import EXTRAS, Render, extension, git, in_project, run, save, tree
 from test_configs import KINDS
 
 PYTHON = Path(sys.executable)
@@ -73,6 +73,17 @@ def test_make_install_installs_the_packages_of_each_extra(render: Render, extra:
     [line] = re.findall(r'-e "\.\[(.*)\]"', (project / "Makefile").read_text())
     groups = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(line.split(",")) == set(groups)
+
+
+@pytest.mark.slow
+def test_the_own_tests_of_all_extras_pass_in_the_kind_of_the_day(render: Render, tmp_path: Path) -> None:
+    """`make exhaustive` runs all tests of projects with all extras, of each kind, format and layout."""
+    kind = KINDS[int(os.environ["SEED"]) // 1000 % len(KINDS)]
+    project = shutil.copytree(render(data_kind=kind, extras=EXTRAS), tmp_path / "project")
+    names = sorted(tree(project / "test").keys() - tree(render(data_kind=kind) / "test").keys())
+    assert "test_runs.py" in names
+    paths = [f"test/{name}" for name in names]
+    in_project(project, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *paths)
 
 
 # --- Docker, step by step, with folders instead of a container engine ---
