@@ -2,7 +2,7 @@
 #
 #   make demo        a new project with default answers, trained and tested
 #   make check       format, types and the quick tests, in a minute and a half
-#   make test        every test that guards a promise, in 15 minutes on two cores; ARGS="-k sweep" for a part
+#   make test        every test that guards a promise, in 18 to 20 minutes on two cores; ARGS="-k sweep" for a part
 #   make exhaustive  all combinations and many more random cases, before a release; writes a table to docs/testing.md
 #   make planted     plant known faults one by one and check that a test finds each; ARGS="--only 7"
 #   make coverage    line coverage of extensions/ and of a default project by `make test`
