@@ -582,11 +582,14 @@ def test_a_render_whose_process_fails_or_is_killed_is_repeated() -> None:
         assert there != this == here
         killed = lambda: os.getpid() if os.getpid() == here else os.kill(os.getpid(), signal.SIGKILL)
         assert both(killed, os.getpid) == (here, here)
-        try:
-            both(lambda: int("a bad answer"), os.getpid)
-        except ValueError as error:
-            print(error)
+        large = lambda: bytes(2**20)  # more than a pipe holds
+        assert both(large, os.getpid) == (bytes(2**20), here)
+        for first, second in ((lambda: int("one"), os.getpid), (large, lambda: int("two"))):
+            try:
+                both(first, second)
+            except ValueError as error:
+                print(error)
     """
-    done = run(sys.executable, "-c", code, cwd=ROOT / "extensions")
-    assert done.stdout == "invalid literal for int() with base 10: 'a bad answer'\n"
+    done = run("timeout", "60", sys.executable, "-c", code, cwd=ROOT / "extensions")
+    assert done.stdout == "".join(f"invalid literal for int() with base 10: '{word}'\n" for word in ("one", "two"))
     assert done.stderr == ""

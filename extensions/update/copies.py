@@ -60,25 +60,28 @@ def both(first: Callable[[], Result], second: Callable[[], Result]) -> tuple[Res
     """The results of two calls that render. On Linux, a fork of this process makes the first one meanwhile.
 
     If that fails, this process repeats it, and has its error. A process with threads is not forked: it could hang.
+    The fork ends with this process, or if the second call fails: nobody reads from the pipe then.
     """
     if sys.platform != "linux" or threading.active_count() > 1:
         return first(), second()
     importlib.import_module("copier")  # here, so that the fork has it too
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=send, args=(first, sender))
+    process = context.Process(target=send, args=(first, receiver, sender))
     process.start()
     sender.close()
-    found = second()
     try:
-        return receiver.recv(), found
-    except EOFError:
+        with receiver:
+            found = second()
+            with contextlib.suppress(EOFError, OSError):
+                return receiver.recv(), found
         return first(), found
     finally:
         process.join()
 
 
-def send(call: Callable[[], Any], sender: Any) -> None:
+def send(call: Callable[[], Any], receiver: Any, sender: Any) -> None:
     """Send the result of a call; nothing if it fails."""
+    receiver.close()  # of the other process
     with contextlib.suppress(BaseException):
         sender.send(call())

@@ -204,7 +204,10 @@ def rendered_both(project: Project, versions: Versions) -> tuple[Tree, Tree]:
     if versions.same():
         base = old()
         return base, dict(base)
-    return both(old, partial(rendered, project, versions.new_ref, versions.new, tasks=True))
+    new = partial(rendered, project, versions.new_ref, versions.new, tasks=True)
+    if project.tasks and any("_tasks" in settings(ref) for ref in (versions.old_ref, versions.new_ref)):
+        return old(), new()  # tasks may read from the terminal, or use one place
+    return both(old, new)
 
 
 def copy_external_data(project: Project, ref: str, answers: Mapping[str, Any], root: Path) -> list[str]:
