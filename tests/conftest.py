@@ -119,10 +119,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     }
     foreign = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "PYTHONPATH"]  # set in git hooks
     foreign += ["ARGS", "CONFIG", "CONSTRAINTS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"]  # set by `make test`
-    foreign += ["PYTEST_ADDOPTS"]  # not for the tests of projects
+    foreign += ["PYTEST_ADDOPTS", "PYTEST_PLUGINS"]  # not for the tests of projects
     with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
         patch.setattr(jinja2.Environment, "compile", compiled)
-        patch.setattr(tempfile, "tempdir", own["TMPDIR"])  # it was read before
+        patch.setattr(tempfile, "tempdir", own["TMPDIR"])  # it read TMPDIR before, and only once
         for key, value in own.items():
             patch.setenv(key, value)
         for key in foreign:

@@ -77,10 +77,12 @@ def test_make_install_installs_the_packages_of_each_extra(render: Render, extra:
 
 @pytest.mark.slow
 def test_own_tests_of_extras_pass_in_the_kind_of_the_day(render: Render, tmp_path: Path) -> None:
-    """test_export.py and test_serve.py export each kind; `make exhaustive` runs all tests with all extras."""
+    """`make exhaustive` runs all tests of projects with all extras, of each kind, format and layout."""
     kind = KINDS[int(os.environ["SEED"]) // 1000 % len(KINDS)]
     project = shutil.copytree(render(data_kind=kind, extras=EXTRAS), tmp_path / "project")
-    paths = [f"test/test_{extra}.py" for extra in ("pretrained", "runs", "schema", "sweep")]
+    names = sorted(tree(project / "test").keys() - tree(render(data_kind=kind) / "test").keys())
+    assert {"test_export.py", "test_runs.py", "test_schema.py", "test_sweep.py"} < set(names)
+    paths = [f"test/{name}" for name in names]
     in_project(project, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *paths)
 
 

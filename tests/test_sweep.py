@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import conftest
-import numpy as np
 import pytest
 import torch
 from conftest import Process, Render, copy, in_project, run
@@ -140,8 +140,8 @@ def test_seeds_of_a_killed_sweep_have_the_averages_of_an_unkilled_one(project: P
     for number, row in enumerate(averages):
         for name, title in (("acc", "valid acc"), ("test loss", "test loss")):
             figures = [float(trial[name]) for trial in rows(broken)[number::2]]
-            assert float(row[f"{title} mean"]) == pytest.approx(np.mean(figures))
-            assert float(row[f"{title} deviation"]) == pytest.approx(np.std(figures, ddof=1))
+            assert float(row[f"{title} mean"]) == pytest.approx(statistics.mean(figures))
+            assert float(row[f"{title} deviation"]) == pytest.approx(statistics.stdev(figures))
     assert [(row["model.args.width"], row["seeds"]) for row in averages] == [("8", "3"), ("16", "3")]
 
 

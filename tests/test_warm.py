@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -101,3 +102,9 @@ def test_a_warm_command_ends_when_its_caller_is_killed(project: Path, python: Pa
             return
         time.sleep(0.01)
     raise AssertionError("it still runs")
+
+
+def test_tests_and_their_commands_have_one_place_for_temporary_folders(project: Path) -> None:
+    """It is in memory where it can be; see docs/testing.md."""
+    code = "import tempfile\nprint(tempfile.gettempdir())"
+    assert in_project(project, "-c", code).stdout.strip() == tempfile.gettempdir() == os.environ["TMPDIR"]

@@ -168,35 +168,36 @@ def averages(
     plan: Plan, groups: list[list[Any]], best: dict[int, float], tested: dict[int, Any]
 ) -> None:
     """Print mean and standard deviation over the seeds of each combination, and save them."""
-    monitor = plan.config.checkpoint.monitor
-    options = [without_seed(plan, group[0]) for group in groups]
+    measured = list(next(iter(tested.values()), {}))
+    titles = [f"valid {plan.config.checkpoint.monitor}", *(f"test {key}" for key in measured)]
     rows, texts = list[list[Any]](), list[list[Any]]()
-    for chosen, group in zip(options, groups, strict=True):
-        figures = {f"valid {monitor}": [best[trial.number] for trial in group]}
-        for key in tested.get(group[0].number, {}):
-            figures[f"test {key}"] = [tested[trial.number][key] for trial in group]
-        pairs = [mean_and_deviation(values) for values in figures.values()]
-        rows.append([*chosen.values(), len(group), *(value for pair in pairs for value in pair)])
-        texts.append([*chosen.values(), len(group), *(_spread(*pair) for pair in pairs)])
-    head = [*options[0], "seeds"]
-    wide = [f"{title} {what}" for title in figures for what in ("mean", "deviation")]
+    for group in groups:
+        first = [*without_seed(plan, group[0]).values(), len(group)]
+        columns = [[best[t.number] for t in group]]
+        columns += [[tested[t.number][key] for t in group] for key in measured]
+        pairs = [mean_and_deviation(values) for values in columns]
+        rows.append([*first, *(value for pair in pairs for value in pair)])
+        texts.append([*first, *(_spread(*pair) for pair in pairs)])
+    head = [*without_seed(plan, groups[0][0]), "seeds"]
+    wide = [f"{title} {what}" for title in titles for what in ("mean", "deviation")]
     write_table(plan.folder / "seeds.csv", [*head, *wide], rows)
     print("\nmean ± standard deviation over the seeds")
-    print_table([*head, *figures], texts)
+    print_table([*head, *titles], texts)
     print(plan.folder / "seeds.csv")
 
 
 def mean_and_deviation(values: list[float]) -> tuple[float, float]:
     """The mean and the standard deviation of a sample (n - 1): NaN for one value."""
-    mean, rest = math.fsum(values) / len(values), len(values) - 1
-    return mean, math.sqrt(sum((v - mean) ** 2 for v in values) / rest) if rest else math.nan
+    import numpy as np
+
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _spread(mean: float, deviation: float) -> str:
-    """Both with as many decimals as four digits of the mean have."""
+    """Both with as many decimals as four digits of the mean have; without a deviation, the mean."""
     size = math.log10(abs(mean)) if mean and math.isfinite(mean) else 0
     digits = min(8, max(0, 3 - math.floor(size)))
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}" + f" ± {deviation:.{digits}f}" * (not math.isnan(deviation))
 
 
 def write_table(path: Path, head: list[str], rows: list[list[Any]]) -> None:
