@@ -492,6 +492,24 @@ def test_the_decay_of_the_ema_warms_up(project: Path) -> None:
     assert in_project(project, "-c", code, *words).stdout.splitlines()[-1] == "0.1 0.1818 0.25 0.25"
 
 
+@pytest.mark.parametrize(
+    ("name", "rank", "device"),
+    [("auto", None, 0), ("cuda", None, 0), ("auto", "1", 1), ("cuda", "1", 1), ("cuda:1", None, 1), ("cuda:1", "0", 1)],
+)
+def test_a_gpu_is_chosen_by_its_number(render: Render, name: str, rank: str | None, device: int) -> None:
+    """By torch's own checks; only the driver's two calls are not there. v0.4 to v0.8 chose "cuda", which it refuses."""
+    code = """if True:
+        import sys, torch
+        from my_project.engine.device import pick_device
+        chosen = []
+        torch.cuda.device_count = lambda: 2
+        torch._C._cuda_setDevice = chosen.append
+        print(pick_device(sys.argv[1]), *chosen)
+    """
+    said = in_project(render(), "-c", code, name, **({"LOCAL_RANK": rank} if rank else {})).stdout
+    assert said == f"cuda:{device} {device}\n"
+
+
 def test_copies_to_the_cpu_and_to_mps_are_blocking(render: Render) -> None:
     """Without a wait, only a GPU's queue may use what a copy is still writing: elsewhere it is garbage."""
     code = """if True:
@@ -564,7 +582,6 @@ def test_a_batch_that_is_made_on_the_gpu_is_copied_after_it_is_made(render: Rend
         torch.cuda.Stream = lambda device: Stream("copies")
         torch.cuda.current_stream = lambda device: Stream("compute")
         torch.cuda.stream = lambda stream: contextlib.nullcontext()
-        device._used_by = lambda batch, stream: None
         device.to_device = lambda batch, *_: print("copy", batch) or batch
         for batch in device.prefetch([1, 2], torch.device("cuda"), False):
             print("step", batch)
