@@ -28,6 +28,51 @@ for cell in nbformat.read(sys.argv[1], 4).cells:
         shell.run_cell(cell.source).raise_error()
 """
 
+STEP = """
+import sys, types
+from contextlib import nullcontext
+from pathlib import Path
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from my_project import components, loss, model
+from my_project.config import load
+from my_project.engine.device import prefetch
+from my_project.engine.loop import train_step
+from my_project.engine.state import build_state
+from my_project.errors import UserError
+from my_project.options import Config
+from my_project.task import Task
+class OneDevice(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim()]
+        devices = {tensor.device.type for tensor in tensors}
+        copies = torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default
+        assert len(devices) < 2 or function in copies, f"{function} of tensors on {devices}"
+        return function(*args, **kwargs or {})
+
+torch.autocast = lambda *args, **kwargs: nullcontext()  # it refuses this device
+device, done = torch.device("meta"), []
+names = [f"model.name={name}" for name in components.defined_in(model)]
+names += [f"loss.name={name}" for name in components.defined_in(loss)] + sys.argv[1:]
+for name in names:
+    config = load(Config, Path("configs").glob("train.*"), [name, "train.accumulate=2", "train.ema=0.9"])
+    here = Task(config, torch.device("cpu"))
+    type(here.metrics()).compute = lambda self: {config.checkpoint.monitor: 0.0}  # asked for when a run starts
+    batches = [batch for batch, _ in zip(here.train_loader(), range(2))]
+    try:
+        task = Task(config, device, here.info)
+        state = build_state(config, task, device, len(batches))
+    except UserError:  # a helper, or not for these data
+        continue
+    weights = [*state.model.parameters(), *state.loss_module.parameters()]
+    session = types.SimpleNamespace(config=config, task=task, device=device, weights=weights)
+    with OneDevice():
+        train_step(state, session, prefetch(batches, device, False), len(batches[0][0]))
+    done.append(name)
+print(*done)
+"""
+
 each_kind = pytest.mark.parametrize("kind", KINDS)
 pytestmark = each_kind
 
@@ -134,6 +179,16 @@ def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: st
     assert list((project / "images" / "loader").glob("train.*"))
     serious = ["configs/train.yaml", "configs/long.yaml", *SMALLEST, "run.name=long", "run.device=cpu"]
     command("train", *serious)
+
+
+@pytest.mark.slow
+def test_a_step_stays_on_its_device_and_never_waits_for_it(homes: dict[str, Path], kind: str) -> None:
+    """With each model and loss, on torch's device without values, which refuses to read a number."""
+    others = {"time_series": ["data.scaling=train"], "tabular": ["data.task=regression"]}.get(kind, [])
+    done = in_project(homes[kind], "-c", STEP, *others).stdout.splitlines()[-1].split()
+    assert sum(name.startswith("model.") for name in done) >= 2
+    assert sum(name.startswith("loss.") for name in done) >= 1
+    assert {*others} <= {*done}
 
 
 @pytest.mark.parametrize(
