@@ -506,7 +506,8 @@ def test_a_gpu_is_chosen_by_its_number(render: Render, name: str, rank: str | No
         torch._C._cuda_setDevice = chosen.append
         print(pick_device(sys.argv[1]), *chosen)
     """
-    said = in_project(render(), "-c", code, name, **({"LOCAL_RANK": rank} if rank else {})).stdout
+    env: Any = {"LOCAL_RANK": rank} if rank else {}
+    said = in_project(render(), "-c", code, name, **env).stdout
     assert said == f"cuda:{device} {device}\n"
 
 

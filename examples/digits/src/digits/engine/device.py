@@ -21,8 +21,8 @@ def pick_device(name: str) -> torch.device:
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if name == "auto":
         name = next((kind for kind, count in there.items() if count), "cpu")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name == "cuda":  # torch.cuda.set_device needs an index
+        name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     device = torch.device(name)
     if (device.index or 0) >= there.get(device.type, 1):
         raise UserError(f"run.device: there is no {name} on this machine; try auto or cpu")
