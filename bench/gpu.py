@@ -1,12 +1,14 @@
 """Checks that need a GPU: speed and memory against a loop by hand, synchronizations, resuming, copies, FSDP2.
 
-    python3 bench/gpu.py [--only PART ...] [--seconds 480] [--markdown FILE] [--json FILE]
+    python3 bench/gpu.py [--only PART ...] [--projects FOLDER] [--seconds 480] [--markdown FILE] [--json FILE]
 
 Needs this repository and, in the Python that runs it, torch, numpy, pillow, pyyaml and pydantic; no network. The image
 project is examples/digits, the text project the same with the files of template/ that make it one, so nothing renders
-them. Each measurement is its own process; speed measurements alternate. The exit status is 1 if a part fails, misses
-its bound, or does not finish in time. Without a GPU all of it runs on the CPU at a small size, without torch.compile
-and without bounds, which only shows that the script works; the first line says so.
+them. With --projects, first the own tests (pytest) of each project in a folder run on the GPU, and each is trained on
+its sample; render one for each kind of data before. Each measurement is its own process; speed measurements alternate.
+The exit status is 1 if a part fails, misses its bound, or does not finish in time. Without a GPU all of it runs on the
+CPU at a small size, without torch.compile and without bounds, which only shows that the script works; the first line
+says so.
 """
 
 import argparse
@@ -22,6 +24,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -393,9 +397,54 @@ def part(folder: Path, name: str, end: float) -> dict[str, Any]:
     return found
 
 
+def own(project: Path, end: float) -> dict[str, Any]:
+    """A project's own tests on the device that `auto` chooses; its accuracy, and that in bf16 with compile."""
+    package = next(path.parent.name for path in project.glob("src/*/cli.py"))
+    for path in project.glob("test/*.py"):
+        path.write_text(path.read_text().replace("run.device=cpu", "run.device=auto"))
+    places = os.pathsep.join(filter(None, [str(project / "src"), os.environ.get("PYTHONPATH")]))
+    env = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    config = next(project.glob("configs/train.*")).relative_to(project)
+    compiled = ["train.compile=true"] if Size().gpu else []
+    found: dict[str, Any] = {"good": True}
+    for name, words in {
+        "tests": ["pytest", "-q", "-p", "no:cacheprovider", "test"],
+        "train": [package, "train", str(config), "run.name=plain"],
+        "plain": [package, "test", "plain", "--json"],
+        "train bf16": [package, "train", str(config), "run.name=fast", "train.precision=bf16", *compiled],
+        "fast": [package, "test", "fast", "--json"],
+    }.items():
+        command, left = [sys.executable, "-m", *words], max(1, end - time.monotonic())
+        try:
+            done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=left)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"{project.name}: {name}: not done in time"}
+        if done.returncode:
+            print(done.stdout[-6000:], done.stderr[-3000:], sep="\n", file=sys.stderr)
+            found |= {name: (done.stdout + done.stderr).splitlines()[-1], "good": False}
+        elif name in ("plain", "fast"):
+            figures = {k: v for k, v in json.loads(done.stdout).items() if isinstance(v, float) and k != "loss"}
+            found[name] = next(iter(figures.items()))
+        elif name == "tests":
+            found[name] = done.stdout.splitlines()[-1]
+    return found
+
+
+def measure(folder: Path, projects: Path | None, only: list[str], end: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each project's result, all side by side; then each part's, alone."""
+    if projects:
+        shutil.copytree(projects, folder / "projects")
+        homes = sorted(path.parents[1] for path in folder.glob("projects/*/configs/train.*"))
+        with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
+            yield from zip([home.name for home in homes], pool.map(partial(own, end=end), homes), strict=True)
+    for name in only:
+        yield name, part(folder, name, end)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--projects", type=Path, metavar="FOLDER", help="test and train each project there, too")
     parser.add_argument("--seconds", type=float, default=480, help="in all (480)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
@@ -410,8 +459,8 @@ def main() -> int:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         lay_out(Path(folder))
-        for name in arguments.only:
-            results[name] = found = part(Path(folder), name, end)
+        for name, found in measure(Path(folder), arguments.projects, arguments.only, end):
+            results[name] = found
             if "failed" in found:
                 print(found["failed"], file=sys.stderr)
                 found["failed"] = found["failed"].splitlines()[-1]
