@@ -605,6 +605,7 @@ CHECKPOINTS: dict[str, tuple[Damage, tuple[str, ...], str]] = {
     "none at all": (shutil.rmtree, ("test",), "has no run with a last.pt; train one first"),
     "no last.pt": (lambda run: (run / "last.pt").unlink(), ("test",), "has no run with a last.pt"),
     "an unknown run": (nothing, ("test", "second"), "second: no such checkpoint; name a run in"),
+    "a file that no run has": (nothing, ("test", "first/best.pt"), "project/first/best.pt: no such checkpoint"),
     "no checkpoint but an image": (nothing, ("test", "images/sample/two.png"), "two.png: n"),
     "empty": (last(b""), ("test",), NOT_LOADED),
     "text": (last(b"text"), ("test",), NOT_LOADED),

@@ -253,7 +253,7 @@ def newest(run: Path) -> dict[str, Any]:
 def find_run(name: str | None, folder: Path) -> Path:
     """The folder of the run `name`, or of the newest run in `folder`; UserError if it has none."""
     if name:
-        path = locate(name) if locate(name).exists() else folder / name
+        path = next((p for p in (locate(name), folder / name) if p.exists()), locate(name))
         if path.suffix[1:] in FORMATS and path.is_file():
             raise UserError(f"{path}: a config, not a checkpoint; give a run or a .pt file")
         return path
