@@ -72,7 +72,7 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     loss = loss_module(task).to(device)
     distributed.broadcast(*loss.parameters(), *loss.buffers())
-    ema = copy.deepcopy(model).requires_grad_(False) if options.ema else None
+    ema = copy.deepcopy(model).to(device).requires_grad_(False) if options.ema else None  # for RNNs
     net = distributed.wrap(model, config.distributed, device)
     if ema and net is model and distributed.world() > 1:
         distributed.shard(ema, device)

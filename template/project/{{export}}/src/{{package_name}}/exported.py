@@ -214,8 +214,11 @@ def open_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
 
 def open_pt2(path: Path) -> Callable[..., tuple[Tensor, ...]]:
     """A torch.export program. torch may unpickle parts of it, which can run code."""
+    with warnings.catch_warnings():  # torch 2.11 says so of its own buffers
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
+        program = torch.export.load(path)
     # Guards refuse some sizes that work; `write` has compared the outputs for other sizes.
-    return torch.export.load(path).module(check_guards=False).__call__
+    return program.module(check_guards=False).__call__
 
 
 def load(folder: Path, pt2: bool = False, images: str = "") -> tuple[About, Task, nn.Module]:
