@@ -546,6 +546,22 @@ def test_no_command_copies_to_the_cpu_without_waiting(project: Path) -> None:
     assert in_project(project, "-c", code, *words).stdout.splitlines()[-1] == "copies 0"
 
 
+def test_spawned_workers_load_the_same_batches(project: Path) -> None:
+    """As on macOS and Windows, and on Linux since Python 3.14, where a worker starts as a new interpreter."""
+    file = project / "spawn.py"
+    file.write_text("""if __name__ == "__main__":
+        import multiprocessing, sys
+        import my_project.cli as cli
+        multiprocessing.set_start_method("spawn")
+        sys.exit(cli.main(["train", *sys.argv[1:]]))
+    """)
+    words = [*QUICK, "train.limit_batches=2"]
+    in_project(project, "-m", "my_project", "train", *words, "run.name=none")
+    in_project(project, file, *words, "data.workers=1", cold=True)
+    alone, spawned = (rows(project, name)[0] | {"seconds": ""} for name in ("none", "a-run"))
+    assert alone == spawned
+
+
 def test_the_ema_of_a_recurrent_network_is_one_piece_of_memory(render: Render, tmp_path: Path) -> None:
     """cuDNN wants that: a copy of the network is in pieces, and each call on a GPU would warn and join them."""
     code = """if True:
