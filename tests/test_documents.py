@@ -425,7 +425,8 @@ def test_each_command_of_a_page_works_as_written(
     """In a project without extras; commands of the extras in a project with all of them."""
     plain, full = (steps_of(render(**answers) / page) for answers in ({}, EVERYTHING))
     if page == "AGENTS.md":  # a selection of what other pages show
-        plain = beyond([step for name, others in pages(render()).items() if name != page for step in others], plain)
+        others = [step for name, steps in pages(render()).items() if name != page for step in steps]
+        plain, full = beyond(others, plain), beyond([*others, *plain], full)
     if plain:
         (tmp_path / "plain").mkdir()
         reader_of(page, used(), tmp_path / "plain").follow(plain)
