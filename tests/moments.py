@@ -4,6 +4,7 @@ A moment is before one of its git commands, soon after that started, or after a 
 """
 
 import contextlib
+import multiprocessing
 import os
 import random
 import re
@@ -38,11 +39,11 @@ def state(project: Path) -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def at(moment: int, do: Callable[[], object]) -> Iterator[list[list[str]]]:
-    """Call `do` before the git command with this number; yields the list of commands."""
+    """Call `do` before the git command with this number; yields the list of commands, without those of a render."""
     real, seen = subprocess.run, list[list[str]]()
 
     def counted(command: Any, *rest: Any, **options: Any) -> Any:
-        if command[:3] == OF_UPDATE:
+        if command[:3] == OF_UPDATE and not multiprocessing.parent_process():
             seen.append(command)
             if len(seen) == moment:
                 do()
@@ -183,7 +184,8 @@ class Case:
         self.put(name, outcome)
         assert state(self.project) == outcome, about
         looks = [number for number, words in enumerate(commands, 1) if words[-2:] == ["--ignore-submodules", "HEAD"]]
-        if name and name not in self.owner.ignored and not (looks and moment > looks[-1]):
+        ignored = name and not run("git", "check-ignore", "-q", name, cwd=self.project, ok=False).returncode
+        if name and not ignored and not (looks and moment > looks[-1]):
             assert name in done.stdout + done.stderr, f"unreported: {about}"
         if stopped:
             self.again()
