@@ -359,19 +359,22 @@ PARTS: dict[str, tuple[str, list[str]]] = {  # the project that it runs in, and 
 }
 
 
+def python(project: Path, seconds: float, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a project; the exit status is 124 if it does not end in time."""
+    path = os.pathsep.join(filter(None, [str(project / "src"), os.environ.get("PYTHONPATH")]))
+    env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
+    command, limit = [sys.executable, *words], max(1, seconds)
+    try:
+        return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"not done within the {seconds:.0f} s that were left")
+
+
 def process(project: Path, words: list[str], seconds: float) -> dict[str, Any]:
     """The last line of a process, or all its output if it failed."""
     for left in project.glob("checkpoints/*/"):
         shutil.rmtree(left)
-    path = os.pathsep.join(filter(None, [str(project / "src"), os.environ.get("PYTHONPATH")]))
-    settings = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, str(Path(__file__).resolve()), "--process", *words]
-    try:
-        done = subprocess.run(
-            command, cwd=project, env=settings, capture_output=True, text=True, timeout=max(1, seconds)
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"{' '.join(words)}: not done within the {seconds:.0f} s that were left"}
+    done = python(project, seconds, str(Path(__file__).resolve()), "--process", *words)
     if done.returncode:
         return {"failed": f"{' '.join(words)}: {(done.stderr or done.stdout)[-3000:]}"}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -398,35 +401,28 @@ def part(folder: Path, name: str, end: float) -> dict[str, Any]:
 
 
 def own(project: Path, end: float) -> dict[str, Any]:
-    """A project's own tests on the device that `auto` chooses; its accuracy, and that in bf16 with compile."""
+    """A project's own tests on the device that `auto` chooses; its figures in fp32, and in bf16 with compile."""
     package = next(path.parent.name for path in project.glob("src/*/cli.py"))
     for path in project.glob("test/*.py"):
         path.write_text(path.read_text().replace("run.device=cpu", "run.device=auto"))
-    places = os.pathsep.join(filter(None, [str(project / "src"), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
-    config = next(project.glob("configs/train.*")).relative_to(project)
-    compiled = ["train.compile=true"] if Size().gpu else []
-    found: dict[str, Any] = {"good": True}
+    config = str(next(project.glob("configs/train.*")).relative_to(project))
+    bf16 = ["train.precision=bf16", f"train.compile={str(Size().gpu).lower()}"]
+    found: dict[str, Any] = {}
     for name, words in {
         "tests": ["pytest", "-q", "-p", "no:cacheprovider", "test"],
-        "train": [package, "train", str(config), "run.name=plain"],
-        "plain": [package, "test", "plain", "--json"],
-        "train bf16": [package, "train", str(config), "run.name=fast", "train.precision=bf16", *compiled],
-        "fast": [package, "test", "fast", "--json"],
+        "train fp32": [package, "train", config, "run.name=fp32"],
+        "fp32": [package, "test", "fp32", "--json"],
+        "train bf16": [package, "train", config, "run.name=bf16", *bf16],
+        "bf16": [package, "test", "bf16", "--json"],
     }.items():
-        command, left = [sys.executable, "-m", *words], max(1, end - time.monotonic())
-        try:
-            done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=left)
-        except subprocess.TimeoutExpired:
-            return {"failed": f"{project.name}: {name}: not done in time"}
+        done = python(project, end - time.monotonic(), "-m", *words)
         if done.returncode:
-            print(done.stdout[-6000:], done.stderr[-3000:], sep="\n", file=sys.stderr)
+            print(f"{project.name}: {name}:", done.stdout[-6000:], done.stderr[-3000:], sep="\n", file=sys.stderr)
             found |= {name: (done.stdout + done.stderr).splitlines()[-1], "good": False}
-        elif name in ("plain", "fast"):
-            figures = {k: v for k, v in json.loads(done.stdout).items() if isinstance(v, float) and k != "loss"}
-            found[name] = next(iter(figures.items()))
         elif name == "tests":
             found[name] = done.stdout.splitlines()[-1]
+        elif "train" not in name:
+            found[name] = {k: v for k, v in json.loads(done.stdout).items() if isinstance(v, float) and k != "loss"}
     return found
 
 

@@ -562,22 +562,22 @@ def test_spawned_workers_load_the_same_batches(project: Path) -> None:
     assert alone == spawned
 
 
-def test_the_ema_of_a_recurrent_network_is_one_piece_of_memory(render: Render, tmp_path: Path) -> None:
-    """cuDNN wants that: a copy of the network is in pieces, and each call on a GPU would warn and join them."""
+def test_the_ema_of_a_recurrent_network_has_contiguous_weights(render: Render, tmp_path: Path) -> None:
+    """The weights of a copied network are not: on a GPU, cuDNN would compact them at each call, with a warning."""
     code = """if True:
         import sys, torch, my_project.cli as cli, my_project.engine.state as states
-        joined, build = [], states.build_state
-        torch.nn.RNNBase.flatten_parameters = lambda self: joined.append(id(self))
+        flat, build = [], states.build_state
+        torch.nn.RNNBase.flatten_parameters = lambda self: flat.append(id(self))
         def built(*args):
             state = build(*args)
-            print("joined", id(state.model.gru) in joined, id(state.ema.gru) in joined)
+            print("flat", id(state.model.gru) in flat, id(state.ema.gru) in flat)
             return state
         states.build_state = built
         cli.main(["train", *sys.argv[1:]])
     """
     project = shutil.copytree(render(data_kind="language_modeling"), tmp_path / "project")
     words = [*QUICK, "train.limit_batches=1", "train.ema=0.5", "data.context=8"]
-    assert "joined True True\n" in in_project(project, "-c", code, *words).stdout
+    assert "flat True True\n" in in_project(project, "-c", code, *words).stdout
 
 
 def test_a_batch_is_augmented_as_its_samples_one_by_one(render: Render) -> None:

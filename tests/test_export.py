@@ -110,6 +110,23 @@ def test_an_exported_model_predicts_the_same_as_its_checkpoint(kind: str, render
 
 
 @pytest.mark.slow
+def test_a_warning_of_torch_about_its_own_buffers_is_not_shown(render: Render) -> None:
+    """torch 2.11 warns when it reads a program; in the tests of a project, warnings are errors."""
+    code = """if True:
+        import types, warnings, torch
+        from pathlib import Path
+        from my_project.exported import open_pt2
+        def load(path):
+            warnings.warn("The given buffer is not writable, and PyTorch does not support non-writable tensors.")
+            return types.SimpleNamespace(module=lambda check_guards: print)
+        torch.export.load = load
+        open_pt2(Path("model.pt2"))("read")
+    """
+    done = in_project(render(extras="export"), "-c", code)
+    assert (done.stdout, done.stderr) == ("read\n", "")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "problem"), [("chance", "differs from the model by"), ("branch", "data-dependent")])
 def test_a_failed_export_gives_the_reason_and_leaves_no_files(
     way: str, problem: str, render: Render, tmp_path: Path

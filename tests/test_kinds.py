@@ -52,15 +52,15 @@ class OneDevice(TorchDispatchMode):
         assert len(devices) < 2 or function in copies, f"{function} of tensors on {devices}"
         return function(*args, **kwargs or {})
 
-torch.autocast = lambda *args, **kwargs: nullcontext()  # it refuses this device
-Average.compute = lambda self: 0.0  # it may wait
+torch.autocast = lambda *args, **kwargs: nullcontext()  # autocast refuses this device
+Average.compute = lambda self: 0.0  # which reads a number back, after the steps
 device, done = torch.device("meta"), []
 names = [f"model.name={name}" for name in components.defined_in(model)]
 names += [f"loss.name={name}" for name in components.defined_in(loss)] + sys.argv[1:]
 for name in names:
     config = load(Config, Path("configs").glob("train.*"), [name, "train.accumulate=2", "train.ema=0.9"])
     here = Task(config, torch.device("cpu"))
-    type(here.metrics()).compute = lambda self: {config.checkpoint.monitor: 0.0}  # it may wait
+    type(here.metrics()).compute = lambda self: {config.checkpoint.monitor: 0.0}  # which reads, too
     batches = [batch for batch, _ in zip(here.train_loader(), range(2))]
     try:
         task = Task(config, device, here.info)

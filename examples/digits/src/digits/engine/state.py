@@ -72,7 +72,8 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     loss = loss_module(task).to(device)
     distributed.broadcast(*loss.parameters(), *loss.buffers())
-    ema = copy.deepcopy(model).to(device).requires_grad_(False) if options.ema else None  # for RNNs
+    # `to` makes the copied weights of an RNN contiguous: cuDNN would do it at each call.
+    ema = copy.deepcopy(model).to(device).requires_grad_(False) if options.ema else None
     net = distributed.wrap(model, config.distributed, device)
     if ema and net is model and distributed.world() > 1:
         distributed.shard(ema, device)
@@ -169,8 +170,7 @@ def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float])
     options, value = config.checkpoint, monitored(config, valid)
     state.epoch += 1
     better = value > state.best if options.mode == "max" else value < state.best
-    wins_tie = value == state.best and valid["loss"] < state.best_loss
-    better = better or wins_tie or math.isnan(state.best)
+    better |= math.isnan(state.best) or (value == state.best and valid["loss"] < state.best_loss)
     state.stale = 0 if better else state.stale + 1
     if better:
         fields: dict[str, Any] = {"model": config.model.name, "epoch": state.epoch}
