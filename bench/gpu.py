@@ -4,7 +4,7 @@
 
 Needs this repository and, in the Python that runs it, torch, numpy, pillow, pyyaml and pydantic; no network. The image
 project is examples/digits, the text project the same with the files of template/ that make it one, so nothing renders
-them. With --projects, first the own tests (pytest) of each project in a folder run on the GPU, and each is trained on
+them. With --projects, the own tests (pytest) of each project in a folder run on the GPU at last, and each is trained on
 its sample; render one for each kind of data before. Each measurement is its own process; speed measurements alternate.
 The exit status is 1 if a part fails, misses its bound, or does not finish in time. Without a GPU all of it runs on the
 CPU at a small size, without torch.compile and without bounds, which only shows that the script works; the first line
@@ -367,7 +367,7 @@ def python(project: Path, seconds: float, *words: str) -> subprocess.CompletedPr
     try:
         return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"not done within the {seconds:.0f} s that were left")
+        return subprocess.CompletedProcess(command, 124, "", f"not done within the {limit:.0f} s that were left")
 
 
 def process(project: Path, words: list[str], seconds: float) -> dict[str, Any]:
@@ -419,6 +419,8 @@ def own(project: Path, end: float) -> dict[str, Any]:
         if done.returncode:
             print(f"{project.name}: {name}:", done.stdout[-6000:], done.stderr[-3000:], sep="\n", file=sys.stderr)
             found |= {name: (done.stdout + done.stderr).splitlines()[-1], "good": False}
+            if done.returncode == 124:
+                break
         elif name == "tests":
             found[name] = done.stdout.splitlines()[-1]
         elif "train" not in name:
@@ -427,14 +429,14 @@ def own(project: Path, end: float) -> dict[str, Any]:
 
 
 def measure(folder: Path, projects: Path | None, only: list[str], end: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each project's result, all side by side; then each part's, alone."""
+    """Each part's result, alone; then each project's, all side by side."""
+    for name in only:
+        yield name, part(folder, name, end)
     if projects:
         shutil.copytree(projects, folder / "projects")
         homes = sorted(path.parents[1] for path in folder.glob("projects/*/configs/train.*"))
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // 2)) as pool:
             yield from zip([home.name for home in homes], pool.map(partial(own, end=end), homes), strict=True)
-    for name in only:
-        yield name, part(folder, name, end)
 
 
 def main() -> int:
