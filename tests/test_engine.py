@@ -405,7 +405,7 @@ def test_reduce_on_plateau_follows_checkpoint_mode(render: Render) -> None:
         task = Task(config, torch.device("cpu"), {"classes": ["a", "b"]})
         now = state.build_state(config, task, torch.device("cpu"), 5)
         for acc in (0.1, 0.2, 0.3, 0.2, 0.1):
-            state.step_scheduler(now, config, "epoch", {"acc": acc, "loss": 1 - acc})
+            state.end_validation(now, task, config, {"acc": acc, "loss": 1 - acc})
             print(now.optimizer.param_groups[0]["lr"])
     """
     plateau = ["scheduler.name=ReduceLROnPlateau", "optimizer.lr=1"]
@@ -473,7 +473,7 @@ def test_ties_of_the_monitored_figure_go_to_the_lower_loss(render: Render) -> No
         task = Task(config, torch.device("cpu"), {"classes": ["a", "b"]})
         now = state.build_state(config, task, torch.device("cpu"), 5)
         for acc, loss in ((0.5, 2.0), (0.5, 1.0), (0.5, 1.0), (0.5, 1.5), (0.6, 3.0)):
-            better = state.end_epoch(now, task, config, {"acc": acc, "loss": loss})
+            better = state.end_validation(now, task, config, {"acc": acc, "loss": loss})
             print(better, now.stale, now.best_loss)
     """
     said = in_project(render(), "-c", code).stdout.splitlines()

@@ -19,6 +19,7 @@ FACTORS: dict[str, list[Any]] = {
     "clip": [None, 0.5],
     "scheduler": ["cosine", "steps", "plateau"],
     "every": ["step", "epoch"],
+    "by": ["epochs", "steps"],
     "workers": [0, 2],
     "resume": ["never", "in an epoch", "in the last step"],
     "mode": ["min", "max"],

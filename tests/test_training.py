@@ -285,8 +285,8 @@ def test_no_more_than_two_micro_batches_are_held_at_once(render: Render) -> None
         from my_project.engine.session import Session
         from my_project.engine.state import build_state
         from pathlib import Path
-        row = dict(scheduler="cosine", every="step", workers=0, loss="CrossEntropyLoss", decay_all=True, accumulate=8,
-                   clip=None, ema=None, precision="fp32", compile=False, strategy="one", mode="min")
+        row = dict(scheduler="cosine", every="step", by="epochs", workers=0, loss="CrossEntropyLoss", decay_all=True,
+                   accumulate=8, clip=None, ema=None, precision="fp32", compile=False, strategy="one", mode="min")
         config, device, alive, most = tiny.config_of(row, 1), torch.device("cpu"), weakref.WeakSet(), 0
         task = tiny.Tiny(config, device)
         state = build_state(config, task, device, 8)
@@ -319,7 +319,8 @@ import torch, tiny
 from torch import nn
 from my_project.engine import distributed, loop, sharded
 from my_project.options import Distributed
-row = dict(scheduler="cosine", every="step", workers=0, loss="CrossEntropyLoss", decay_all=True, accumulate=1,
+row = dict(scheduler="cosine", every="step", by="epochs", workers=0, loss="CrossEntropyLoss", decay_all=True,
+           accumulate=1,
            clip=0.5, ema=None, precision="fp32", compile=False, strategy="ddp", mode="min", resume="never")
 RUN = Path({str(tmp_path)!r}) / "run"
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau, StepLR
 
 SAMPLES, SIZE, EPOCHS, CLASSES = 78, 8, 3, 3  # ten batches per epoch, six samples in the last one
+STEPS, EVERY = 17, 5  # of a run by steps: in all, and between validations, of which one is at an epoch's end
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -134,7 +135,9 @@ def config_of(row: dict[str, Any], world: int) -> Any:
                 "precision": row["precision"],
                 "compile": row["compile"],
                 "log_every": 2,
+                "max_steps": STEPS if row["by"] == "steps" else None,
             },
+            "valid": {"every_steps": EVERY if row["by"] == "steps" else None},
             "distributed": {"strategy": "fsdp" if row["strategy"] == "fsdp" else "ddp"},
             "checkpoint": {"monitor": "acc" if row["mode"] == "max" else "loss", "mode": row["mode"]},
         }
@@ -175,7 +178,9 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
         groups = [group for group in groups if group["params"]]
     optimizer = torch.optim.AdamW(groups, lr=0.02, weight_decay=0.01)
     accumulate = row["accumulate"]
-    steps = EPOCHS * (math.ceil(math.ceil(SAMPLES / SIZE) / accumulate) if row["every"] == "step" else 1)
+    each, by_steps = math.ceil(math.ceil(SAMPLES / SIZE) / accumulate), row["by"] == "steps"
+    most = STEPS if by_steps else EPOCHS * each
+    steps = most if row["every"] == "step" else math.ceil(most / each)
     warmup = round(0.2 * steps)
 
     def cosine(step: int) -> float:
@@ -194,7 +199,24 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
     valid_x, valid_y = numbers(2, 40)
     lower = torch.autocast("cpu", DTYPES[row["precision"]], enabled=row["precision"] != "fp32")
     best, best_loss, best_epoch, step = math.nan, math.nan, 0, 0
-    for epoch in range(EPOCHS):
+
+    def validate(epoch: int) -> None:
+        nonlocal best, best_loss, best_epoch
+        tested = (ema if row["ema"] else model).eval()
+        with torch.no_grad(), lower:
+            shares = [torch.split(torch.arange(rank, 40, world), SIZE // world) for rank in range(world)]
+            parts = [(tested(valid_x[share]), valid_y[share]) for split in shares for share in split]
+            valid_loss = sum(float(loss_function(out, truth) * len(truth)) for out, truth in parts) / 40
+        right = sum(int((out.argmax(1) == truth).sum()) for out, truth in parts)
+        figure = right / 40 if row["mode"] == "max" else valid_loss
+        better = math.isnan(best) or (figure > best if row["mode"] == "max" else figure < best)
+        if better or (figure == best and valid_loss < best_loss):
+            best, best_loss, best_epoch = figure, valid_loss, epoch + 1
+        if plateau:
+            scheduler.step(figure)
+        model.train()
+
+    for epoch in range(math.ceil(most / each)):
         model.train()
         order = np.random.default_rng((0, epoch)).permutation(SAMPLES)
         batches = [order[first : first + SIZE] for first in range(0, SAMPLES, SIZE)]
@@ -219,19 +241,13 @@ def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, 
                 for mean, weight in zip(ema.parameters(), model.parameters(), strict=True):
                     mean.data.lerp_(weight.data, 1 - decay)
             step += 1
-        tested = (ema if row["ema"] else model).eval()
-        with torch.no_grad(), lower:
-            shares = [torch.split(torch.arange(rank, 40, world), SIZE // world) for rank in range(world)]
-            parts = [(tested(valid_x[share]), valid_y[share]) for split in shares for share in split]
-            valid_loss = sum(float(loss_function(out, truth) * len(truth)) for out, truth in parts) / 40
-        right = sum(int((out.argmax(1) == truth).sum()) for out, truth in parts)
-        figure = right / 40 if row["mode"] == "max" else valid_loss
-        better = math.isnan(best) or (figure > best if row["mode"] == "max" else figure < best)
-        if better or (figure == best and valid_loss < best_loss):
-            best, best_loss, best_epoch = figure, valid_loss, epoch + 1
-        if plateau:
-            scheduler.step(figure)
-        elif row["every"] == "epoch":
+            if by_steps and (step % EVERY == 0 or step == most):
+                validate(epoch)
+            if step == most:
+                break
+        if not by_steps:
+            validate(epoch)
+        if row["every"] == "epoch" and not plateau:
             scheduler.step()
     found = {name: value.detach() for name, value in (ema if row["ema"] else model).state_dict().items()}
     found |= {f"loss.{name}": v.detach() for name, v in loss_function.state_dict().items() if name != "calls"}

@@ -30,12 +30,13 @@ class Tracker:
             folder = run.parent.absolute()
             mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
             files = (folder / "mlflow").as_uri()  # a server has its own artifact store
-        self.seen, self.status = set[int](), "FINISHED"
+        self.seen, self.lines, self.status = set[int](), set[int](), "FINISHED"
         if file.is_file():
             name = file.read_text(encoding="utf-8").strip()
             self.before = mlflow.get_run(name).info.status
-            history = mlflow.MlflowClient().get_metric_history(name, "learning_rate")
-            self.seen = {point.step for point in history}
+            history = mlflow.MlflowClient().get_metric_history
+            self.seen = {point.step for point in history(name, "learning_rate")}
+            self.lines = {point.step for point in history(name, "step/learning_rate")}
             mlflow.start_run(name)
         else:
             if not os.environ.get("MLFLOW_EXPERIMENT_ID"):
@@ -56,6 +57,12 @@ class Tracker:
         if not training:
             self.status = self.before  # `test` must not change the status of the training
         self.mlflow.log_metrics(grouped(row), step=step)
+
+    def log_step(self, row: dict[str, float]) -> None:
+        step = int(row["step"])
+        if step not in self.lines:
+            names = {f"step/{name}": value for name, value in row.items() if name not in ("epoch", "step")}
+            self.mlflow.log_metrics(names, step=step)
 
     def picture(self, path: Path, step: int) -> None:
         self.mlflow.log_artifact(str(path), f"{path.parent.name}/step-{step:08d}")

@@ -33,6 +33,13 @@ class Tracker:
                 writer.add_scalar(name, value, step)
         writer.flush()
 
+    def log_step(self, row: dict[str, float]) -> None:
+        step = int(row["step"])
+        writer = self.open(step, training=True)
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                writer.add_scalar(f"step/{name}", value, step)
+
     def picture(self, path: Path, step: int) -> None:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))

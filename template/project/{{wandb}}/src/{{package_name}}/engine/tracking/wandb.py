@@ -22,10 +22,10 @@ class Tracker:
         env, run = os.environ, run.absolute()
         self.file = run / "wandb.json"
         own = env.get("WANDB_RUN_ID") or os.urandom(8).hex()
-        self.state: dict[str, Any] = {"id": own, "rows": 0, "step": -1}
+        self.state: dict[str, Any] = {"id": own, "rows": 0, "step": -1, "line": -1}
         if self.file.is_file():
             self.state = json.loads(self.file.read_text(encoding="utf-8"))
-        self.done = self.state["step"]
+        self.done, self.done_line = self.state["step"], self.state.get("line", -1)
         try:
             free = wandb.setup().settings.mode == "online" and not env.get("WANDB_MODE")
             away = free and not wandb.login(prompt=False, verify=False)
@@ -54,16 +54,24 @@ class Tracker:
             self.done = -1
         self.send(grouped(row), int(row["step"]))
 
+    def log_step(self, row: dict[str, float]) -> None:
+        step = int(row["step"])
+        if step > self.done_line:
+            self.commit({f"step/{k}": v for k, v in row.items() if k not in ("epoch", "step")}, step, "line")
+
     def picture(self, path: Path, step: int) -> None:
         self.send({f"{path.parent.name}/{path.stem}": wandb.Image(str(path))}, step)
 
     def send(self, figures: dict[str, Any], step: int) -> None:
         """Log metrics, except those logged before a kill: wandb can't replace a row."""
         if step > self.done:
-            rows = self.state["rows"]  # wandb's own step, which must increase, also offline
-            self.state |= {"rows": rows + 1, "step": max(step, self.state["step"])}
-            write_whole(self.file, json.dumps(self.state))
-            self.wandb.log({**figures, "step": step}, step=rows, commit=True)
+            self.commit(figures, step, "step")
+
+    def commit(self, figures: dict[str, Any], step: int, kind: str) -> None:
+        rows = self.state["rows"]  # wandb's own step, which must increase, also offline
+        self.state |= {"rows": rows + 1, kind: max(step, self.state.get(kind, -1))}
+        write_whole(self.file, json.dumps(self.state))
+        self.wandb.log({**figures, "step": step}, step=rows, commit=True)
 
     def close(self) -> None:
         self.wandb.finish(exit_code=1 if sys.exc_info()[0] else 0)
