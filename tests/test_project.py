@@ -93,12 +93,12 @@ def test_threads_sleep_soon_while_they_wait_unless_told_otherwise(render: Render
     names = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS"
     code = "import os; from my_project.cli import main; main(['config', 'configs/train.yaml']); "
     code += f"print([os.environ.get(name) for name in {names}])"
-    for settings, seen in (
+    for env, seen in (
         ({}, ["PASSIVE", "1000", "1"]),
         ({"GOMP_SPINCOUNT": "0"}, ["PASSIVE", "0", "1"]),
         ({"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3"}, ["ACTIVE", None, "3"]),
     ):
-        assert in_project(render(), "-c", code, cold=True, **settings).stdout.splitlines()[-1] == str(seen)
+        assert in_project(render(), "-c", code, cold=True, **env).stdout.splitlines()[-1] == str(seen)
 
 
 def test_a_folder_that_was_moved_copied_or_linked_runs_its_own_code(render: Render, tmp_path: Path) -> None:
