@@ -227,18 +227,19 @@ def test_the_packages_of_a_start_are_those_that_importlib_finds(render: Render, 
     assert said == f"1.5 2.0 {torch.__version__.partition('+')[0]}\n"
 
 
-def test_lr_range_suggests_where_the_loss_falls_fastest(project: Path) -> None:
+def test_lr_range_suggests_where_the_loss_falls_fastest(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(extras="sweep"), tmp_path / "project")
     code = """if True:
         from pathlib import Path
-        import torch, my_project.engine.lr_range as lr
+        import torch, my_project.commands.lr_range as lr, my_project.engine.loop as loop
         from my_project.config import load
         from my_project.options import Config
         steps = iter(range(40))
         def train_step(state, session, group, samples):
             step = next(steps)
             state.recent.update(torch.tensor(2.0 if step < 20 else 1.0 if step < 30 else 3.0), 1)
-        lr.train_step = train_step
-        print(lr.lr_range(load(Config, ["configs/train.yaml"]), Path("lr.png"), 1e-4, 1.0, 40))
+        loop.train_step = train_step
+        print(lr.find(load(Config, ["configs/train.yaml"]), Path("lr.png"), 1e-4, 1.0, 40))
     """
     assert 10 ** (-4 + 4 * 18 / 39) < float(in_project(project, "-c", code).stdout) < 10 ** (-4 + 4 * 23 / 39)
 

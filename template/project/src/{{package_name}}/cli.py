@@ -104,19 +104,6 @@ def default_config() -> list[str]:
     return files
 
 
-def lr_range(args: argparse.Namespace) -> None:
-    """Plot the loss while the learning rate rises, to find a good one."""
-    files, overrides = files_and_overrides(args.settings)
-    config = load(Config, files or default_config(), overrides)
-    check_model(config.model.name)
-
-    from .engine.lr_range import lr_range as find
-
-    picture = locate(config.run.images, inside=True) / "result" / "lr_range.png"
-    suggestion = find(config, picture, args.first, args.last, args.steps)
-    print(f"{picture}\nthe loss falls fastest at optimizer.lr={suggestion:.1e}")
-
-
 def test(args: argparse.Namespace) -> None:
     """Test a checkpoint: print its metrics and draw its mistakes."""
     from .engine import checkpoint
@@ -265,10 +252,6 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="default: the newest run")
     sub.add_argument("--smoke", action="store_true", help="one step of everything; saves nothing")
     sub.add_argument("--profile", action="store_true", help="profile some steps: a table, a trace")
-    sub = add(lr_range, settings=settings)
-    sub.add_argument("--first", type=float, default=1e-6, help="the lowest rate (1e-6)")
-    sub.add_argument("--last", type=float, default=1.0, help="the highest rate (1)")
-    sub.add_argument("--steps", type=int, default=100, help="the most steps (100)")
     best = "a checkpoint or a run (default: the best one of the newest run)"
     sub = add(test, settings=settings | {"help": f"{best}, and section.key=value"})
     sub.add_argument("--split", default="test", choices=["train", "valid", "test"])

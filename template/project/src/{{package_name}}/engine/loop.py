@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..components import build_hooks
 from ..model.utils import count_parameters
@@ -35,11 +35,10 @@ def train(
 ) -> State:
     """Train in the new folder `run`, or `resume` there from what `checkpoint.load` returned.
 
-    `profile` records some steps with torch.profiler; `on_epoch` gets the epoch and the figures of
-    each validation once its state is saved; `task` is a class in place of that in `task.py`;
-    `hooks` come after those of the config. The `rows` of the returned state are those of
-    `metrics.csv`. Raises UserError if the run cannot start or the loss is not finite, and
-    `errors.Stopped` once the state is saved after a signal.
+    `profile` records some steps with torch.profiler; `on_epoch` gets the epoch and figures of each
+    validation once they are saved; `task` is a class in place of yours; `hooks` are added to those
+    of the config. The state's `rows` are those of `metrics.csv`. Raises UserError if the run cannot
+    start or the loss is not finite, and `errors.Stopped` once the state is saved after a signal.
     """
     device = pick_device(config.run.device)
     prepare(config.run)
@@ -117,7 +116,7 @@ def train_step(state: State, session: Session, group: Iterable[Batch], samples: 
     """
     config, task = session.config, session.task
     if hasattr(task, "train_step"):
-        return own_step(state, session, next(iter(group)), samples)
+        return session.own_step(next(iter(group)), samples)
     expected = samples * config.train.accumulate  # if no later batch is smaller
     batches, done, own = iter(group), 0, 0
     batch = next(batches, None)
@@ -134,29 +133,9 @@ def train_step(state: State, session: Session, group: Iterable[Batch], samples: 
         batch, done, own = following, done + 1, own + count
     distributed.finish_gradients(state.model, state.loss_module)
     samples = expected if config.train.accumulate == 1 else distributed.all_sum(own)[0]
-    states.optimizer_step(state, config, session.weights, expected / samples, hear=session.hear)
+    scale, weights = expected / samples, session.weights
+    states.optimizer_step(state, config, weights, scale, state.optimizer, session.hear)
     states.end_step(state, config, done, int(samples))
-    return samples
-
-
-def own_step(state: State, session: Session, batch: Batch, samples: float) -> float:
-    """The task's own training step on a batch; returns the samples of all processes together."""
-    config, count = session.config, batch_size(session.task, batch)
-    weight = count * distributed.world() / samples
-
-    def update(loss: Tensor, optimizer: int = 0) -> None:
-        chosen = getattr(state.optimizer, "each", [state.optimizer])[optimizer]
-        weights = [p for group in chosen.param_groups for p in group["params"]]
-        with torch.autocast(session.device.type, enabled=False):
-            state.scaler.scale(loss * weight).backward(inputs=weights)
-        distributed.average_gradients(weights)
-        states.optimizer_step(state, config, weights, optimizer=chosen, hear=session.hear)
-
-    with autocast(session.device, config.train.precision):
-        outputs, loss = session.task.train_step(state.net, batch, update)  # type: ignore[attr-defined]
-    state.metrics.update(outputs, batch)
-    state.recent.update(loss, count)
-    states.end_step(state, config, 1, int(samples))
     return samples
 
 
@@ -164,30 +143,29 @@ def validate(
     state: State, session: Session, loader: Iterable[Batch], limit: int, end_of_epoch: bool
 ) -> dict[str, float]:
     """Evaluate, record the figures, and save the state; returns the figures of both splits."""
-    config, task, started = session.config, session.task, session.training_since
-    seconds = time.perf_counter() - started
+    config, task = session.config, session.task
+    seconds = time.perf_counter() - session.training_since
     loss = check_finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
     trained = {"loss": loss, **merged(task.metrics, state.metrics).compute()}
     batches = session.interruptible(loader, limit)
     valid = evaluate(state.evaluated, task, batches, session.device, config.train.precision)
-
-    rate, epoch = state.scheduler.get_last_lr()[0], states.epoch_number(state)
     splits = {"train": trained, "valid": valid}.items()
     figures = {f"{s}_{name}": of[name] for name in valid for s, of in splits if name in of}
     session.tell("validation", figures)
-    when = {"epoch": epoch, "step": state.step, "learning_rate": rate}
+    row: dict[str, Any] = {"epoch": states.epoch_number(state), "step": state.step}
+    row |= {"learning_rate": state.scheduler.get_last_lr()[0], **figures, "seconds": seconds}
     for tracker in session.trackers:  # before the save: a resume drops what is newer
-        tracker.log({**when, **figures, "seconds": seconds})
+        tracker.log(row)
     session.consistent = False  # until it is saved
     best = "  best" if states.end_validation(state, task, config, valid) else ""
     if end_of_epoch:
         states.end_epoch(state, config)
         session.tell("epoch")
     session.save()
+    at = f"epoch {row['epoch']}/{config.train.epochs}"
+    if config.train.max_steps or config.valid.every_steps:
+        at = f"step {state.step}/{state.total_steps}  epoch {row['epoch']}"
     text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-    by_steps = config.train.max_steps or config.valid.every_steps
-    at = f"step {state.step}/{state.total_steps}  " if by_steps else ""
-    at = f"{at}epoch {epoch}" if by_steps else f"epoch {epoch}/{config.train.epochs}"
     log(f"{at}  {text}  {seconds:.1f} s{best}")
     return figures
 

@@ -4,7 +4,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
@@ -18,11 +18,11 @@ from ..config import dump, locate, script_command
 from ..errors import Stopped, UserError
 from ..options import Config
 from . import checkpoint, distributed, provenance
-from .contract import Batch, Task
-from .device import derived_seed, peak_memory, pick_device, seeded, to_device
+from .contract import Batch, Task, batch_size
+from .device import autocast, derived_seed, peak_memory, pick_device, seeded, to_device
 from .distributed import log
 from .signals import CODES, Signals
-from .state import State, to_checkpoint
+from .state import State, end_step, optimizer_step, to_checkpoint
 from .tracking import log_pictures
 
 WAIT, WARMUP, ACTIVE = 3, 2, 10  # steps that --profile skips, warms up with, and records
@@ -32,17 +32,12 @@ class Session:
     """One start of a run, as a context: locks its folder, saves, stops, and saves after errors."""
 
     def __init__(
-        self,
-        config: Config,
-        task: Task,
-        run: Path,
-        state: State,
-        profile: bool = False,
-        hooks: Sequence[Any] = (),
+        self, config: Config, task: Task, run: Path, state: State, profile: bool, hooks: Any = ()
     ) -> None:
         self.config, self.task, self.run = config, task, run
         self.hooks = [h for h in hooks if distributed.rank() == 0 or getattr(h, "all_ranks", False)]
-        self.hear = partial(self.tell, "gradients") if self.listeners("gradients") else None
+        heard = any(hasattr(hook, "on_gradients") for hook in self.hooks)
+        self.hear = partial(self.tell, "gradients") if heard else None
         self.device = pick_device(config.run.device)
         self.state, self.best_file = state, state.best_file
         modules = state.model, state.loss_module
@@ -90,24 +85,15 @@ class Session:
             raise UserError(f"data.workers: a worker process died; {advice}") from error
 
     # --- hooks ---
-    def listeners(self, event: str) -> list[Callable[..., None]]:
-        """The methods `on_<event>` of the hooks."""
-        name = f"on_{event}"
-        return [getattr(hook, name) for hook in self.hooks if hasattr(hook, name)]
-
     def tell(self, event: str, *news: Any) -> None:
-        """Call the hooks that listen to an event."""
-        for listener in self.listeners(event) if self.hooks else ():
-            listener(self, *news)
-
-    def hook_states(self) -> dict[str, Any]:
-        """What the hooks save in a checkpoint, by class."""
-        hooks = [hook for hook in self.hooks if hasattr(hook, "state_dict")]
-        return {type(hook).__name__: hook.state_dict() for hook in hooks}
+        """Call the method `on_<event>` of the hooks that have it."""
+        for hook in self.hooks:
+            if method := getattr(hook, f"on_{event}", None):
+                method(self, *news)
 
     def restore_hooks(self, saved: Mapping[str, Any] | None) -> None:
         """Give the hooks what they saved in a checkpoint."""
-        states = (saved or {}).get("hooks") or {}
+        states = (saved or {}).get("hooks", {})
         for hook in self.hooks:
             if type(hook).__name__ in states:
                 hook.load_state_dict(states[type(hook).__name__])
@@ -121,7 +107,8 @@ class Session:
         if not all(torch.stack(finite).tolist()):
             check_finite(math.nan, self.state)
         saved = to_checkpoint(self.state, self.task, self.config)
-        saved["hooks"] = self.hook_states()
+        hooks = [hook for hook in self.hooks if hasattr(hook, "state_dict")]
+        saved["hooks"] = {type(hook).__name__: hook.state_dict() for hook in hooks}
         self.tell("save", saved)
         self.writer.save(saved, self.state.saved_step, self.best_file)
         self.state.saved_step, self.best_file = self.state.step, self.state.best_file
@@ -177,6 +164,27 @@ class Session:
         for tracker in self.trackers:
             if hasattr(tracker, "log_step"):
                 tracker.log_step(row)
+
+    def own_step(self, batch: Batch, samples: float) -> float:
+        """The task's `train_step` on a batch; returns the samples of all processes together."""
+        state, task, config = self.state, self.task, self.config
+        own, precision = batch_size(task, batch), config.train.precision
+        weight = own * distributed.world() / samples
+
+        def update(loss: torch.Tensor, optimizer: int = 0) -> None:
+            chosen = getattr(state.optimizer, "each", [state.optimizer])[optimizer]
+            weights = [p for group in chosen.param_groups for p in group["params"]]
+            with torch.autocast(self.device.type, enabled=False):
+                state.scaler.scale(loss * weight).backward(inputs=weights)
+            distributed.average_gradients(weights)
+            optimizer_step(state, config, weights, 1.0, chosen, self.hear)
+
+        with autocast(self.device, precision):
+            outputs, loss = task.train_step(state.net, batch, update)  # type: ignore[attr-defined]
+        state.metrics.update(outputs, batch)
+        state.recent.update(loss, own)
+        end_step(state, config, 1, int(samples))
+        return samples
 
     def before_step(self, samples: int) -> float:
         """Tell all processes of this one's next batch, and of a stop or save that is due.
@@ -267,11 +275,7 @@ class Progress:
             began = time.perf_counter()
 
     def line(self, state: State, figures: dict[str, float]) -> tuple[str, dict[str, float]]:
-        """A line and a row for `steps.csv`: the figures, and those of the last steps.
-
-        Samples a second over all processes, the share of waiting, memory, and the time that the
-        rest of the run takes at the speed so far, validations included.
-        """
+        """The line, and the row for `steps.csv`. ETA: at the speed so far, with validations."""
         now, rate = time.perf_counter(), float(state.scheduler.get_last_lr()[0])
         speed, waiting = (each / (now - self.started) for each in (self.samples, self.waited))
         row = {**figures, "learning_rate": rate, "samples_per_second": speed, "waiting": waiting}

@@ -5,7 +5,7 @@ import math
 import random
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -223,16 +223,10 @@ def monitored(config: Config, valid: dict[str, float]) -> float:
 
 
 def optimizer_step(
-    state: State,
-    config: Config,
-    weights: list[Tensor],
-    scale: float = 1.0,
-    optimizer: torch.optim.Optimizer | None = None,
-    hear: Callable[[], None] | None = None,
+    state: State, config: Config, weights: Any, scale: float, optimizer: Any, hear: Any
 ) -> None:
-    """Multiply the gradients by `scale`, let hooks `hear`, clip, and step the optimizer."""
-    optimizer, largest = optimizer or state.optimizer, config.train.grad_clip
-    logged = (state.step + 1) % config.train.log_every == 0
+    """Multiply the gradients by `scale`, let hooks `hear`, clip, and step an optimizer."""
+    logged, largest = (state.step + 1) % config.train.log_every == 0, config.train.grad_clip
     with distributed.mixed_tensors():
         if scale != 1:
             torch._foreach_mul_([p.grad for p in weights if p.grad is not None], scale)
