@@ -112,17 +112,17 @@ def test_a_hook_ends_a_run_with_a_validation(processes: int, render: Render, tmp
 def test_a_hook_of_the_config_is_named_with_its_arguments(render: Render, tmp_path: Path) -> None:
     project = shutil.copytree(render(), tmp_path / "project")
     train = ["-m", "my_project", "train", "train.limit_batches=3", "train.epochs=1", "train.log_every=1"]
-    in_project(project, *train, "run.name=a", "hooks.WeightNorm={}")
+    in_project(project, *train, "run.name=a", "train.hooks.WeightNorm={}")
     assert all(float(row["weight_norm"]) > 1 for row in rows(project / "checkpoints/a/steps.csv"))
     wrong = {
-        "hooks.WeightNrom={}": "error: hooks: unknown name 'WeightNrom'; did you mean 'WeightNorm'?",
-        "hooks.WeightNorm.every=3": "error: hooks: WeightNorm takes no argument 'every'; there are none",
+        "train.hooks.WeightNrom={}": "error: train.hooks: unknown name 'WeightNrom'; did you mean 'WeightNorm'?",
+        "train.hooks.WeightNorm.every=3": "error: train.hooks: WeightNorm takes no argument 'every'; there are none",
     }
     for setting, message in wrong.items():
         assert in_project(project, *train, setting, ok=False).stderr.strip() == message
     (project / "src/my_project/hooks.py").unlink()
-    said = in_project(project, *train, "hooks.WeightNorm={}", ok=False).stderr
-    assert said == "error: hooks: there is no hooks.py in the package; docs/recipes.md shows one\n"
+    said = in_project(project, *train, "train.hooks.WeightNorm={}", ok=False).stderr
+    assert said == "error: train.hooks: the package has no hooks.py; docs/recipes.md shows one\n"
     in_project(project, *train)
 
 
@@ -143,7 +143,7 @@ for whole, part in zip(one.model.parameters(), two.model.parameters(), strict=Tr
 muon = [o for o in two.optimizer.each if isinstance(o, torch.optim.Muon)]
 assert len(muon) == 1 and len(muon[0].state) == 1
 """
-    lines = play(render(), tmp_path, code).splitlines()
+    lines = play(render(extras="optimizers"), tmp_path, code).splitlines()
     ours = [line for line in lines if line.startswith("[")]
     assert ours[:3] == ours[3:]
     assert set(ours) == {
@@ -160,15 +160,23 @@ assert len(muon) == 1 and len(muon[0].state) == 1
         ('{match: "*", args: {betta: 1}}', "error: optimizer.groups: AdamW takes no argument 'betta'"),
         ('{match: "*", name: Adma}', "error: optimizer.groups: unknown name 'Adma'"),
         ('{match: "*", name: Muon}', "error: optimizer: Muon"),
-        ("{lr: 1}", "optimizer.groups.0.match"),
+        ("{lr: 1}", "error: optimizer.groups.0.match: Field required"),
+        ('{match: "*", name: LBFGS}', "error: optimizer.groups: LBFGS cannot be used: it needs the loss several times"),
     ],
 )
 def test_a_wrong_rule_is_one_clear_error(rule: str, message: str, render: Render, tmp_path: Path) -> None:
-    project = shutil.copytree(render(), tmp_path / "project")
+    project = shutil.copytree(render(extras="optimizers"), tmp_path / "project")
     train = ["-m", "my_project", "train", "train.limit_batches=1"]
     said = in_project(project, *train, f"optimizer.groups=[{rule}]", ok=False).stderr
     assert message in said
     assert "Traceback" not in said
+
+
+def test_rules_and_own_steps_name_the_extra_that_they_need(render: Render, tmp_path: Path) -> None:
+    settings = "config(optimizer={'groups': [{'match': '*', 'lr': 1.0}]})"
+    for what, key in ((f"{settings}", "optimizer.groups:"), ("config(), GAN", "task: train_step")):
+        said = play(render(), tmp_path, f"train('{tmp_path}/run', {what})", ok=False)
+        assert f"UserError: {key} needs extras=optimizers (docs/updating.md)" in said
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -179,7 +187,7 @@ state = train("{tmp_path}/run", settings, GAN)
 if tiny.part("engine.distributed").rank() == 0:
     print([[float(row["train_loss"]) for row in state.rows], gan_by_hand(settings)])
 """
-    ours, by_hand = json.loads(play(render(), tmp_path, code, processes).splitlines()[-1])
+    ours, by_hand = json.loads(play(render(extras="optimizers"), tmp_path, code, processes).splitlines()[-1])
     assert len(ours) == 3
     assert ours == pytest.approx(by_hand, rel=1e-5)
 
@@ -194,7 +202,7 @@ one, two = train("{tmp_path}/one", config(), GAN), resumed("{tmp_path}/two", con
 for whole, part in zip(one.model.parameters(), two.model.parameters(), strict=True):
     assert torch.equal(whole, part)
 """
-    play(render(), tmp_path, code)
+    play(render(extras="optimizers"), tmp_path, code)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -7,8 +7,7 @@ file, or a folder of files), then in torch. There is no registry.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from types import ModuleType
@@ -21,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from . import loss, model, optim, scheduler, transforms
 from .config import did_you_mean
 from .errors import UserError
-from .options import Component, Config, Group, Model, Optimizer, Scheduler
+from .options import Component, Config, Model, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
 UNSUPPORTED = {  # classes of torch.optim
@@ -73,10 +72,8 @@ def build_model(config: Component, **given: Any) -> nn.Module:
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
     built: nn.Module = build("model", own, config, **given)
     if isinstance(config, Model) and (config.weights or config.freeze):
-        extra = f"{__package__}.engine.pretrained"
-        if not find_spec(extra):
-            raise UserError("model: weights and freeze need extras=pretrained (docs/updating.md)")
-        importlib.import_module(extra).fine_tune(built, config.weights, config.freeze)
+        pretrained = extra("pretrained", "model: weights and freeze need")
+        pretrained.fine_tune(built, config.weights, config.freeze)
     return built
 
 
@@ -136,24 +133,9 @@ def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
         raise UserError(f"loss.args: {names} does not fit: {error}") from error
 
 
-class Optimizers(torch.optim.Optimizer):
-    """Several optimizers as one; schedulers and checkpoints see the groups of all."""
-
-    def __init__(self, each: Sequence[torch.optim.Optimizer]) -> None:
-        self.each = each
-        super().__init__([group for one in each for group in one.param_groups], {})
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for optimizer in self.each:
-            optimizer.step(closure)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"each": [optimizer.state_dict() for optimizer in self.each]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for optimizer, state in zip(self.each, state_dict["each"], strict=True):
-            optimizer.load_state_dict(state)
-        self.param_groups = [group for one in self.each for group in one.param_groups]
+def optimizers() -> dict[str, Factory]:
+    """The optimizers that a config can name: those of torch, and yours."""
+    return _classes(torch.optim, torch.optim.Optimizer) | defined_in(optim)
 
 
 def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
@@ -161,37 +143,37 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
 
     Tensors below two dimensions get no weight decay unless `decay_all`. UserError as `build`.
     """
-    known = _classes(torch.optim, torch.optim.Optimizer) | (own := defined_in(optim))
-    groups: dict[str, list[Any]] = {config.name: []}  # by optimizer
-    unused = {rule.match for rule in config.groups}
+    if config.name in UNSUPPORTED and config.name not in defined_in(optim):
+        raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
+    if config.groups:
+        of_rules = extra("optimizers", "optimizer.groups: needs")
+        built: torch.optim.Optimizer = of_rules.by_rules(config, modules)
+        return built
+    groups: list[Any] = []
     for module in modules:
-        left = dict(module.named_parameters())
-        for rule in [*config.groups, Group(match="*")]:
-            fits = {n: p for n, p in left.items() if fnmatchcase(n, rule.match)}
-            fits = {n: p for n, p in fits.items() if rule.ndim in (None, p.dim())}
-            left = {name: p for name, p in left.items() if name not in fits}
-            unused -= {rule.match} if fits else set()
-            name, params = rule.name or config.name, list(fits.values())
-            options = rule.model_dump(include={"lr", "weight_decay"}, exclude_none=True)
-            bind("optimizer.groups", known, name, rule.args)  # fails if it takes no such argument
-            options |= rule.args
-            bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
-            params = [p for p in params if config.decay_all or p.dim() >= 2]
-            parts = {"params": params, **options}, {"params": bare, **options, "weight_decay": 0.0}
-            groups.setdefault(name, []).extend(part for part in parts if part["params"])
-    if unused:
-        raise UserError(f"optimizer.groups: no parameter fits {', '.join(sorted(unused))}")
-    built = []
-    for name, found in groups.items():
-        if name in UNSUPPORTED and name not in own and (name != "Muon" or name == config.name):
-            raise UserError(f"optimizer: {name} cannot be used: {UNSUPPORTED[name]}")
-        component = Component(name=name, args=config.args if name == config.name else {})
-        given = {"lr": config.lr, "weight_decay": config.weight_decay, "model": modules[0]}
-        if "fused" not in component.args and all(p.is_cuda for g in found for p in g["params"]):
-            given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
-        if found or len(groups) == 1:
-            built.append(build("optimizer", known, component, params=found, **given))
-    return Optimizers(built) if len(built) > 1 else built[0]
+        params = list(module.parameters())
+        bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
+        groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
+        groups.append({"params": bare, "weight_decay": 0.0})
+    groups = [group for group in groups if group["params"]]
+    given = optimizer_arguments(config, groups, modules[0])
+    return build("optimizer", optimizers(), config, **given)
+
+
+def optimizer_arguments(config: Optimizer, groups: list[Any], model: nn.Module) -> dict[str, Any]:
+    """What an optimizer gets if it takes it."""
+    given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
+        given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
+    return given | {"params": groups, "model": model}
+
+
+def extra(name: str, needs: str) -> Any:
+    """The engine's module of an extra; UserError if the project does not have it."""
+    module = f"{__package__}.engine.{name}"
+    if not find_spec(module):
+        raise UserError(f"{needs} extras={name} (docs/updating.md)")
+    return importlib.import_module(module)
 
 
 def build_hooks(config: Mapping[str, Mapping[str, Any]]) -> list[Any]:
@@ -199,10 +181,10 @@ def build_hooks(config: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     if not config:
         return []
     if not find_spec(f"{__package__}.hooks"):
-        raise UserError("hooks: there is no hooks.py in the package; docs/recipes.md shows one")
+        raise UserError("train.hooks: the package has no hooks.py; docs/recipes.md shows one")
     known = defined_in(importlib.import_module(f"{__package__}.hooks"))
     components = [Component(name=name, args=dict(args)) for name, args in config.items()]
-    return [build("hooks", known, component) for component in components]
+    return [build("train.hooks", known, component) for component in components]
 
 
 def build_scheduler(

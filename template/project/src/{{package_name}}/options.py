@@ -62,21 +62,12 @@ class Run(Section):  # one training run as a whole
     images: str = "images"
 
 
-class Group(Section):  # parameters that differ from the rest
-    match: str  # a pattern of names of parameters, with * and ?; the first rule that fits counts
-    ndim: Annotated[int | None, Field(ge=0)] = None  # only tensors of so many dimensions
-    name: str | None = None  # another optimizer
-    lr: Annotated[float | None, Field(gt=0)] = None
-    weight_decay: Annotated[float | None, Field(ge=0)] = None
-    args: dict[str, JsonValue] = Field(default_factory=dict)
-
-
 class Optimizer(Component):  # of optim, or of torch.optim
     name: str = "AdamW"
     lr: Annotated[float, Field(gt=0)] = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     decay_all: bool = True  # false: no decay of tensors below two dimensions, as biases and norms
-    groups: list[Group] = Field(default_factory=list)  # rules for some of the parameters
+    groups: list[dict[str, JsonValue]] = Field(default_factory=list)  # rules for some parameters
 
 
 class Scheduler(Component):  # of scheduler, or of torch.optim.lr_scheduler
@@ -97,6 +88,7 @@ class Train(Section):  # the training loop
     log_every: Annotated[int, Field(ge=1)] = 100  # steps
     limit_batches: Annotated[int | None, Field(ge=1)] = None  # only the first ones of each split
     overfit_batches: Annotated[int | None, Field(ge=1)] = None  # only these, in every epoch
+    hooks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)  # of hooks.py, by name
 
 
 class Valid(Section):  # the validation
@@ -128,6 +120,5 @@ class Config(Section):  # all sections
     scheduler: Scheduler = Scheduler()
     train: Train = Train()
     valid: Valid = Valid()
-    hooks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)  # of hooks.py, by name
     distributed: Distributed = Distributed()
     checkpoint: Checkpoint = Checkpoint()

@@ -125,19 +125,9 @@ def main_first() -> Iterator[None]:
         all_sum()
 
 
-def wrap(
-    model: nn.Module, options: Distributed, device: torch.device, own_step: bool = False
-) -> nn.Module:
-    """The model in DDP, or split by FSDP2: gradients are means over all processes.
-
-    For a task with an own training step, which may use a part of the model, they are not.
-    """
+def wrap(model: nn.Module, options: Distributed, device: torch.device) -> nn.Module:
+    """The model in DDP, or split by FSDP2: gradients are means over all processes."""
     if world() == 1:
-        return model
-    if own_step:
-        if options.strategy == "fsdp":
-            raise UserError("distributed.strategy: a task with train_step needs ddp")
-        broadcast(*model.parameters(), *model.buffers())
         return model
     if options.strategy == "fsdp":
         shard(model, device)

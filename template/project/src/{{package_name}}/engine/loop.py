@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..components import build_hooks
+from ..components import build_hooks, extra
 from ..model.utils import count_parameters
 from ..options import Config
 from . import checkpoint, distributed
@@ -54,7 +54,7 @@ def train(
         states.restore(state, resume, config)
     else:
         states.warn_if_short(config, train_loader, state.total_steps)
-    hooks = [*build_hooks(config.hooks), *hooks]
+    hooks = [*build_hooks(config.train.hooks), *hooks]
     with Session(config, built, run, state, profile, hooks) as session:
         session.restore_hooks(resume)
         if distributed.rank() == 0:
@@ -116,7 +116,8 @@ def train_step(state: State, session: Session, group: Iterable[Batch], samples: 
     """
     config, task = session.config, session.task
     if hasattr(task, "train_step"):
-        return session.own_step(next(iter(group)), samples)
+        own = extra("optimizers", "task: train_step needs").own_step
+        return float(own(session, next(iter(group)), samples))
     expected = samples * config.train.accumulate  # if no later batch is smaller
     batches, done, own = iter(group), 0, 0
     batch = next(batches, None)

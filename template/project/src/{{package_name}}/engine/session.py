@@ -18,11 +18,11 @@ from ..config import dump, locate, script_command
 from ..errors import Stopped, UserError
 from ..options import Config
 from . import checkpoint, distributed, provenance
-from .contract import Batch, Task, batch_size
-from .device import autocast, derived_seed, peak_memory, pick_device, seeded, to_device
+from .contract import Batch, Task
+from .device import derived_seed, peak_memory, pick_device, seeded, to_device
 from .distributed import log
 from .signals import CODES, Signals
-from .state import State, end_step, optimizer_step, to_checkpoint
+from .state import State, to_checkpoint
 from .tracking import log_pictures
 
 WAIT, WARMUP, ACTIVE = 3, 2, 10  # steps that --profile skips, warms up with, and records
@@ -164,27 +164,6 @@ class Session:
         for tracker in self.trackers:
             if hasattr(tracker, "log_step"):
                 tracker.log_step(row)
-
-    def own_step(self, batch: Batch, samples: float) -> float:
-        """The task's `train_step` on a batch; returns the samples of all processes together."""
-        state, task, config = self.state, self.task, self.config
-        own, precision = batch_size(task, batch), config.train.precision
-        weight = own * distributed.world() / samples
-
-        def update(loss: torch.Tensor, optimizer: int = 0) -> None:
-            chosen = getattr(state.optimizer, "each", [state.optimizer])[optimizer]
-            weights = [p for group in chosen.param_groups for p in group["params"]]
-            with torch.autocast(self.device.type, enabled=False):
-                state.scaler.scale(loss * weight).backward(inputs=weights)
-            distributed.average_gradients(weights)
-            optimizer_step(state, config, weights, 1.0, chosen, self.hear)
-
-        with autocast(self.device, precision):
-            outputs, loss = task.train_step(state.net, batch, update)  # type: ignore[attr-defined]
-        state.metrics.update(outputs, batch)
-        state.recent.update(loss, own)
-        end_step(state, config, 1, int(samples))
-        return samples
 
     def before_step(self, samples: int) -> float:
         """Tell all processes of this one's next batch, and of a stop or save that is due.

@@ -17,7 +17,7 @@ from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from .. import task as task_module  # your task.py
-from ..components import Optimizers, build_optimizer, build_scheduler, without_pretrained
+from ..components import build_optimizer, build_scheduler, extra, without_pretrained
 from ..errors import UserError
 from ..options import Config, file_name
 from . import checkpoint, distributed, sharded
@@ -79,18 +79,20 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     distributed.broadcast(*loss.parameters(), *loss.buffers())
     # `to` makes the copied weights of an RNN contiguous: cuDNN would do it at each call.
     ema = copy.deepcopy(model).to(device).requires_grad_(False) if options.ema else None
-    net = distributed.wrap(model, config.distributed, device, hasattr(task, "train_step"))
+    if hasattr(task, "train_step"):
+        net = extra("optimizers", "task: train_step needs").wrap(model, config)
+    else:
+        net = distributed.wrap(model, config.distributed, device)
     if ema and net is model and distributed.world() > 1:
         distributed.shard(ema, device)
     if options.compile:
         net = torch.compile(net)  # type: ignore[assignment]
-    optimizer = own_optimizer(task, model)
-    if not optimizer:
+    if hasattr(task, "build_optimizers"):
+        optimizer = extra("optimizers", "task: build_optimizers needs").of_task(task, model)
+    else:
         optimizer = build_optimizer(config.optimizer, model, *([] if is_frozen(loss) else [loss]))
     if batches == sys.maxsize and not options.max_steps:
         raise UserError("train.max_steps: set it, since the training data has no length")
-    if hasattr(task, "train_step") and options.accumulate > 1:
-        raise UserError("train.accumulate: should be 1 for a task with its own train_step")
     steps = math.ceil(batches / options.accumulate)
     total = options.max_steps or options.epochs * steps
     calls = total if config.scheduler.every == "step" else math.ceil(total / steps)
@@ -101,14 +103,6 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     state = State(model, net, ema, loss, optimizer, scheduler, scaler, task.metrics())
     state.total_steps = total
     return state
-
-
-def own_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer | None:
-    """The optimizer of the task's `build_optimizers`, if it has that; several become one."""
-    if not hasattr(task, "build_optimizers"):
-        return None
-    built = task.build_optimizers(model)
-    return Optimizers(list(built)) if isinstance(built, list | tuple) else built
 
 
 def warn_if_short(config: Config, loader: Iterable[Batch], steps: int) -> None:

@@ -59,10 +59,10 @@ class Tracker:
         self.mlflow.log_metrics(grouped(row), step=step)
 
     def log_step(self, row: dict[str, float]) -> None:
-        step = int(row["step"])
+        step, names = int(row["step"]), row.keys() - {"epoch", "step"}
         if step not in self.lines:
-            names = {f"step/{name}": value for name, value in row.items() if name not in ("epoch", "step")}
-            self.mlflow.log_metrics(names, step=step)
+            figures = {f"step/{name}": row[name] for name in row if name in names}
+            self.mlflow.log_metrics(figures, step=step)
 
     def picture(self, path: Path, step: int) -> None:
         self.mlflow.log_artifact(str(path), f"{path.parent.name}/step-{step:08d}")

@@ -20,11 +20,11 @@ class Tracker:
         os.environ.setdefault("TRACKIO_DIR", str(run.parent.absolute() / "trackio"))
         self.trackio: Any = importlib.import_module("trackio")  # reads TRACKIO_DIR at import
         self.file = run / "trackio.json"
-        self.state: dict[str, Any] = {"name": run.name, "step": -1}
+        self.state: dict[str, Any] = {"name": run.name, "step": -1, "line": -1}
         known = self.file.is_file()
         if known:
             self.state = json.loads(self.file.read_text(encoding="utf-8"))
-        self.done = self.state["step"]
+        self.done, self.done_line = self.state["step"], self.state.get("line", -1)
         start, code = provenance.newest(run), provenance.changes(run)
         with redirect_stdout(io.StringIO()):  # it prints a command that lacks TRACKIO_DIR
             self.trackio.init(
@@ -39,6 +39,13 @@ class Tracker:
         if "seconds" not in row:  # from `test`, which may evaluate the same step again
             self.done = -1
         self.send(grouped(row), int(row["step"]))
+
+    def log_step(self, row: dict[str, float]) -> None:
+        step, names = int(row["step"]), row.keys() - {"epoch", "step"}
+        if step > self.done_line:
+            self.state["line"] = step
+            self.save()
+            self.trackio.log({f"step/{name}": row[name] for name in row if name in names}, step=step)
 
     def picture(self, path: Path, step: int) -> None:
         self.send({f"{path.parent.name}/{path.stem}": self.trackio.Image(str(path))}, step)

@@ -55,9 +55,9 @@ class Tracker:
         self.send(grouped(row), int(row["step"]))
 
     def log_step(self, row: dict[str, float]) -> None:
-        step = int(row["step"])
+        step, names = int(row["step"]), row.keys() - {"epoch", "step"}
         if step > self.done_line:
-            self.commit({f"step/{k}": v for k, v in row.items() if k not in ("epoch", "step")}, step, "line")
+            self.commit({f"step/{name}": row[name] for name in row if name in names}, step, "line")
 
     def picture(self, path: Path, step: int) -> None:
         self.send({f"{path.parent.name}/{path.stem}": wandb.Image(str(path))}, step)
