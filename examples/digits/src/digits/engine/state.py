@@ -19,7 +19,7 @@ from .. import task as task_module  # your task.py
 from ..components import build_optimizer, build_scheduler, without_pretrained
 from ..errors import UserError
 from ..options import Config, file_name
-from . import checkpoint, distributed, sharded
+from . import checkpoint, distributed
 from .contract import Batch, Metrics, Task
 from .device import derived_seed, seed_all
 from .distributed import log
@@ -74,9 +74,7 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     distributed.broadcast(*loss.parameters(), *loss.buffers())
     # `to` makes the copied weights of an RNN contiguous: cuDNN would do it at each call.
     ema = copy.deepcopy(model).to(device).requires_grad_(False) if options.ema else None
-    net = distributed.wrap(model, config.distributed, device)
-    if ema and net is model and distributed.world() > 1:
-        distributed.shard(ema, device)
+    net = distributed.wrap(model, config.distributed, device, ema)
     if options.compile:
         net = torch.compile(net)  # type: ignore[assignment]
     optimizer = build_optimizer(config.optimizer, model, *([] if is_frozen(loss) else [loss]))
@@ -222,7 +220,7 @@ def to_checkpoint(state: State, task: Task, config: Config) -> dict[str, Any]:
     distributed.broadcast(*state.model.buffers(), *state.loss_module.buffers())
     metrics = merged(task.metrics, state.metrics) if hasattr(state.metrics, "state") else None
     loss, best = state.loss_module, {"value": state.best, "loss": state.best_loss}
-    if sharded.is_sharded(state.model):
+    if sharded := distributed.sharding(state.model):
         trained = sharded.state_dicts(state.model, state.ema, state.optimizer, loss)
     else:
         trained = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
@@ -261,7 +259,7 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
             was = old.model_dump()
             raise UserError(f"{part}: the run to resume has {was}; start a new run to change it")
     with checkpoint.mismatch_error(DIFFERS):
-        if "shards" in saved or sharded.is_sharded(state.model):
+        if sharded := distributed.sharding(state.model, saved):
             sharded.restore(saved, state.model, state.ema, state.optimizer, state.loss_module)
         else:
             state.model.load_state_dict(saved["model"])

@@ -96,7 +96,7 @@ def train_epoch(
         samples = session.before_step(0 if first is None else len(first[0]))
         if first is None or not samples:  # the end of the data, here or in another process
             break
-        group = chain([first], islice(batches, options.accumulate - 1))  # fewer at the end
+        group = chain([first], distributed.take(batches, options.accumulate - 1))  # or fewer
         progress.samples += train_step(state, session, group, samples)
         if begins:
             session.draw(first)

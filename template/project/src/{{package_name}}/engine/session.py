@@ -36,7 +36,8 @@ class Session:
         modules = state.model, state.loss_module
         self.weights: list[torch.Tensor] = [p for module in modules for p in module.parameters()]
         self.signals, self.profiler = Signals(), profiler(run) if profile else None
-        self.writer = checkpoint.Writer(run, config.checkpoint.keep, config.checkpoint.background)
+        saving = distributed.fsdp() or checkpoint  # it also removes shards that no state needs
+        self.writer = saving.Writer(run, config.checkpoint.keep, config.checkpoint.background)
         self.resume_command = script_command("train", "--resume", str(run))
         self.saved_at = time.monotonic()
         self.stop_due = self.save_due = False  # after this step, in all processes
