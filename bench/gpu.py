@@ -46,11 +46,12 @@ def lay_out(folder: Path) -> None:
     for name in MODELS:
         skip = shutil.ignore_patterns("__pycache__", "checkpoints", "notebooks")
         shutil.copytree(ROOT / "examples" / "digits", folder / name, ignore=skip)
-    kind = ROOT / "template" / "project" / "{{language_modeling}}" / "src" / "{{package_name}}"
-    for path in kind.rglob("*.py"):
-        place = folder / "gpt" / "src" / "digits" / IN_FOLDERS.sub("", path.relative_to(kind).as_posix())
-        place.parent.mkdir(exist_ok=True)
-        shutil.copy(path, place)
+    for room in ("{{language_modeling}}", "{{fsdp}}"):
+        source = ROOT / "template" / "project" / room / "src" / "{{package_name}}"
+        for path in source.rglob("*.py"):
+            place = folder / "gpt" / "src" / "digits" / IN_FOLDERS.sub("", path.relative_to(source).as_posix())
+            place.parent.mkdir(exist_ok=True)
+            shutil.copy(path, place)
     config = (ROOT / "template" / "kinds" / "language_modeling" / "train.yaml").read_text()
     config = config.replace("{{ tracker }}", "none").replace("{{ config_format }}", "yaml")
     (folder / "gpt" / "configs" / "train.yaml").write_text(config)
@@ -319,8 +320,8 @@ def fsdp() -> dict[str, Any]:
         torch.manual_seed(0)
         model = gpt(90, 32, width=64, layers=2, heads=2, dropout=0.0).to(size.device)
         if split:
-            distributed.shard(model, size.device)
-            assert sharded.is_sharded(model)
+            sharded.shard(model, size.device)
+            assert distributed.sharding(model) is sharded
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=size.gpu or None)
         draw = torch.Generator().manual_seed(1)
         for _ in range(5):
@@ -334,11 +335,11 @@ def fsdp() -> dict[str, Any]:
         weights.append([p.detach().cpu().clone() for p in full])
     apart = max(float((one - other).abs().max()) for one, other in zip(*weights, strict=True))
     loss = torch.nn.Module()  # has nothing that is trained
-    sharded.save_shards(sharded.state_dicts(model, None, optimizer, loss)["shards"], Path("shards"))
+    saved = {"shards": "shards", "shards_folder": Path("shards"), **sharded.state_dicts(model, None, optimizer, loss)}
+    sharded.save_shards(saved["tensors"], saved["shards_folder"])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    saved = {"shards": "shards", "optimizer": sharded.state_dicts(model, None, optimizer, loss)["optimizer"]}
     sharded.restore(saved, model, None, optimizer, loss)
     back = [p.full_tensor().cpu() for p in model.parameters()]
     same = all(torch.equal(one, other) for one, other in zip(weights[1], back, strict=True))

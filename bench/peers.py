@@ -49,10 +49,10 @@ def versions() -> dict[str, str]:
     return dict(line.split() for line in done.stdout.lower().splitlines())
 
 
-def render(project: Path) -> Path:
-    """A project with default answers and its sample unpacked, from the template's work tree."""
+def render(project: Path, *answers: str) -> Path:
+    """A project with these answers and its sample unpacked, from the template's work tree."""
     install()
-    copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", str(ROOT), str(project)]
+    copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", *answers, str(ROOT), str(project)]
     subprocess.run([sys.executable, "-W", "ignore", "-m", *copy], check=True)
     unpack = "from pathlib import Path; from my_project.data.splits import unpack_sample; unpack_sample(Path('data'))"
     run(project, "-c", unpack)

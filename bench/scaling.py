@@ -41,7 +41,7 @@ def speed(project: Path, name: str) -> float:
 
 def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        project = peers.render(Path(folder) / "project")
+        project = peers.render(Path(folder) / "project", "--data=extras=[fsdp]")
         times = [{name: speed(project, name) for name in order} for order in peers.rotated(list(CONTENDERS), rounds)]
     print(peers.environment() + ", gloo\n")
     columns = [{name: row[name] for name in CONTENDERS} for row in times]

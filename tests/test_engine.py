@@ -116,7 +116,8 @@ def test_what_is_written_in_the_background_is_a_copy(render: Render) -> None:
     assert in_project(render(), "-c", code).stdout == "0.0\n"
 
 
-def test_the_tensors_of_the_best_checkpoint_stay_with_fsdp(project: Path) -> None:
+def test_the_tensors_of_the_best_checkpoint_stay_with_fsdp(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(extras="fsdp"), tmp_path / "project")
     launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2", "-m", "my_project", "train", *QUICK]
     first_is_best = ["checkpoint.monitor=loss", "checkpoint.mode=max", "checkpoint.keep=1", "train.epochs=3"]
     in_project(project, *launch, *first_is_best, "distributed.strategy=fsdp", "train.limit_batches=4")

@@ -82,13 +82,13 @@ def test_a_pair_of_features_trains_like_a_loop_by_hand(row: str, found: dict[str
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_train_model_and_loss_like_a_loop_by_hand(strategy: str, render: Render, tmp_path: Path) -> None:
     row = ROWS[0] | {"precision": "fp32", "loss": "Learned", "accumulate": 2, "clip": 0.5, "strategy": strategy}
-    assert trained(render(), row, tmp_path) == ""
+    assert trained(render(extras="fsdp"), row, tmp_path) == ""
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("row", ALL, ids=name)
 def test_it_also_holds_compiled_and_in_two_processes(row: Row, render: Render, tmp_path: Path) -> None:
-    assert trained(render(), row, tmp_path) == ""
+    assert trained(render(extras="fsdp"), row, tmp_path) == ""
 
 
 def trained(project: Path, row: Row, runs: Path) -> str:

@@ -17,7 +17,7 @@ TWO = ["-m", "my_project.engine.launch", "--nproc-per-node=2", "-m", "my_project
 def base(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a run, `base`, to start from."""
     folder = tmp_path_factory.mktemp("pretrained") / "project"
-    copy(template, folder, extras="pretrained")
+    copy(template, folder, extras="pretrained fsdp")
     in_project(folder, "-m", "my_project", "train", *QUICK, "run.name=base")
     return folder
 

@@ -30,7 +30,7 @@ def mlp(num_classes, in_channels=1, dropout=0.0):
 @pytest.fixture(scope="module")
 def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("processes") / "project"
-    shutil.copytree(render(), project)
+    shutil.copytree(render(extras="fsdp"), project)
     (project / "src/my_project/model/mlp.py").write_text(MODEL)
     in_project(project, "-m", "my_project", "train", "--smoke")
     # 799 images: with a global batch size of 64, the last batch has 31, which two processes can't share evenly.
@@ -128,4 +128,8 @@ def test_a_sharded_checkpoint_that_would_run_code_is_refused(project: Path, tmp_
     done = in_project(project, "-m", "my_project", "test", "unsafe", ok=False)
     assert done.returncode == 2
     assert "could run code" in done.stderr
+    for folder in (3, "nowhere"):  # a wrong type, and a folder that isn't there
+        torch.save(contents | {"shards": folder}, path)
+        done = in_project(project, "-m", "my_project", "test", path, ok=False)
+        assert (done.returncode, "its tensors are missing" in done.stderr) == (2, True), done.stderr
     assert not (project / "ran").exists()

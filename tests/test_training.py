@@ -298,7 +298,7 @@ def test_no_more_than_two_micro_batches_are_held_at_once(render: Render) -> None
                 most = max(most, len(alive))
                 yield x, y
                 del x, y
-        session = Session(config, task, Path("run"), state, False)
+        session = Session(config, task, Path("run"), state)
         samples = loop.train_step(state, session, batches(), 8)
         assert (samples, state.batches, state.samples) == (64, 8, 64)
         print(most)
@@ -309,7 +309,7 @@ def test_no_more_than_two_micro_batches_are_held_at_once(render: Render) -> None
 # --- several processes ---
 
 
-def launched(render: Render, tmp_path: Path, body: str, ok: bool = True) -> Any:
+def launched(render: Render, tmp_path: Path, body: str, ok: bool = True, extras: str = "") -> Any:
     """Run a script in two processes, in which `row`, `tiny` and a function `train` are defined."""
     head = f"""import sys
 sys.path.insert(0, {str(TESTS)!r})
@@ -317,7 +317,7 @@ import contextlib, io, os
 from pathlib import Path
 import torch, tiny
 from torch import nn
-from my_project.engine import distributed, loop, sharded
+from my_project.engine import distributed, loop
 from my_project.options import Distributed
 row = dict(scheduler="cosine", every="step", by="epochs", workers=0, loss="CrossEntropyLoss", decay_all=True,
            accumulate=1,
@@ -331,7 +331,7 @@ def train(**changes):
 """
     script = tmp_path / "script.py"
     script.write_text(head + body)
-    return in_project(render(), *TWO, script, ok=ok)
+    return in_project(render(extras=extras) if extras else render(), *TWO, script, ok=ok)
 
 
 MAIN = """
@@ -364,10 +364,11 @@ tiny.make_model = lambda dropout: Unused()
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("strategy", "accumulate"), [("ddp", 1), ("ddp", 2), ("fsdp", 2)])
 def test_processes_with_unequal_batches_end_their_epochs_together(
-    accumulate: int, render: Render, tmp_path: Path
+    strategy: str, accumulate: int, render: Render, tmp_path: Path
 ) -> None:
+    """In the second run, one has fewer than its `__len__`: with fsdp, the other then skips batches."""
     body = f"""
 def loader(self):
     x, y = tiny.numbers(1, 64)
@@ -379,19 +380,24 @@ def wrong(self):
             return 7
     return Loader(loader(self))
 
-with distributed.process_group("a-run", Distributed(timeout_minutes=1)):
+with distributed.process_group("a-run", Distributed(timeout_minutes=0.3)):
+    ends = []
     for tiny.Tiny.train_loader in (loader, wrong):
-        state = train(accumulate={accumulate})
-        weights = distributed.gather(next(state.model.parameters()).tolist())
+        state = train(accumulate={accumulate}, strategy="{strategy}", scheduler="steps")
+        weight = next(state.model.parameters())
+        ends.append((weight.full_tensor() if hasattr(weight, "full_tensor") else weight).tolist())
+        weights = distributed.gather(ends[-1])
         if distributed.rank() == 0:
             print("same" if weights[0] == weights[1] else "different", state.step, flush=True)
+            print("all batches alike", ends[0] == ends[-1], flush=True)
         RUN = RUN.with_name("again")
         while distributed._wrapped:
             distributed._wrapped.pop()
 """
-    said = launched(render, tmp_path, body).stdout
+    said = launched(render, tmp_path, body, extras="fsdp" if strategy == "fsdp" else "").stdout
     steps = {1: 15, 2: 9}[accumulate]
     assert said.count(f"same {steps}") == 2
+    assert ("all batches alike False" in said) == ((strategy, accumulate) == ("ddp", 2))
     assert "processes have [5, 7] batches; each takes 5 an epoch" in said
 
 
@@ -442,6 +448,7 @@ def data():
     return tokens, tokens.flip(0)
 
 from torch.distributed.fsdp import FSDPModule
+from my_project.engine import sharded
 from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 calls, reduce = [], _fsdp_param_group.foreach_reduce
 _fsdp_param_group.foreach_reduce = lambda *args, **rest: (calls.append(1), reduce(*args, **rest))[1]
@@ -471,8 +478,8 @@ with distributed.process_group("a-run"):
         torch.testing.assert_close(p.full_tensor(), q, rtol=1e-5, atol=1e-6, msg=name)
     described = sharded.state_dicts(model, None, one, nn.Module())
     if distributed.rank() == 0:
-        print("saved", sorted(described["shards"]["model"]) == sorted(model.state_dict()))
+        print("saved", sorted(described["tensors"]["model"]) == sorted(model.state_dict()))
 """
-    said = launched(render, tmp_path, body).stdout.splitlines()
+    said = launched(render, tmp_path, body, extras="fsdp").stdout.splitlines()
     blocks = "['', 'model.layers.0', 'model.layers.1', 'model.layers.2', 'model.norm']"
     assert said == [blocks, "reduced 5", "saved True"]

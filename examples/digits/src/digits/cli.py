@@ -72,13 +72,16 @@ def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
             provenance.lock_run(run, new=False)
         contents = checkpoint.newest(run)
         config = load(Config, files, overrides, contents["config"])
-        if contents["epoch"] >= config.train.epochs:
-            done = f"all {contents['epoch']} epochs are done"
-            raise UserError(f"{run}: {done}; set a larger train.epochs=N to resume")
+        most = config.train.max_steps
+        unit, done = ("step", "max_steps") if most else ("epoch", "epochs")
+        validated = not most or contents["under_way"].get("validated") == contents["step"]
+        if contents[unit] >= (most or config.train.epochs) and validated:
+            all_done = f"all {contents[unit]} {unit}s are done"
+            raise UserError(f"{run}: {all_done}; set a larger train.{done}=N to resume")
         return config, run, contents
     if args.smoke:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        overrides += ["train.epochs=1", "train.limit_batches=1"]
+        overrides += ["train.epochs=1", "train.limit_batches=1", "train.max_steps=null"]
         overrides += [f"run.checkpoints={scratch}", f"run.images={scratch}"]
     config = load(Config, files or default_config(), overrides)
     check_model(config.model.name)
@@ -99,19 +102,6 @@ def default_config() -> list[str]:
     if not files:
         raise UserError("configs: has no train.*; name a config file")
     return files
-
-
-def lr_range(args: argparse.Namespace) -> None:
-    """Plot the loss while the learning rate rises, to find a good one."""
-    files, overrides = files_and_overrides(args.settings)
-    config = load(Config, files or default_config(), overrides)
-    check_model(config.model.name)
-
-    from .engine.lr_range import lr_range as find
-
-    picture = locate(config.run.images, inside=True) / "result" / "lr_range.png"
-    suggestion = find(config, picture, args.first, args.last, args.steps)
-    print(f"{picture}\nthe loss falls fastest at optimizer.lr={suggestion:.1e}")
 
 
 def test(args: argparse.Namespace) -> None:
@@ -262,10 +252,6 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="default: the newest run")
     sub.add_argument("--smoke", action="store_true", help="one step of everything; saves nothing")
     sub.add_argument("--profile", action="store_true", help="profile some steps: a table, a trace")
-    sub = add(lr_range, settings=settings)
-    sub.add_argument("--first", type=float, default=1e-6, help="the lowest rate (1e-6)")
-    sub.add_argument("--last", type=float, default=1.0, help="the highest rate (1)")
-    sub.add_argument("--steps", type=int, default=100, help="the most steps (100)")
     best = "a checkpoint or a run (default: the best one of the newest run)"
     sub = add(test, settings=settings | {"help": f"{best}, and section.key=value"})
     sub.add_argument("--split", default="test", choices=["train", "valid", "test"])
@@ -298,8 +284,9 @@ def suggest_override(words: list[str]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its status: its own, 2 for a UserError, or one of `signals.CODES`."""
-    # Threads that spin while they wait would take cores from other programs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:  # threads that spin would take other programs' cores
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE"}
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # microseconds: short waits are fast
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     args, rest = parser.parse_known_args(argv)

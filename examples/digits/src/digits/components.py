@@ -1,7 +1,7 @@
-"""Build models, losses, optimizers, schedulers and transforms by the names in the config.
+"""Build models, losses, optimizers, schedulers, transforms and hooks by the names in the config.
 
-Names are looked up in `model/`, `loss`, `optim`, `scheduler` and `transforms` (each a file, or a
-folder of files), then in torch. There is no registry.
+Names are looked up in `model/`, `loss`, `optim`, `scheduler`, `transforms` and `hooks` (each a
+file, or a folder of files), then in torch. There is no registry.
 """
 
 import importlib
@@ -25,7 +25,7 @@ from .options import Component, Config, Model, Optimizer, Scheduler
 Factory = Callable[..., Any]
 UNSUPPORTED = {  # classes of torch.optim
     "LBFGS": "it needs the loss several times a step; the training loop computes it once",
-    "Muon": "it takes only matrices; docs/api.md combines it with AdamW",
+    "Muon": "it takes only matrices: use it in optimizer.groups, with ndim: 2 (docs/recipes.md)",
     "SparseAdam": "it takes only sparse gradients",
 }
 
@@ -72,10 +72,8 @@ def build_model(config: Component, **given: Any) -> nn.Module:
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
     built: nn.Module = build("model", own, config, **given)
     if isinstance(config, Model) and (config.weights or config.freeze):
-        extra = f"{__package__}.engine.pretrained"
-        if not find_spec(extra):
-            raise UserError("model: weights and freeze need extras=pretrained (docs/updating.md)")
-        importlib.import_module(extra).fine_tune(built, config.weights, config.freeze)
+        pretrained = extra("pretrained", "model: weights and freeze need")
+        pretrained.fine_tune(built, config.weights, config.freeze)
     return built
 
 
@@ -135,26 +133,57 @@ def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
         raise UserError(f"loss.args: {names} does not fit: {error}") from error
 
 
+def optimizers() -> dict[str, Factory]:
+    """The optimizers that a config can name: those of torch, and yours."""
+    return _classes(torch.optim, torch.optim.Optimizer) | defined_in(optim)
+
+
 def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
     """An optimizer of yours or of torch.optim for a model, and a loss that is trained.
 
     Tensors below two dimensions get no weight decay unless `decay_all`. UserError as `build`.
     """
-    own = defined_in(optim)
-    if config.name in UNSUPPORTED and config.name not in own:
+    if config.name in UNSUPPORTED and config.name not in defined_in(optim):
         raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
-    known = _classes(torch.optim, torch.optim.Optimizer) | own
-    given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.groups:
+        of_rules = extra("optimizers", "optimizer.groups: needs")
+        built: torch.optim.Optimizer = of_rules.by_rules(config, modules)
+        return built
     groups: list[Any] = []
     for module in modules:
         params = list(module.parameters())
         bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
         groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
         groups.append({"params": bare, "weight_decay": 0.0})
+    groups = [group for group in groups if group["params"]]
+    given = optimizer_arguments(config, groups, modules[0])
+    return build("optimizer", optimizers(), config, **given)
+
+
+def optimizer_arguments(config: Optimizer, groups: list[Any], model: nn.Module) -> dict[str, Any]:
+    """What an optimizer gets if it takes it."""
+    given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
         given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
-    given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
-    return build("optimizer", known, config, **given)
+    return given | {"params": groups, "model": model}
+
+
+def extra(name: str, needs: str) -> Any:
+    """The engine's module of an extra; UserError if the project does not have it."""
+    module = f"{__package__}.engine.{name}"
+    if not find_spec(module):
+        raise UserError(f"{needs} extras={name} (docs/updating.md)")
+    return importlib.import_module(module)
+
+
+def build_hooks(config: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Your hooks with their arguments, in the order of the config; UserError as `build`."""
+    file = f"{__package__}.hooks"
+    if config and not find_spec(file):
+        raise UserError("train.hooks: the package has no hooks.py; docs/recipes.md shows one")
+    known = defined_in(importlib.import_module(file)) if config else {}
+    parts = [Component(name=name, args=dict(args)) for name, args in config.items()]
+    return [build("train.hooks", known, part) for part in parts]
 
 
 def build_scheduler(

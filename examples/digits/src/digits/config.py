@@ -309,7 +309,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {lower[close[0]]!r}?"
-    return f"; there are: {', '.join(lower.values())}"
+    return f"; there are: {', '.join(lower.values())}" if lower else "; there are none"
 
 
 # --- writing four formats

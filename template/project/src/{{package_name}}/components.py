@@ -178,13 +178,12 @@ def extra(name: str, needs: str) -> Any:
 
 def build_hooks(config: Mapping[str, Mapping[str, Any]]) -> list[Any]:
     """Your hooks with their arguments, in the order of the config; UserError as `build`."""
-    if not config:
-        return []
-    if not find_spec(f"{__package__}.hooks"):
+    file = f"{__package__}.hooks"
+    if config and not find_spec(file):
         raise UserError("train.hooks: the package has no hooks.py; docs/recipes.md shows one")
-    known = defined_in(importlib.import_module(f"{__package__}.hooks"))
-    components = [Component(name=name, args=dict(args)) for name, args in config.items()]
-    return [build("train.hooks", known, component) for component in components]
+    known = defined_in(importlib.import_module(file)) if config else {}
+    parts = [Component(name=name, args=dict(args)) for name, args in config.items()]
+    return [build("train.hooks", known, part) for part in parts]
 
 
 def build_scheduler(

@@ -1,29 +1,37 @@
-"""Your hooks: any class here can be named under `hooks` in a config, with its arguments.
+"""Your hooks: any class here can be named under `train.hooks`, with its arguments.
 
-Hooks hear of training. A hook has those of these methods that it needs; the first argument of each
-is the `engine.session.Session`, with `config`, `task`, `run`, `device`, and `state`: its `model`,
-`optimizer`, `step`, `epoch` and more. `session.finish = True` validates and ends the run.
-
-    on_start(session)
-    on_gradients(session)             they are complete, and not clipped yet
-    on_step(session)                  after a step of the optimizer
-    on_log(session, figures)          every `train.log_every` steps; may add figures
-    on_validation(session, figures)   the same after a validation
-    on_epoch(session)
-    on_save(session, contents)        of the checkpoint that is written next
-    on_exception(session, error)      signals included
-    on_end(session)
-    state_dict(), load_state_dict(state)   what checkpoints keep: tensors and plain values
-
-In several processes, rank 0 has the hooks; those with `all_ranks = True` are in each.
+docs/api.md lists the events that a hook can hear, each by a method `on_<event>`.
 """
 
 from typing import Any
 
+import torch
+from torch.profiler import profile, schedule
 
-class WeightNorm:
-    """Adds the norm of all weights to the progress line, to `steps.csv` and to trackers."""
+from .engine.distributed import log, rank
 
-    def on_log(self, session: Any, figures: dict[str, float]) -> None:
-        squares = [weight.detach().square().sum() for weight in session.weights]
-        figures["weight_norm"] = float(sum(squares)) ** 0.5
+
+class Profiler:
+    """Profiles some steps: prints the slowest operations, and writes a trace (`--profile`)."""
+
+    all_ranks = True  # otherwise only rank 0 has the hook
+
+    def on_start(self, session: Any) -> None:
+        plan = schedule(wait=3, warmup=2, active=10, repeat=1)
+        self.run, self.profile = session.run, profile(schedule=plan, on_trace_ready=self.write)
+        self.profile.start()
+
+    def on_step(self, session: Any) -> None:
+        self.profile.step()
+
+    def on_end(self, session: Any, error: object = None) -> None:
+        self.profile.stop()
+
+    on_exception = on_end
+
+    def write(self, profiled: profile) -> None:
+        trace = self.run / f"trace-{rank()}.json"
+        profiled.export_chrome_trace(str(trace))
+        order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        log(profiled.key_averages().table(sort_by=order, row_limit=15))
+        log(f"the trace: {trace}, for chrome://tracing or ui.perfetto.dev")

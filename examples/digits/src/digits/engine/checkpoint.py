@@ -22,7 +22,7 @@ import torch
 
 from ..config import FORMATS, locate
 from ..errors import UserError
-from . import distributed, sharded
+from . import distributed
 
 LAST, EARLIER = "last.pt", "earlier"
 TYPES: dict[str, Any] = dict.fromkeys(("model", "optimizer", "scheduler", "config", "info"), dict)
@@ -44,12 +44,6 @@ class Writer:
         UserError if it, or the last one in the background, cannot be written; older ones are kept.
         """
         self.wait()
-        if "shards" in contents:
-            folder = self.run / f"shards-{contents['step']:08d}"
-            if replaced_step != contents["step"]:  # otherwise the folder has these tensors
-                sharded.save_shards(contents["shards"], folder)
-            sums = _checksums(folder) if distributed.rank() == 0 else {}
-            contents = {**contents, "shards": folder.name, "sums": sums}
         if distributed.rank() == 0 and self.thread:
             snapshot = _cpu_copy(contents)
             self.writing = self.thread.submit(self._write, snapshot, replaced_step, old_best)
@@ -72,26 +66,19 @@ class Writer:
                 file.write(b"crc32 %08x\n" % file.checksum)
                 file.flush()
                 os.fsync(file.fileno())
-            if "shards" in contents:
-                sync(self.run / contents["shards"])
             if last.exists() and self.keep > 1 and replaced_step != contents["step"]:
                 (self.run / EARLIER).mkdir(exist_ok=True)
                 link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
                 sync(self.run / EARLIER)
-            if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
+            if best and contents["best"]["step"] == contents["step"]:
                 link(partial, self.run / best)
             sync(self.run)  # what last.pt refers to is on the disk first
             os.replace(partial, last)
             sync(self.run)  # only now may older states go
             if old_best not in ("", best):
                 (self.run / old_best).unlink(missing_ok=True)
-            for path in _earlier(self.run)[self.keep - 1 :]:
+            for path in earlier(self.run)[self.keep - 1 :]:
                 path.unlink()
-            if folders := {path.name for path in self.run.glob("shards-*")}:
-                states = [last, *_earlier(self.run), *([self.run / best] if best else [])]
-                used = {_read(path).get("shards") for path in states if path.is_file()}
-                for name in folders - used:
-                    shutil.rmtree(self.run / name)
         except (OSError, RuntimeError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -169,7 +156,7 @@ def load(path: Path) -> dict[str, Any]:
     try:
         if not intact(path):
             raise ValueError("wrong checksum")
-        contents = _read(path)
+        contents = read(path)
     except Exception as error:  # torch raises many types
         reason = "it is damaged, or holds more than tensors and plain values, which could run code"
         raise UserError(f"{path}: not loaded: {reason}") from error
@@ -180,13 +167,7 @@ def load(path: Path) -> dict[str, Any]:
     if wrong or not isinstance(contents["best"].get("file"), str):
         raise UserError(f"{foreign} (wrong type: {', '.join(wrong) or 'best.file'})")
     if "shards" in contents:
-        folder = path.parent.parent if path.parent.name == EARLIER else path.parent
-        shards = folder / Path(str(contents["shards"])).name
-        if not (shards / ".metadata").is_file():
-            raise UserError(f"{path}: not loaded: its tensors are missing, {shards}")
-        if contents.get("sums", found := _checksums(shards)) != found:  # v0.7 saves none
-            raise UserError(f"{path}: not loaded: its tensors are damaged, {shards}")
-        contents["shards"] = str(shards)
+        distributed.fsdp(f"{path}: a checkpoint in shards").find_shards(contents, path)
     return contents
 
 
@@ -202,7 +183,7 @@ def mismatch_error(message: str) -> Iterator[None]:
         raise UserError(f"{message}: {reason}") from error
 
 
-def _read(path: Path) -> Any:
+def read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -214,10 +195,10 @@ def intact(path: Path) -> bool:
     if tail.startswith(b"PK\5\6"):  # the end of an archive without a comment
         return zipfile.ZipFile(path).testzip() is None
     found = re.fullmatch(rb"crc32 ([0-9a-f]{8})\n", tail[-15:])
-    return found is not None and int(found[1], 16) == _checksum(path, 15)
+    return found is not None and int(found[1], 16) == checksum(path, 15)
 
 
-def _checksum(path: Path, omit: int = 0) -> int:
+def checksum(path: Path, omit: int = 0) -> int:
     """The CRC-32 of a file without its last `omit` bytes."""
     left, found = path.stat().st_size - omit, 0
     with open(path, "rb") as file:
@@ -226,11 +207,7 @@ def _checksum(path: Path, omit: int = 0) -> int:
     return found
 
 
-def _checksums(folder: Path) -> dict[str, int]:
-    return {path.name: _checksum(path) for path in sorted(folder.iterdir())}
-
-
-def _earlier(run: Path) -> list[Path]:
+def earlier(run: Path) -> list[Path]:
     """The states in `earlier/`, the newest first."""
     return sorted((run / EARLIER).glob("step-*.pt"), reverse=True)
 
@@ -238,7 +215,7 @@ def _earlier(run: Path) -> list[Path]:
 def newest(run: Path) -> dict[str, Any]:
     """The newest intact state of a run, with a warning if that is not last.pt; or UserError."""
     first: UserError | None = None
-    for path in [run / LAST, *_earlier(run), *sorted(run.glob("*.pt"))]:
+    for path in [run / LAST, *earlier(run), *sorted(run.glob("*.pt"))]:
         try:
             contents = load(path)
         except UserError as error:

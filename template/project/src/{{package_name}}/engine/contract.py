@@ -45,11 +45,7 @@ class Task(Protocol):
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]: ...
     def sentence(self, prediction: dict[str, Any]) -> str: ...
 
-    # Optional methods:
-    #   batch_size(batch) -> int                    the number of samples
-    #   build_optimizers(model)                     one optimizer or a list, not the config's
-    #   train_step(model, batch, update) -> outputs, loss     own steps on a batch, for example of
-    # several optimizers: `update(loss, i)` does backward and a step of number i, on its weights.
+    # Optional, see docs/api.md: batch_size, and with the extra: build_optimizers, train_step.
 
 
 def batch_size(task: Task, batch: Batch) -> int:

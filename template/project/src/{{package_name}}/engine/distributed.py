@@ -1,4 +1,4 @@
-"""Data-parallel training on the processes that torchrun starts: DDP or FSDP2.
+"""Data-parallel training on the processes that torchrun starts: DDP, or FSDP2 with an extra.
 
 Every function also works in a single process, which is rank 0 of 1.
 """
@@ -7,10 +7,13 @@ import atexit
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -21,11 +24,14 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from ..errors import Stopped, UserError
-from ..options import Distributed
+from ..options import Config, Distributed
 
 logs: list[Any] = []  # open files: train.log of the run
 _wrapped: list[nn.parallel.DistributedDataParallel] = []
 _DEFAULTS = Distributed()
+# The extra `fsdp` replaces these once it has split a model.
+mixed_tensors: Callable[[], AbstractContextManager[None]] = nullcontext  # step shards with others
+take: Callable[[Iterator[Any], int], Iterator[Any]] = islice  # at most so many of the next batches
 
 
 def rank() -> int:
@@ -125,48 +131,34 @@ def main_first() -> Iterator[None]:
         all_sum()
 
 
-def wrap(model: nn.Module, options: Distributed, device: torch.device) -> nn.Module:
-    """The model in DDP, or split by FSDP2: gradients are means over all processes."""
-    if world() == 1:
-        return model
+def fsdp(use: str = "") -> Any:
+    """The module `sharded` of the extra `fsdp`, or None; UserError if a `use` of it needs it."""
+    name = f"{__package__}.sharded"
+    if use and not find_spec(name):
+        raise UserError(f"{use} needs extras=fsdp (docs/updating.md)")
+    return import_module(name) if find_spec(name) else None
+
+
+def sharding(model: nn.Module, saved: Any = ()) -> Any:
+    """The module `sharded` if it has split a model, or the contents of a checkpoint; or None."""
+    split = "shards" in saved or any(hasattr(p, "device_mesh") for p in model.parameters())
+    return fsdp() if split else None
+
+
+def wrap(model: nn.Module, config: Config, device: torch.device, ema: Any) -> nn.Module:
+    """The model in DDP, or split by FSDP2 like its EMA: gradients are means over all processes."""
+    options = config.distributed
     if options.strategy == "fsdp":
-        shard(model, device)
+        fsdp("distributed.strategy: fsdp").split(model, device, ema)
+    if world() == 1 or options.strategy == "fsdp":
         return model
     devices = [device] if device.type == "cuda" else None
     _wrapped.append(nn.parallel.DistributedDataParallel(model, devices))
     return _wrapped[-1]
 
 
-def shard(model: nn.Module, device: torch.device) -> None:
-    """Split each weight over all processes; FSDP2 gathers a block when it is called."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = init_device_mesh(device.type, (world(),))
-    units = [unit for unit in _units(model) if any(True for _ in unit.parameters())]
-    uses = Counter(p for unit in units for p in unit.parameters())
-    for unit in units:
-        if all(uses[p] == 1 for p in unit.parameters()):  # tied weights belong to the root
-            fully_shard(unit, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-
-
-def _units(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules to split: the items of lists and dicts of modules, however deep, and the rest."""
-    lists = (nn.ModuleList, nn.ModuleDict)  # FSDP2 can't split them: they have no `forward`
-    for child in module.children():
-        split = isinstance(module, lists) or not any(isinstance(m, lists) for m in child.modules())
-        if split and not isinstance(child, lists):
-            yield child
-        else:
-            yield from _units(child)
-
-
 def accumulating(net: Any, more: bool) -> AbstractContextManager[None]:
     """Exchange gradients only in the last batch of a step, when no `more` follow."""
-    if hasattr(net, "set_requires_gradient_sync"):  # split by FSDP
-        net.set_requires_gradient_sync(not more)
-        net.set_is_last_backward(not more)
     return net.no_sync() if more and hasattr(net, "no_sync") else nullcontext()
 
 
@@ -196,26 +188,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
             p.grad /= world()
 
 
-def mixed_tensors() -> AbstractContextManager[None]:
-    """Let an optimizer step FSDP's shards and a loss's whole tensors together."""
-    if world() > 1 and not _wrapped:
-        from torch.distributed.tensor.experimental import implicit_replication  # slow to import
-
-        return implicit_replication()
-    return nullcontext()
-
-
 def even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each batch, and whether it counts: a process with fewer batches repeats its last one.
-
-    FSDP needs as many forward passes in each process. Raises UserError if one has no batch.
-    """
-    iterator, last = iter(batches), None
-    while all_sum((batch := next(iterator, None)) is not None) != [0]:
-        last = last if batch is None else batch
-        if last is None:
-            raise UserError("a split has fewer samples than there are processes")
-        yield last, batch is not None
+    """Each batch, and whether it counts, which only FSDP needs."""
+    return ((batch, True) for batch in batches)
 
 
 def shortest_epoch(limit: int, loader: Any) -> tuple[int, int]:
@@ -223,11 +198,7 @@ def shortest_epoch(limit: int, loader: Any) -> tuple[int, int]:
 
     A loader without a length counts as endless.
     """
-    try:
-        own = len(loader)
-    except TypeError:
-        own = sys.maxsize
-    counts = gather(min(limit, own))
+    counts = gather(min(limit, length_hint(loader, sys.maxsize)))
     if min(counts) < max(counts):  # no EpochSampler: the others would wait for a batch
         limit = min(counts)
         log(f"processes have {counts} batches; each takes {limit} an epoch")

@@ -11,7 +11,7 @@ from torch import nn
 from ..config import ROOT, locate
 from ..config import load as load_config
 from ..options import Config, Run
-from . import checkpoint, sharded
+from . import checkpoint, distributed
 from .contract import Batch, Task
 from .device import autocast, pick_device, to_device
 from .loop import evaluate
@@ -30,7 +30,7 @@ def load(
     with checkpoint.mismatch_error(f"{path}: does not fit {config.model.name}"):
         task = build_task(config, device, contents)
         model = task.build_model().to(device)
-        if "shards" in contents:
+        if sharded := distributed.sharding(model, contents):
             sharded.load_weights(contents, model)
         else:
             model.load_state_dict(contents.get("ema") or contents["model"])

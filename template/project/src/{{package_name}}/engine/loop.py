@@ -35,7 +35,7 @@ def train(
 ) -> State:
     """Train in the new folder `run`, or `resume` there from what `checkpoint.load` returned.
 
-    `profile` records some steps with torch.profiler; `on_epoch` gets the epoch and figures of each
+    `profile` adds the hook Profiler; `on_epoch` gets the epoch and figures of each
     validation once they are saved; `task` is a class in place of yours; `hooks` are added to those
     of the config. The state's `rows` are those of `metrics.csv`. Raises UserError if the run cannot
     start or the loss is not finite, and `errors.Stopped` once the state is saved after a signal.
@@ -54,8 +54,8 @@ def train(
         states.restore(state, resume, config)
     else:
         states.warn_if_short(config, train_loader, state.total_steps)
-    hooks = [*build_hooks(config.train.hooks), *hooks]
-    with Session(config, built, run, state, profile, hooks) as session:
+    named = {**config.train.hooks, **({"Profiler": {}} if profile else {})}
+    with Session(config, built, run, state, [*build_hooks(named), *hooks]) as session:
         session.restore_hooks(resume)
         if distributed.rank() == 0:
             session.trackers = open_trackers(config.run.tracker, run, config.model_dump(), state)
@@ -97,7 +97,7 @@ def train_epoch(
         samples = session.before_step(0 if first is None else batch_size(task, first))
         if first is None or not samples:  # the end of the data, here or in another process
             break
-        group = chain([first], islice(batches, options.accumulate - 1))  # fewer at the end
+        group = chain([first], distributed.take(batches, options.accumulate - 1))  # or fewer
         session.progress.samples += train_step(state, session, group, samples)
         if begins:
             session.draw(first)

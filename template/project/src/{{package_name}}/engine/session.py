@@ -1,4 +1,4 @@
-"""What surrounds training's steps: hooks, saving and stopping, the progress line, `--profile`."""
+"""What surrounds the steps of training: hooks, saving and stopping, the progress line."""
 
 import math
 import signal
@@ -25,31 +25,30 @@ from .signals import CODES, Signals
 from .state import State, to_checkpoint
 from .tracking import log_pictures
 
-WAIT, WARMUP, ACTIVE = 3, 2, 10  # steps that --profile skips, warms up with, and records
-
 
 class Session:
     """One start of a run, as a context: locks its folder, saves, stops, and saves after errors."""
 
     def __init__(
-        self, config: Config, task: Task, run: Path, state: State, profile: bool, hooks: Any = ()
+        self, config: Config, task: Task, run: Path, state: State, hooks: Iterable[Any] = ()
     ) -> None:
         self.config, self.task, self.run = config, task, run
         self.hooks = [h for h in hooks if distributed.rank() == 0 or getattr(h, "all_ranks", False)]
         heard = any(hasattr(hook, "on_gradients") for hook in self.hooks)
-        self.hear = partial(self.tell, "gradients") if heard else None
+        self.hear = partial(self.tell, "gradients") if heard else None  # costs nothing if not
         self.device = pick_device(config.run.device)
         self.state, self.best_file = state, state.best_file
         modules = state.model, state.loss_module
         self.weights: list[torch.Tensor] = [p for module in modules for p in module.parameters()]
-        self.signals, self.profiler = Signals(), profiler(run) if profile else None
-        self.writer = checkpoint.Writer(run, config.checkpoint.keep, config.checkpoint.background)
+        self.signals = Signals()
+        saving = distributed.fsdp() or checkpoint  # it also removes shards that no state needs
+        self.writer = saving.Writer(run, config.checkpoint.keep, config.checkpoint.background)
         self.resume_command = script_command("train", "--resume", str(run))
         self.saved_at = time.monotonic()
         self.stop_due = self.save_due = False  # after this step, in all processes
         self.consistent = True  # False within a step, the end of an epoch, or a save
         self.finish = False  # a hook may set it: validate after this step, and end the run
-        self.finished = False  # the same, once all processes know it
+        self.finished = False  # once all processes know it
         self.can_draw = True  # until a picture fails
         self.progress = Progress(self.device, state)
         self.trackers: list[Any] = []
@@ -65,8 +64,6 @@ class Session:
                 stack.callback(lambda: distributed.logs.pop().close())
             stack.callback(self.writer.wait)
             stack.enter_context(self.signals)
-            if self.profiler:
-                stack.enter_context(self.profiler)
             stack.callback(lambda: [tracker.close() for tracker in self.trackers])
             self.stack = stack.pop_all()
         return self
@@ -78,8 +75,6 @@ class Session:
             self.tell(*(["exception", error] if error else ["end"]))
         finally:
             self.stack.__exit__(kind, error, traceback)  # Signals acts on the error
-        if self.profiler and not error and self.profiler.step_num <= WAIT + WARMUP:
-            log(f"--profile: needs more than {WAIT + WARMUP} steps, not {self.profiler.step_num}")
         if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):  # by torch
             advice = "if memory ran out, lower data.workers or data.batch_size"
             raise UserError(f"data.workers: a worker process died; {advice}") from error
@@ -184,8 +179,6 @@ class Session:
     def after_step(self) -> None:
         """Save if that is due; raise Stopped if a signal was received."""
         self.consistent = True
-        if self.profiler:
-            self.profiler.step()
         self.tell("step")
         self.finished |= self.finish and distributed.world() == 1
         stop = self.stop_due or (distributed.world() == 1 and bool(self.signals.received))
@@ -265,20 +258,3 @@ class Progress:
         parts += [f"eta {timedelta(seconds=round(left))}"]
         self.start()
         return "  " + "  ".join(parts), row
-
-
-def profiler(run: Path) -> torch.profiler.profile:
-    """A torch.profiler of a run's first steps, which prints a table and writes a trace."""
-
-    def write(profiled: torch.profiler.profile) -> None:
-        trace = run / f"trace-{distributed.rank()}.json"
-        try:
-            profiled.export_chrome_trace(str(trace))
-        except (OSError, RuntimeError) as error:
-            log(f"warning: {trace}: cannot be written ({error})")
-        order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-        log(profiled.key_averages().table(sort_by=order, row_limit=15))
-        log(f"the trace: {trace}, for chrome://tracing or ui.perfetto.dev")
-
-    plan = torch.profiler.schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1)
-    return torch.profiler.profile(schedule=plan, on_trace_ready=write)

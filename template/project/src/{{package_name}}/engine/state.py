@@ -20,7 +20,7 @@ from .. import task as task_module  # your task.py
 from ..components import build_optimizer, build_scheduler, extra, without_pretrained
 from ..errors import UserError
 from ..options import Config, file_name
-from . import checkpoint, distributed, sharded
+from . import checkpoint, distributed
 from .contract import Batch, Metrics, Task
 from .device import derived_seed, seed_all
 from .distributed import log
@@ -79,14 +79,10 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     distributed.broadcast(*loss.parameters(), *loss.buffers())
     # `to` makes the copied weights of an RNN contiguous: cuDNN would do it at each call.
     ema = copy.deepcopy(model).to(device).requires_grad_(False) if options.ema else None
-    if hasattr(task, "train_step"):
-        net = extra("optimizers", "task: train_step needs").wrap(model, config)
-    else:
-        net = distributed.wrap(model, config.distributed, device)
-    if ema and net is model and distributed.world() > 1:
-        distributed.shard(ema, device)
+    own = hasattr(task, "train_step") and extra("optimizers", "task: train_step needs")
+    net = (own or distributed).wrap(model, config, device, ema)
     if options.compile:
-        net = torch.compile(net)  # type: ignore[assignment]
+        net = torch.compile(net)
     if hasattr(task, "build_optimizers"):
         optimizer = extra("optimizers", "task: build_optimizers needs").of_task(task, model)
     else:
@@ -220,19 +216,17 @@ def optimizer_step(
     state: State, config: Config, weights: Any, scale: float, optimizer: Any, hear: Any
 ) -> None:
     """Multiply the gradients by `scale`, let hooks `hear`, clip, and step an optimizer."""
-    logged, largest = (state.step + 1) % config.train.log_every == 0, config.train.grad_clip
+    logged = (state.step + 1) % config.train.log_every == 0
+    largest = config.train.grad_clip or (math.inf if logged else None)
     with distributed.mixed_tensors():
         if scale != 1:
             torch._foreach_mul_([p.grad for p in weights if p.grad is not None], scale)
-        if largest or logged or hear:
+        if largest or hear:
             state.scaler.unscale_(optimizer)
         if hear:
             hear()
         if largest:
             state.grad_norm = nn.utils.clip_grad_norm_(weights, largest)
-        elif logged:
-            gradients = [p.grad for p in weights if p.grad is not None]
-            state.grad_norm = nn.utils.get_total_norm(gradients)
         state.scaler.step(optimizer)
     state.scaler.update()
     optimizer.zero_grad(set_to_none=True)
@@ -263,7 +257,7 @@ def to_checkpoint(state: State, task: Task, config: Config) -> dict[str, Any]:
     distributed.broadcast(*state.model.buffers(), *state.loss_module.buffers())
     metrics = merged(task.metrics, state.metrics) if hasattr(state.metrics, "state") else None
     loss, best = state.loss_module, {"value": state.best, "loss": state.best_loss}
-    if sharded.is_sharded(state.model):
+    if sharded := distributed.sharding(state.model):
         trained = sharded.state_dicts(state.model, state.ema, state.optimizer, loss)
     else:
         trained = {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
@@ -303,7 +297,7 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
             was = old.model_dump()
             raise UserError(f"{part}: the run to resume has {was}; start a new run to change it")
     with checkpoint.mismatch_error(DIFFERS):
-        if "shards" in saved or sharded.is_sharded(state.model):
+        if sharded := distributed.sharding(state.model, saved):
             sharded.restore(saved, state.model, state.ema, state.optimizer, state.loss_module)
         else:
             state.model.load_state_dict(saved["model"])

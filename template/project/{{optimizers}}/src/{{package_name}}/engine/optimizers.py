@@ -105,7 +105,7 @@ def by_rules(config: Optimizer, modules: Iterable[nn.Module]) -> torch.optim.Opt
     return Optimizers(built) if len(built) > 1 else built[0]
 
 
-def wrap(model: nn.Module, config: Config) -> nn.Module:
+def wrap(model: nn.Module, config: Config, *_: object) -> nn.Module:
     """The model for own steps: not in DDP, which expects all of it in each backward pass."""
     if config.train.accumulate > 1:
         raise UserError("train.accumulate: should be 1 for a task with its own train_step")

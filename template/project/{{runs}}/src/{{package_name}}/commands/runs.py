@@ -400,7 +400,7 @@ def keep_best(found: list[Info], args: argparse.Namespace) -> None:
         checkpoint.link(run.path / Path(best).name, run.path / checkpoint.LAST)
         shutil.rmtree(run.path / checkpoint.EARLIER, ignore_errors=True)
         for shards in run.path.glob("shards-*"):
-            if shards.name != Path(str(kept.get("shards"))).name:
+            if shards.name != kept.get("shards"):
                 shutil.rmtree(shards)
         freed = (before - _size(run.path)) / 1e6
         print(f"{run.path}: kept {best}, freed {freed:.1f} MB")

@@ -48,7 +48,7 @@ def find(config: Config, picture: Path, first: float, last: float, steps: int) -
     task = build_task(config, device, None)
     loader = task.train_loader()
     state = build_state(config, task, device, shortest_epoch(steps, loader)[1])
-    session = Session(config, task, picture.parent, state, profile=False)
+    session = Session(config, task, picture.parent, state)
     state.net.train()
     rates, losses, mean = list[float](), list[float](), 0.0
     for step, batch in zip(range(steps), chain.from_iterable(repeat(loader)), strict=False):

@@ -1,0 +1,258 @@
+"""Models that FSDP2 splits over processes, and their checkpoints: each process writes its shards.
+
+`torch.distributed.checkpoint` writes the tensors to a folder `shards-<step>`, and reads them in any
+number of processes. The `.pt` file beside it holds the rest. The contents of a checkpoint have
+
+- `tensors`, before they are written: the tensors by name, which are not in the file;
+- `shards`, in the file: the name of the folder that holds them; `sums`: the checksums of its files;
+- `shards_folder`, once the file is loaded: the folder's path.
+"""
+
+import copy
+import pickle
+import shutil
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.serialization import _get_layout as _layout
+
+from ..errors import UserError
+from . import checkpoint, distributed
+
+
+# --- models ---
+def split(model: nn.Module, device: torch.device, ema: nn.Module | None) -> None:
+    """Split a model and its EMA over the processes of the group, if there is one."""
+    if not dist.is_initialized():
+        return
+    from torch.distributed.tensor.experimental import implicit_replication  # slow to import
+
+    for module in (model, *([ema] if ema else [])):
+        shard(module, device)
+    model.no_sync = partial(_no_sync, model)  # type: ignore[assignment]
+    distributed.mixed_tensors = implicit_replication  # a loss has whole tensors
+    distributed.take = _take_together
+    distributed.even_batches = _even_batches
+
+
+def shard(model: nn.Module, device: torch.device) -> None:
+    """Split each weight over all processes; FSDP2 gathers a block when it is called."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (distributed.world(),))
+    units = [unit for unit in _units(model) if any(True for _ in unit.parameters())]
+    uses = Counter(p for unit in units for p in unit.parameters())
+    for unit in units:
+        if all(uses[p] == 1 for p in unit.parameters()):  # tied weights belong to the root
+            fully_shard(unit, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def _units(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules to split: the items of lists and dicts of modules, however deep, and the rest."""
+    lists = (nn.ModuleList, nn.ModuleDict)  # FSDP2 can't split them: they have no `forward`
+    for child in module.children():
+        split = isinstance(module, lists) or not any(isinstance(m, lists) for m in child.modules())
+        if split and not isinstance(child, lists):
+            yield child
+        else:
+            yield from _units(child)
+
+
+@contextmanager
+def _no_sync(model: Any) -> Iterator[None]:
+    """Exchange no gradients, as DDP's `no_sync`: more batches of the step follow."""
+    model.set_requires_gradient_sync(False)
+    model.set_is_last_backward(False)
+    try:
+        yield
+    finally:
+        model.set_requires_gradient_sync(True)
+        model.set_is_last_backward(True)
+
+
+def _take_together(batches: Iterator[Any], count: int) -> Iterator[Any]:
+    """At most `count` batches, as many in each process: all gather weights in a forward pass."""
+    for _ in range(count):
+        batch = next(batches, None)
+        if distributed.all_sum(batch is None) != [0]:
+            return
+        yield batch
+
+
+def _even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
+    """Each batch, and whether it counts: a process with fewer batches repeats its last one.
+
+    All gather weights in a forward pass. Raises UserError if a process has no batch.
+    """
+    iterator, last = iter(batches), None
+    while distributed.all_sum((batch := next(iterator, None)) is not None) != [0]:
+        last = last if batch is None else batch
+        if last is None:
+            raise UserError("a split has fewer samples than there are processes")
+        yield last, batch is not None
+
+
+# --- checkpoints ---
+def _with_loss(model: nn.Module, loss: nn.Module) -> nn.Module:
+    """A module with the model's parameters, and those of a loss that is trained."""
+    if not any(parameter.requires_grad for parameter in loss.parameters()):
+        return model
+    both = copy.copy(model)
+    both._modules = {**model._modules, "loss_function": loss}
+    return both
+
+
+def state_dicts(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> dict[str, Any]:
+    """The plain values for the `.pt` file, and under `tensors` those for `save_shards`."""
+    from torch.distributed.checkpoint import state_dict as states
+
+    optimizer_state: Any = states.get_optimizer_state_dict(_with_loss(model, loss), optimizer)
+    weights = states.get_model_state_dict(model)
+    parts: dict[str, Any] = {"model": weights, "optimizer": optimizer_state.pop("state")}
+    if ema:
+        parts["ema"] = states.get_model_state_dict(ema)
+    return {"model": {}, "optimizer": optimizer_state, "tensors": parts}
+
+
+class Writer(checkpoint.Writer):
+    """Writes the shards of a state before its file, and removes those that no state needs."""
+
+    def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
+        self.wait()
+        if tensors := contents.pop("tensors", None):
+            folder = self.run / f"shards-{contents['step']:08d}"
+            known = replaced_step == contents["step"] and (folder / ".metadata").is_file()
+            if not all(distributed.gather(known)):
+                save_shards(tensors, folder)
+            contents |= {"shards": folder.name, "sums": {}}
+            if distributed.rank() == 0:
+                checkpoint.sync(folder)
+                contents["sums"] = _checksums(folder)
+        super().save(contents, replaced_step, old_best)
+
+    def _write(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
+        super()._write(contents, replaced_step, old_best)
+        folders, best = {path.name for path in self.run.glob("shards-*")}, contents["best"]["file"]
+        if not folders:
+            return
+        names = [checkpoint.LAST, *([best] if best else [])]
+        states = [*(self.run / name for name in names), *checkpoint.earlier(self.run)]
+        try:
+            used = {checkpoint.read(path).get("shards") for path in states if path.is_file()}
+            for name in folders - used:
+                shutil.rmtree(self.run / name)
+        except (OSError, RuntimeError) as error:
+            print(f"warning: {self.run}: old shards are kept ({error})", file=sys.stderr)
+
+
+def find_shards(contents: dict[str, Any], path: Path) -> None:
+    """Add the folder of the shards to the contents of a file; UserError if they are not intact."""
+    run = path.parent.parent if path.parent.name == checkpoint.EARLIER else path.parent
+    folder = run / Path(str(contents["shards"])).name
+    if not (folder / ".metadata").is_file():
+        raise UserError(f"{path}: not loaded: its tensors are missing, {folder}")
+    if contents.get("sums", found := _checksums(folder)) != found:  # v0.7 saves none
+        raise UserError(f"{path}: not loaded: its tensors are damaged, {folder}")
+    contents["shards_folder"] = folder
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    return {path.name: checkpoint.checksum(path) for path in sorted(folder.iterdir())}
+
+
+def save_shards(parts: Any, folder: Path) -> None:
+    """Write tensors; all processes must call this. UserError if the folder can't be written."""
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    try:
+        save(parts, storage_writer=FileSystemWriter(folder))
+    except (Exception, CheckpointException) as error:  # the latter is a BaseException
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{folder}: cannot be written ({reason})") from error
+
+
+def restore(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
+    """Load a checkpoint into a model and an optimizer; either may be sharded. Or UserError."""
+    from torch.distributed.checkpoint import state_dict as states
+
+    both, in_shards = _with_loss(model, loss), "shards" in saved
+    if in_shards:
+        parts = state_dicts(model, ema, optimizer, loss)["tensors"]
+        _read(parts, saved["shards_folder"])
+        optimizer_state = {"state": parts["optimizer"], **saved["optimizer"]}
+    else:
+        parts, optimizer_state = saved, _by_name(saved["optimizer"], both, optimizer)
+    options = states.StateDictOptions(full_state_dict=not in_shards)
+    states.set_model_state_dict(model, parts["model"], options=options)
+    states.set_optimizer_state_dict(both, optimizer, optimizer_state, options=options)
+    if ema:
+        states.set_model_state_dict(ema, parts.get("ema") or parts["model"], options=options)
+
+
+def _by_name(saved: Any, both: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """An optimizer's state dict with the parameters' names in place of their numbers."""
+    name_of = {parameter: name for name, parameter in both.named_parameters()}
+    names = [name_of[p] for group in optimizer.param_groups for p in group["params"]]
+    groups = [{**g, "params": [names[i] for i in g["params"]]} for g in saved["param_groups"]]
+    return {"state": {names[i]: s for i, s in saved["state"].items()}, "param_groups": groups}
+
+
+def load_weights(saved: dict[str, Any], model: nn.Module) -> None:
+    """Load the weights that `test` and `run` use: the EMA if there is one. Raises UserError."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+
+    name = "ema" if saved["config"]["train"]["ema"] else "model"
+    weights = get_model_state_dict(model)
+    _read({name: weights}, saved["shards_folder"])
+    set_model_state_dict(model, weights)
+
+
+def _read(parts: dict[str, Any], folder: Path) -> None:
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import StorageMeta, TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    class Reader(FileSystemReader):
+        def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
+            described.storage_meta = described.storage_meta or StorageMeta()
+            described.storage_meta.load_id = self.load_id
+            return described
+
+    try:
+        with open(folder / ".metadata", "rb") as file:
+            described = _MetadataUnpickler(file).load()
+        kinds = {type(item) for item in described.state_dict_metadata.values()}
+        if kinds != {TensorStorageMetadata}:
+            raise UserError("holds more than tensors, which could run code")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.distributed is disabled.*")
+            load(parts, storage_reader=Reader(folder))
+    except (Exception, CheckpointException) as error:
+        raise UserError(f"{folder}: not loaded: {str(error).splitlines()[-1].strip()}") from error
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    """Reads the metadata of shards, and refuses every type that it does not need."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = [f"torch.distributed.checkpoint.{n}" for n in ("metadata", "filesystem")]
+        found = super().find_class(module, name) if "." not in name else None
+        if module in allowed and isinstance(found, type) and found.__module__ == module:
+            return found
+        if isinstance(found, torch.dtype) or found in (torch.Size, Path, type(Path()), _layout):
+            return found
+        raise UserError(f"its metadata names {module}.{name}, which could run code")
