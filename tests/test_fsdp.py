@@ -66,29 +66,37 @@ def test_a_run_at_the_end_of_an_epoch_changes_to_fsdp_and_back(project: Path) ->
 def test_an_update_takes_sharded_away_unless_the_extra_is_added(
     template: Path, releases: list[str], tmp_path: Path
 ) -> None:
-    old = tmp_path / "old"
-    copy(template, old, releases[-1])
-    save(old)
-    in_project(old, *TWO, *TRAIN, *QUICK, FSDP, "run.name=split", "train.ema=0.5")
-    edited, line = tmp_path / "edited", "\n# mine\n"
-    shutil.copytree(old, edited)
+    project, edited = tmp_path / "project", tmp_path / "edited"
+    copy(template, project, releases[-1])
+    save(project)
+    shutil.copytree(project, edited)
     with (edited / SHARDED).open("a") as file:
-        file.write(line)
+        file.write("\n# mine\n")
     save(edited, "mine")
-    for project, extras in [(old, ""), (edited, ""), (edited, "runs fsdp")]:
-        folder = tmp_path / f"{project.name}-{extras or 'without'}"
-        shutil.copytree(project, folder)
-        if not extras:
-            update(folder, ok=project is old)
-            assert unmerged(folder) == ([SHARDED] if project is edited else [])
-            assert (folder / SHARDED).exists() == (project is edited)
+    added = shutil.copytree(edited, tmp_path / "added")
+    update(project)
+    assert (unmerged(project), (project / SHARDED).exists()) == ([], False)
+    update(edited, ok=False)
+    assert (unmerged(edited), (edited / SHARDED).exists()) == ([SHARDED], True)
+    update(added, extras="runs fsdp")
+    assert (unmerged(added), (added / SHARDED).read_text()[-8:]) == ([], "\n# mine\n")
+
+
+@pytest.mark.parametrize("which", ["last", pytest.param("all others", marks=pytest.mark.exhaustive)])
+def test_runs_of_earlier_releases_resume_from_their_shards(
+    which: str, template: Path, releases: list[str], tmp_path: Path
+) -> None:
+    for version in releases[-1:] if which == "last" else releases[:-1]:
+        project = tmp_path / version
+        copy(template, project, version)
+        if not (project / SHARDED).exists():
             continue
-        update(folder, extras=extras)
-        assert unmerged(folder) == []
-        assert (folder / SHARDED).read_text().endswith(line)
-        in_project(folder, "-m", "my_project", "test", "split")
-        in_project(folder, *TWO, *TRAIN, "--resume", "split", "train.epochs=2")
-        assert torch.load(folder / "checkpoints/split/last.pt", weights_only=True)["epoch"] == 2
+        save(project)
+        in_project(project, *TWO, *TRAIN, *QUICK, FSDP, "run.name=split", "train.ema=0.5")
+        update(project, extras="fsdp")
+        in_project(project, "-m", "my_project", "test", "split")
+        in_project(project, *TWO, *TRAIN, "--resume", "split", "train.epochs=2")
+        assert torch.load(project / "checkpoints/split/last.pt", weights_only=True)["epoch"] == 2
 
 
 def test_blocks_are_recomputed_and_gathered_in_bf16(render: Render, tmp_path: Path) -> None:
