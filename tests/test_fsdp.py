@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Render, copy, in_project, save, unmerged, update
+from test_training import launched
 
 pytestmark = pytest.mark.slow
 
@@ -13,6 +14,7 @@ TRAIN = ["-m", "my_project", "train"]
 TWO = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
 FSDP = "distributed.strategy=fsdp"
 QUICK = ["run.device=cpu", "model.args.width=4", "train.limit_batches=4", "train.epochs=1"]
+OPTIONS = "activation_checkpointing and param_dtype need distributed.strategy=fsdp"
 SHARDED = "src/my_project/engine/sharded.py"
 
 
@@ -31,6 +33,8 @@ def test_without_the_extra_training_and_checkpoints_name_it(render: Render, proj
     shards = f"a checkpoint in shards {needs}"
     for words, said in [
         ([*TRAIN, "--smoke", FSDP], f"error: distributed.strategy: fsdp {needs}"),
+        ([*TRAIN, "--smoke", "distributed.param_dtype=bf16"], f"error: distributed: {OPTIONS}"),
+        ([*TRAIN, "--smoke", "distributed.activation_checkpointing=1"], f"error: distributed: {OPTIONS}"),
         (["-m", "my_project", "test", "split"], f"error: checkpoints/split/last.pt: {shards}"),
         ([*TRAIN, "--resume", "split", "train.epochs=2"], f"error: checkpoints/split/last.pt: {shards}"),
     ]:
@@ -62,26 +66,135 @@ def test_a_run_at_the_end_of_an_epoch_changes_to_fsdp_and_back(project: Path) ->
 def test_an_update_takes_sharded_away_unless_the_extra_is_added(
     template: Path, releases: list[str], tmp_path: Path
 ) -> None:
-    old = tmp_path / "old"
-    copy(template, old, releases[-1])
-    save(old)
-    in_project(old, *TWO, *TRAIN, *QUICK, FSDP, "run.name=split", "train.ema=0.5")
-    edited, line = tmp_path / "edited", "\n# mine\n"
-    shutil.copytree(old, edited)
+    project, edited = tmp_path / "project", tmp_path / "edited"
+    copy(template, project, releases[-1])
+    save(project)
+    shutil.copytree(project, edited)
     with (edited / SHARDED).open("a") as file:
-        file.write(line)
+        file.write("\n# mine\n")
     save(edited, "mine")
-    for project, extras in [(old, ""), (edited, ""), (edited, "runs fsdp")]:
-        folder = tmp_path / f"{project.name}-{extras or 'without'}"
-        shutil.copytree(project, folder)
-        if not extras:
-            update(folder, ok=project is old)
-            assert unmerged(folder) == ([SHARDED] if project is edited else [])
-            assert (folder / SHARDED).exists() == (project is edited)
+    added = shutil.copytree(edited, tmp_path / "added")
+    update(project)
+    assert (unmerged(project), (project / SHARDED).exists()) == ([], False)
+    update(edited, ok=False)
+    assert (unmerged(edited), (edited / SHARDED).exists()) == ([SHARDED], True)
+    update(added, extras="runs fsdp")
+    assert (unmerged(added), (added / SHARDED).read_text()[-8:]) == ([], "\n# mine\n")
+
+
+@pytest.mark.parametrize("which", ["last", pytest.param("all others", marks=pytest.mark.exhaustive)])
+def test_runs_of_earlier_releases_resume_from_their_shards(
+    which: str, template: Path, releases: list[str], tmp_path: Path
+) -> None:
+    for version in releases[-1:] if which == "last" else releases[:-1]:
+        project = tmp_path / version
+        copy(template, project, version)
+        if not (project / SHARDED).exists():
             continue
-        update(folder, extras=extras)
-        assert unmerged(folder) == []
-        assert (folder / SHARDED).read_text().endswith(line)
-        in_project(folder, "-m", "my_project", "test", "split")
-        in_project(folder, *TWO, *TRAIN, "--resume", "split", "train.epochs=2")
-        assert torch.load(folder / "checkpoints/split/last.pt", weights_only=True)["epoch"] == 2
+        save(project)
+        in_project(project, *TWO, *TRAIN, *QUICK, FSDP, "run.name=split", "train.ema=0.5")
+        update(project, extras="fsdp")
+        in_project(project, "-m", "my_project", "test", "split")
+        in_project(project, *TWO, *TRAIN, "--resume", "split", "train.epochs=2")
+        assert torch.load(project / "checkpoints/split/last.pt", weights_only=True)["epoch"] == 2
+
+
+def test_blocks_are_recomputed_and_gathered_in_bf16(render: Render, tmp_path: Path) -> None:
+    """Every second one; those with a batch norm are left out, as it would count a batch twice."""
+    body = """
+from my_project.errors import UserError
+
+class Block(nn.Sequential):
+    def __init__(self, norm):
+        super().__init__(nn.Linear(6, 6), norm(6), nn.Tanh())
+        self.ran, self.kinds = 0, set()
+
+    def forward(self, x):
+        self.ran += 1
+        self.kinds |= {self[0].weight.dtype}
+        return super().forward(x)
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(map(Block, [nn.LayerNorm, nn.LayerNorm, nn.BatchNorm1d, nn.LayerNorm]))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+def gradient(dtype, every, split=True):
+    torch.manual_seed(0)
+    model = Model()
+    options = Distributed(strategy="fsdp", activation_checkpointing=every, param_dtype=dtype)
+    net = distributed.wrap(model, options, torch.device("cpu")) if split else model
+    out = net(torch.randn(8, 6, generator=torch.Generator().manual_seed(1)))
+    out.square().sum().backward()
+    grad = model.blocks[0][0].weight.grad
+    said = [block.ran for block in model.blocks], {str(kind) for block in model.blocks for kind in block.kinds}
+    return grad.full_tensor() if split else grad, out.dtype, said
+
+with distributed.process_group("a-run"):
+    known, *_ = gradient("fp32", 0, split=False)
+    for dtype, every in [("fp32", 0), ("fp32", 2), ("bf16", 1)]:
+        grad, kind, said = gradient(dtype, every)
+        assert kind == torch.float32 == grad.dtype
+        apart = float((grad - known).norm() / known.norm())
+        assert apart < (0.1 if dtype == "bf16" else 1e-5), apart
+        if distributed.rank() == 0:
+            print(*said, flush=True)
+    distributed.all_sum()
+    try:
+        sharded = Distributed(strategy="fsdp", activation_checkpointing=1)
+        distributed.wrap(nn.Sequential(Block(nn.BatchNorm1d)), sharded, torch.device("cpu"))
+    except UserError as error:
+        print(error, flush=True)
+"""
+    said = launched(render, tmp_path, body, extras="fsdp").stdout.splitlines()
+    fp32, bf16 = "{'torch.float32'}", "{'torch.bfloat16'}"
+    assert said[:3] == [f"[1, 1, 1, 1] {fp32}", f"[2, 1, 1, 2] {fp32}", f"[2, 2, 1, 2] {bf16}"]
+    reason = "the model has no block of several modules without batch norm; set it to 0"
+    assert said[3:] == [f"distributed.activation_checkpointing: {reason}"] * 2
+
+
+def test_shards_are_written_while_the_next_step_runs(render: Render, tmp_path: Path) -> None:
+    """With `checkpoint.background`: a write waits for the step after; one that fails ends the run with its folder."""
+    body = """
+import threading
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from my_project.errors import UserError
+stepped, write, step, config_of = threading.Event(), FileSystemWriter.write_data, loop.train_step, tiny.config_of
+met = []
+
+def write_data(self, *rest):
+    if distributed.rank() == 1 and RUN.name == "again":
+        raise OSError("the disk is full")
+    if not met:
+        met.append(stepped.wait(20))
+    return write(self, *rest)
+
+def train_step(state, *rest):
+    if state.step == 2:
+        stepped.set()
+    return step(state, *rest)
+
+def in_background(*arguments):
+    config = config_of(*arguments)
+    checkpoint = config.checkpoint.model_copy(update={"background": True, "every_steps": 2})
+    return config.model_copy(update={"checkpoint": checkpoint})
+
+FileSystemWriter.write_data, loop.train_step, tiny.config_of = write_data, train_step, in_background
+with distributed.process_group("a-run", Distributed(timeout_minutes=1)):
+    train(strategy="fsdp", ema=0.5)
+    print("met", met, flush=True)
+    RUN = RUN.with_name("again")
+    try:
+        train(strategy="fsdp")
+    except UserError as error:
+        print(str(error).replace(str(RUN), ""), flush=True)
+"""
+    said = launched(render, tmp_path, body, extras="fsdp").stdout
+    assert said.count("met [True]") == 2
+    assert said.count("/shards-00000002: cannot be written (") == 2
+    assert "the disk is full" in said

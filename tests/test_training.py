@@ -380,7 +380,7 @@ def wrong(self):
             return 7
     return Loader(loader(self))
 
-with distributed.process_group("a-run", Distributed(timeout_minutes=0.3)):
+with distributed.process_group("a-run", Distributed(timeout_minutes=1)):
     ends = []
     for tiny.Tiny.train_loader in (loader, wrong):
         state = train(accumulate={accumulate}, strategy="{strategy}", scheduler="steps")

@@ -23,39 +23,67 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.serialization import _get_layout as _layout
 
 from ..errors import UserError
+from ..options import Distributed
 from . import checkpoint, distributed
 
 
 # --- models ---
-def split(model: nn.Module, device: torch.device, ema: nn.Module | None) -> None:
-    """Split a model and its EMA over the processes of the group, if there is one."""
+def split(
+    model: nn.Module, options: Distributed, device: torch.device, ema: nn.Module | None = None
+) -> None:
+    """Split a model and its EMA over the processes of the group, if there is one. Or UserError."""
+    if options.activation_checkpointing:
+        recompute(model, options.activation_checkpointing)
     if not dist.is_initialized():
         return
     from torch.distributed.tensor.experimental import implicit_replication  # slow to import
 
-    for module in (model, *([ema] if ema else [])):
-        shard(module, device)
+    shard(model, device, options.param_dtype)
+    if ema:
+        shard(ema, device)  # in fp32, as `test` and `run` use it
     model.no_sync = partial(_no_sync, model)  # type: ignore[assignment]
     distributed.mixed_tensors = implicit_replication  # a loss has whole tensors
     distributed.take = _take_together
     distributed.even_batches = _even_batches
 
 
-def shard(model: nn.Module, device: torch.device) -> None:
-    """Split each weight over all processes; FSDP2 gathers a block when it is called."""
+def recompute(model: nn.Module, every: int) -> None:
+    """Keep no activations of every Nth block: its forward pass runs again in the backward pass."""
+    from torch.utils.checkpoint import checkpoint as checkpointed
+
+    # A batch norm that runs twice would count each batch twice; a single layer keeps its input.
+    blocks = [unit for unit in _units(model) if any(True for _ in unit.children())]
+    blocks = [b for b in blocks if not any(isinstance(m, _BatchNorm) for m in b.modules())]
+    if not blocks:
+        reason = "the model has no block of several modules without batch norm"
+        raise UserError(f"distributed.activation_checkpointing: {reason}; set it to 0")
+    for block in blocks[::every]:
+        block.forward = partial(checkpointed, block.forward, use_reentrant=False)
+
+
+def shard(model: nn.Module, device: torch.device, dtype: str = "fp32") -> None:
+    """Split each weight over all processes; FSDP2 gathers a block when it is called, as `dtype`."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (distributed.world(),))
+    policy = outer = MixedPrecisionPolicy()
+    if dtype == "bf16":  # gradients are summed in fp32, and outputs are fp32
+        policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+        outer = MixedPrecisionPolicy(torch.bfloat16, torch.float32, torch.float32)
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):  # its statistics are fp32, so are its weights
+                fully_shard(module, mesh=mesh)
     units = [unit for unit in _units(model) if any(True for _ in unit.parameters())]
     uses = Counter(p for unit in units for p in unit.parameters())
     for unit in units:
         if all(uses[p] == 1 for p in unit.parameters()):  # tied weights belong to the root
-            fully_shard(unit, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+            fully_shard(unit, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=outer)
 
 
 def _units(module: nn.Module) -> Iterator[nn.Module]:
@@ -128,18 +156,42 @@ def state_dicts(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> 
 class Writer(checkpoint.Writer):
     """Writes the shards of a state before its file, and removes those that no state needs."""
 
+    group: Any = None  # of the threads that write shards in the background
+
     def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
+        tensors = contents.pop("tensors", None)
+        if not tensors:
+            super().save(contents, replaced_step, old_best)
+            return
         self.wait()
-        if tensors := contents.pop("tensors", None):
-            folder = self.run / f"shards-{contents['step']:08d}"
-            known = replaced_step == contents["step"] and (folder / ".metadata").is_file()
-            if not all(distributed.gather(known)):
+        folder = self.run / f"shards-{contents['step']:08d}"
+        contents["shards"] = folder.name
+        known = replaced_step == contents["step"] and (folder / ".metadata").is_file()
+        known = all(distributed.gather(known))
+        if self.thread:
+            self.group = self.group or dist.new_group(backend="gloo")
+            shards = None if known else save_shards(tensors, folder, self.group)
+            arguments = checkpoint._cpu_copy(contents), replaced_step, old_best, shards
+            self.writing = self.thread.submit(self._write_shards, *arguments)
+        else:
+            if not known:
                 save_shards(tensors, folder)
-            contents |= {"shards": folder.name, "sums": {}}
-            if distributed.rank() == 0:
+            self._write_shards(contents, replaced_step, old_best)
+        distributed.all_sum()
+
+    def _write_shards(
+        self, contents: dict[str, Any], replaced_step: int, old_best: str, shards: Any = None
+    ) -> None:
+        """Write the file of a state, on rank 0, once its shards are on the disk."""
+        folder = self.run / contents["shards"]
+        if shards:
+            with write_errors(folder):
+                shards.result()
+        if distributed.rank() == 0:
+            with write_errors(folder):
                 checkpoint.sync(folder)
                 contents["sums"] = _checksums(folder)
-        super().save(contents, replaced_step, old_best)
+            self._write(contents, replaced_step, old_best)
 
     def _write(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
         super()._write(contents, replaced_step, old_best)
@@ -171,14 +223,28 @@ def _checksums(folder: Path) -> dict[str, int]:
     return {path.name: checkpoint.checksum(path) for path in sorted(folder.iterdir())}
 
 
-def save_shards(parts: Any, folder: Path) -> None:
-    """Write tensors; all processes must call this. UserError if the folder can't be written."""
-    from torch.distributed.checkpoint.api import CheckpointException
+def save_shards(parts: Any, folder: Path, group: Any = None) -> Any:
+    """Write tensors; all processes must call this. UserError if the folder can't be written.
+
+    With a group, a copy is written in the background; returns a future.
+    """
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
-    from torch.distributed.checkpoint.state_dict_saver import save
+    from torch.distributed.checkpoint.state_dict_saver import async_save, save
+
+    with write_errors(folder):
+        writer = FileSystemWriter(folder)
+        if group:
+            return async_save(parts, storage_writer=writer, process_group=group)
+        return save(parts, storage_writer=writer)
+
+
+@contextmanager
+def write_errors(folder: Path) -> Iterator[None]:
+    """Raise UserError for any error in the block that writes to a folder."""
+    from torch.distributed.checkpoint.api import CheckpointException
 
     try:
-        save(parts, storage_writer=FileSystemWriter(folder))
+        yield
     except (Exception, CheckpointException) as error:  # the latter is a BaseException
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{folder}: cannot be written ({reason})") from error
