@@ -379,11 +379,13 @@ def test_finished_processes_leave_no_thread_that_the_model_waits_for(render: Ren
     (tmp_path / "leave.py").write_text("""if True:
         import os
         from pathlib import Path
+        from types import SimpleNamespace
         import torch
         from my_project.engine import distributed
         from my_project.options import Distributed
         with distributed.process_group("a run"):
-            net = distributed.wrap(torch.nn.Linear(1, 1), Distributed(), torch.device("cpu"))
+            config = SimpleNamespace(distributed=Distributed())
+            net = distributed.wrap(torch.nn.Linear(1, 1), config, torch.device("cpu"), None)
             during = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
         after = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
         said = " ".join(str("gloo" in "".join(threads)) for threads in (during, after))

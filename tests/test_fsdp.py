@@ -14,7 +14,6 @@ TRAIN = ["-m", "my_project", "train"]
 TWO = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
 FSDP = "distributed.strategy=fsdp"
 QUICK = ["run.device=cpu", "model.args.width=4", "train.limit_batches=4", "train.epochs=1"]
-OPTIONS = "activation_checkpointing and param_dtype need distributed.strategy=fsdp"
 SHARDED = "src/my_project/engine/sharded.py"
 
 
@@ -26,6 +25,19 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("param_dtype=fp8", "param_dtype: Input should be 'fp32' or 'bf16', got 'fp8'"),
+        ("dtype=bf16", "dtype: Extra inputs are not permitted, got 'bf16'"),
+    ],
+)
+def test_a_wrong_option_of_fsdp_is_one_clear_error(setting: str, said: str, project: Path) -> None:
+    done = in_project(project, *TRAIN, "--smoke", FSDP, f"distributed.fsdp.{setting}", ok=False)
+    known = "there are: activation_checkpointing, param_dtype"
+    assert done.stderr == f"error: distributed.fsdp.{said}; {known}\n"
+
+
 def test_without_the_extra_training_and_checkpoints_name_it(render: Render, project: Path, tmp_path: Path) -> None:
     plain = shutil.copytree(render(), tmp_path / "project")
     shutil.copytree(project / "checkpoints/split", plain / "checkpoints/split")
@@ -33,8 +45,6 @@ def test_without_the_extra_training_and_checkpoints_name_it(render: Render, proj
     shards = f"a checkpoint in shards {needs}"
     for words, said in [
         ([*TRAIN, "--smoke", FSDP], f"error: distributed.strategy: fsdp {needs}"),
-        ([*TRAIN, "--smoke", "distributed.param_dtype=bf16"], f"error: distributed: {OPTIONS}"),
-        ([*TRAIN, "--smoke", "distributed.activation_checkpointing=1"], f"error: distributed: {OPTIONS}"),
         (["-m", "my_project", "test", "split"], f"error: checkpoints/split/last.pt: {shards}"),
         ([*TRAIN, "--resume", "split", "train.epochs=2"], f"error: checkpoints/split/last.pt: {shards}"),
     ]:
@@ -102,6 +112,7 @@ def test_runs_of_earlier_releases_resume_from_their_shards(
 def test_blocks_are_recomputed_and_gathered_in_bf16(render: Render, tmp_path: Path) -> None:
     """Every second one; those with a batch norm are left out, as it would count a batch twice."""
     body = """
+from types import SimpleNamespace
 from my_project.errors import UserError
 
 class Block(nn.Sequential):
@@ -127,8 +138,9 @@ class Model(nn.Module):
 def gradient(dtype, every, split=True):
     torch.manual_seed(0)
     model = Model()
-    options = Distributed(strategy="fsdp", activation_checkpointing=every, param_dtype=dtype)
-    net = distributed.wrap(model, options, torch.device("cpu")) if split else model
+    own = {"activation_checkpointing": every, "param_dtype": dtype}
+    config = SimpleNamespace(distributed=Distributed(strategy="fsdp", fsdp=own))
+    net = distributed.wrap(model, config, torch.device("cpu"), None) if split else model
     out = net(torch.randn(8, 6, generator=torch.Generator().manual_seed(1)))
     out.square().sum().backward()
     grad = model.blocks[0][0].weight.grad
@@ -146,8 +158,8 @@ with distributed.process_group("a-run"):
             print(*said, flush=True)
     distributed.all_sum()
     try:
-        sharded = Distributed(strategy="fsdp", activation_checkpointing=1)
-        distributed.wrap(nn.Sequential(Block(nn.BatchNorm1d)), sharded, torch.device("cpu"))
+        config = SimpleNamespace(distributed=Distributed(strategy="fsdp", fsdp={"activation_checkpointing": 1}))
+        distributed.wrap(nn.Sequential(Block(nn.BatchNorm1d)), config, torch.device("cpu"), None)
     except UserError as error:
         print(error, flush=True)
 """
@@ -155,7 +167,7 @@ with distributed.process_group("a-run"):
     fp32, bf16 = "{'torch.float32'}", "{'torch.bfloat16'}"
     assert said[:3] == [f"[1, 1, 1, 1] {fp32}", f"[2, 1, 1, 2] {fp32}", f"[2, 2, 1, 2] {bf16}"]
     reason = "the model has no block of several modules without batch norm; set it to 0"
-    assert said[3:] == [f"distributed.activation_checkpointing: {reason}"] * 2
+    assert said[3:] == [f"distributed.fsdp.activation_checkpointing: {reason}"] * 2
 
 
 def test_shards_are_written_while_the_next_step_runs(render: Render, tmp_path: Path) -> None:

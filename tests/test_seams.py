@@ -11,6 +11,12 @@ from conftest import Render, in_project
 
 pytestmark = pytest.mark.slow
 
+WEIGHT_NORM = """
+
+class WeightNorm:
+    def on_log(self, session, figures):
+        figures["weight_norm"] = float(sum(weight.square().sum() for weight in session.weights))
+"""
 LAUNCH = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
 
 
@@ -112,6 +118,8 @@ def test_a_hook_ends_a_run_with_a_validation(processes: int, render: Render, tmp
 def test_a_hook_of_the_config_is_named_with_its_arguments(render: Render, tmp_path: Path) -> None:
     project = shutil.copytree(render(), tmp_path / "project")
     train = ["-m", "my_project", "train", "train.limit_batches=3", "train.epochs=1", "train.log_every=1"]
+    with (project / "src/my_project/hooks.py").open("a") as file:
+        file.write(WEIGHT_NORM)
     in_project(project, *train, "run.name=a", "train.hooks.WeightNorm={}")
     assert all(float(row["weight_norm"]) > 1 for row in rows(project / "checkpoints/a/steps.csv"))
     wrong = {
@@ -124,6 +132,15 @@ def test_a_hook_of_the_config_is_named_with_its_arguments(render: Render, tmp_pa
     said = in_project(project, *train, "train.hooks.WeightNorm={}", ok=False).stderr
     assert said == "error: train.hooks: the package has no hooks.py; docs/recipes.md shows one\n"
     in_project(project, *train)
+
+
+def test_the_profiler_writes_a_table_and_a_trace(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(), tmp_path / "project")
+    train = ["-m", "my_project", "train", "train.limit_batches=16", "train.epochs=1", "data.batch_size=4"]
+    said = in_project(project, *train, "run.name=a", "--profile").stdout
+    assert "aten::convolution" in said
+    trace = json.loads((project / "checkpoints/a/trace-0.json").read_text())
+    assert sum(event["name"].startswith("Optimizer.step") for event in trace["traceEvents"]) == 10
 
 
 def test_rules_give_parameters_their_own_rate_decay_and_optimizer(render: Render, tmp_path: Path) -> None:

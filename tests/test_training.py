@@ -447,6 +447,7 @@ def data():
     tokens = torch.randint(11, (16,), generator=torch.Generator().manual_seed(0))
     return tokens, tokens.flip(0)
 
+from types import SimpleNamespace
 from torch.distributed.fsdp import FSDPModule
 from my_project.engine import sharded
 from torch.distributed.fsdp._fully_shard import _fsdp_param_group
@@ -457,7 +458,8 @@ with distributed.process_group("a-run"):
     torch.manual_seed(0)
     model, alone = Outer(), Outer()
     alone.load_state_dict(model.state_dict())
-    net = distributed.wrap(model, Distributed(strategy="fsdp"), torch.device("cpu"))
+    config = SimpleNamespace(distributed=Distributed(strategy="fsdp"))
+    net = distributed.wrap(model, config, torch.device("cpu"), None)
     if distributed.rank() == 0:
         print([name for name, m in model.named_modules() if isinstance(m, FSDPModule)])
     one, two = torch.optim.SGD(model.parameters(), 0.5), torch.optim.SGD(alone.parameters(), 0.5)

@@ -133,39 +133,28 @@ def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
         raise UserError(f"loss.args: {names} does not fit: {error}") from error
 
 
-def optimizers() -> dict[str, Factory]:
-    """The optimizers that a config can name: those of torch, and yours."""
-    return _classes(torch.optim, torch.optim.Optimizer) | defined_in(optim)
-
-
 def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
     """An optimizer of yours or of torch.optim for a model, and a loss that is trained.
 
     Tensors below two dimensions get no weight decay unless `decay_all`. UserError as `build`.
     """
-    if config.name in UNSUPPORTED and config.name not in defined_in(optim):
+    own = defined_in(optim)
+    if config.name in UNSUPPORTED and config.name not in own:
         raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
+    known = _classes(torch.optim, torch.optim.Optimizer) | own
+    given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.groups:
-        of_rules = extra("optimizers", "optimizer.groups: needs")
-        built: torch.optim.Optimizer = of_rules.by_rules(config, modules)
-        return built
+        return extra("optimizers", "optimizer.groups: needs").by_rules(config, known, *modules)
     groups: list[Any] = []
     for module in modules:
         params = list(module.parameters())
         bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
         groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
         groups.append({"params": bare, "weight_decay": 0.0})
-    groups = [group for group in groups if group["params"]]
-    given = optimizer_arguments(config, groups, modules[0])
-    return build("optimizer", optimizers(), config, **given)
-
-
-def optimizer_arguments(config: Optimizer, groups: list[Any], model: nn.Module) -> dict[str, Any]:
-    """What an optimizer gets if it takes it."""
-    given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
         given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
-    return given | {"params": groups, "model": model}
+    given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
+    return build("optimizer", known, config, **given)
 
 
 def extra(name: str, needs: str) -> Any:

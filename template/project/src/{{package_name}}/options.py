@@ -96,9 +96,8 @@ class Valid(Section):  # the validation
 
 
 class Distributed(Section):  # several processes, started by torchrun
-    strategy: Literal["ddp", "fsdp"] = "ddp"  # fsdp and the next two need the extra `fsdp`
-    activation_checkpointing: Annotated[int, Field(ge=0)] = 0  # of every Nth block; 0: of none
-    param_dtype: Literal["fp32", "bf16"] = "fp32"  # of the weights that a process gathers
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # fsdp needs the extra of that name
+    fsdp: dict[str, JsonValue] = Field(default_factory=dict)  # its options
     sync_batchnorm: bool = False  # statistics over all processes; needs GPUs
     timeout_minutes: Annotated[float, Field(gt=0)] = 30.0  # of waiting for another process
 

@@ -104,11 +104,11 @@ class Session:
         saved = to_checkpoint(self.state, self.task, self.config)
         hooks = [hook for hook in self.hooks if hasattr(hook, "state_dict")]
         saved["hooks"] = {type(hook).__name__: hook.state_dict() for hook in hooks}
-        self.tell("save", saved)
         self.writer.save(saved, self.state.saved_step, self.best_file)
         self.state.saved_step, self.best_file = self.state.step, self.state.best_file
         self.saved_at = time.monotonic()
         self.consistent = True
+        self.tell("save")
 
     def rescue(self, error: Exception) -> None:
         """Save what was trained, if the error came at a step boundary."""

@@ -150,9 +150,6 @@ def wrap(model: nn.Module, config: Config, device: torch.device, ema: Any) -> nn
     options = config.distributed
     if options.strategy == "fsdp":
         fsdp("distributed.strategy: fsdp").split(model, options, device, ema)
-    elif options.activation_checkpointing or options.param_dtype != "fp32":
-        which = "activation_checkpointing and param_dtype"
-        raise UserError(f"distributed: {which} need distributed.strategy=fsdp")
     if world() == 1 or options.strategy == "fsdp":
         return model
     devices = [device] if device.type == "cuda" else None

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,14 @@ def train(
     run: Path,
     resume: dict[str, Any] | None = None,
     profile: bool = False,
-    on_epoch: Callable[[int, dict[str, float]], None] | None = None,
-    task: Callable[..., Task] | None = None,
+    task: Any = None,
     hooks: Iterable[Any] = (),
 ) -> State:
     """Train in the new folder `run`, or `resume` there from what `checkpoint.load` returned.
 
-    `profile` adds the hook Profiler; `on_epoch` gets the epoch and figures of each
-    validation once they are saved; `task` is a class in place of yours; `hooks` are added to those
-    of the config. The state's `rows` are those of `metrics.csv`. Raises UserError if the run cannot
-    start or the loss is not finite, and `errors.Stopped` once the state is saved after a signal.
+    `profile` adds the hook Profiler; `task` is a class in place of yours; `hooks` are added to
+    those of the config. The state's `rows` are those of `metrics.csv`. Raises UserError if the run
+    cannot start or the loss is not finite, and `errors.Stopped` once it is saved after a signal.
     """
     device = pick_device(config.run.device)
     prepare(config.run)
@@ -65,9 +63,7 @@ def train(
         while not session.ended():
             for end_of_epoch in train_epoch(state, session, train_loader, limit):
                 if session.validation_due(end_of_epoch):
-                    figures = validate(state, session, valid_loader, limit, end_of_epoch)
-                    if on_epoch:
-                        on_epoch(states.epoch_number(state), figures)
+                    validate(state, session, valid_loader, limit, end_of_epoch)
                 elif end_of_epoch:
                     states.end_epoch(state, config)
                     session.tell("epoch")
@@ -142,8 +138,8 @@ def train_step(state: State, session: Session, group: Iterable[Batch], samples: 
 
 def validate(
     state: State, session: Session, loader: Iterable[Batch], limit: int, end_of_epoch: bool
-) -> dict[str, float]:
-    """Evaluate, record the figures, and save the state; returns the figures of both splits."""
+) -> None:
+    """Evaluate, record the figures, and save the state."""
     config, task = session.config, session.task
     seconds = time.perf_counter() - session.training_since
     loss = check_finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
@@ -168,7 +164,6 @@ def validate(
         at = f"step {state.step}/{state.total_steps}  epoch {row['epoch']}"
     text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
     log(f"{at}  {text}  {seconds:.1f} s{best}")
-    return figures
 
 
 @torch.no_grad()

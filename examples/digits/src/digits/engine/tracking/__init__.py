@@ -21,7 +21,7 @@ class CSV:
     """A row for each validation. Checkpoints hold them too, so a resume repairs a damaged file."""
 
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
-        self.path, self.rows = path, rows
+        self.path, self.rows, self.columns = path, rows, dict[str, Any]()
         if rows:
             self.write()
 
@@ -46,8 +46,6 @@ class CSV:
 
 class StepsCSV(CSV):
     """A row for each progress line; most are appended, since there can be many."""
-
-    columns: dict[str, Any] = {}  # noqa: RUF012
 
     def log(self, row: dict[str, float]) -> None:
         """A validation's row is in metrics.csv."""

@@ -18,17 +18,37 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.distributed as dist
+from pydantic import Field, ValidationError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.serialization import _get_layout as _layout
 
+from ..config import Section
 from ..errors import UserError
 from ..options import Distributed
 from . import checkpoint, distributed
+
+
+class Options(Section):
+    """`distributed.fsdp` of the config."""
+
+    activation_checkpointing: Annotated[int, Field(ge=0)] = 0  # of every Nth block; 0: of none
+    param_dtype: Literal["fp32", "bf16"] = "fp32"  # of the weights that a process gathers
+
+
+def read_options(options: Distributed) -> Options:
+    """The options of FSDP; UserError for a wrong one."""
+    try:
+        return Options.model_validate(options.fsdp)
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        key = ".".join(map(str, ("distributed.fsdp", *first["loc"])))
+        known = f"; there are: {', '.join(Options.model_fields)}"
+        raise UserError(f"{key}: {first['msg']}, got {first['input']!r}{known}") from error
 
 
 # --- models ---
@@ -36,13 +56,14 @@ def split(
     model: nn.Module, options: Distributed, device: torch.device, ema: nn.Module | None = None
 ) -> None:
     """Split a model and its EMA over the processes of the group, if there is one. Or UserError."""
-    if options.activation_checkpointing:
-        recompute(model, options.activation_checkpointing)
+    own = read_options(options)
+    if own.activation_checkpointing:
+        recompute(model, own.activation_checkpointing)
     if not dist.is_initialized():
         return
     from torch.distributed.tensor.experimental import implicit_replication  # slow to import
 
-    shard(model, device, options.param_dtype)
+    shard(model, device, own.param_dtype)
     if ema:
         shard(ema, device)  # in fp32, as `test` and `run` use it
     model.no_sync = partial(_no_sync, model)  # type: ignore[assignment]
@@ -60,7 +81,7 @@ def recompute(model: nn.Module, every: int) -> None:
     blocks = [b for b in blocks if not any(isinstance(m, _BatchNorm) for m in b.modules())]
     if not blocks:
         reason = "the model has no block of several modules without batch norm"
-        raise UserError(f"distributed.activation_checkpointing: {reason}; set it to 0")
+        raise UserError(f"distributed.fsdp.activation_checkpointing: {reason}; set it to 0")
     for block in blocks[::every]:
         block.forward = partial(checkpointed, block.forward, use_reentrant=False)
 

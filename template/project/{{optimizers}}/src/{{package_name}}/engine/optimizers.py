@@ -3,7 +3,7 @@
 The config's `optimizer.groups` and the task's `build_optimizers` and `train_step` lead here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
@@ -12,14 +12,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from .. import optim
-from ..components import (
-    UNSUPPORTED,
-    bind,
-    build,
-    defined_in,
-    optimizer_arguments,
-    optimizers,
-)
+from ..components import UNSUPPORTED, bind, build, defined_in
 from ..config import Section
 from ..errors import UserError
 from ..options import Component, Config, Optimizer
@@ -67,8 +60,13 @@ def of_task(task: Any, model: nn.Module) -> torch.optim.Optimizer:
     return Optimizers(list(built)) if isinstance(built, list | tuple) else built
 
 
-def by_rules(config: Optimizer, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
-    """The optimizers of a config with `groups`. UserError for a rule that is wrong or unused."""
+def by_rules(
+    config: Optimizer, known: Mapping[str, Any], *modules: nn.Module
+) -> torch.optim.Optimizer:
+    """The optimizers of a config with `groups`; `known` are those that it can name.
+
+    Raises UserError for a rule that is wrong, or fits no parameter.
+    """
     try:
         rules = TypeAdapter(list[Group]).validate_python(config.groups)
     except ValidationError as error:
@@ -76,7 +74,7 @@ def by_rules(config: Optimizer, modules: Iterable[nn.Module]) -> torch.optim.Opt
         key = ".".join(map(str, ("optimizer.groups", *first["loc"])))
         raise UserError(f"{key}: {first['msg']}") from error
     parts: dict[str, list[Any]] = {config.name: []}  # groups by optimizer
-    unused, modules = {rule.match for rule in rules}, list(modules)
+    unused = {rule.match for rule in rules}
     for module in modules:
         left = dict(module.named_parameters())
         for rule in [*rules, Group(match="*")]:
@@ -85,7 +83,7 @@ def by_rules(config: Optimizer, modules: Iterable[nn.Module]) -> torch.optim.Opt
             left = {name: p for name, p in left.items() if name not in fits}
             unused -= {rule.match} if fits else set()
             name = rule.name or config.name
-            bind("optimizer.groups", optimizers(), name, rule.args)  # raises for a wrong argument
+            bind("optimizer.groups", known, name, rule.args)  # raises for a wrong argument
             options = rule.model_dump(include={"lr", "weight_decay"}, exclude_none=True)
             bare = [] if config.decay_all else [p for p in fits.values() if p.dim() < 2]
             rest = [p for p in fits.values() if config.decay_all or p.dim() >= 2]
@@ -99,9 +97,11 @@ def by_rules(config: Optimizer, modules: Iterable[nn.Module]) -> torch.optim.Opt
         if name in UNSUPPORTED.keys() - {"Muon"} - defined_in(optim).keys():
             raise UserError(f"optimizer.groups: {name} cannot be used: {UNSUPPORTED[name]}")
         one = Component(name=name, args=config.args if name == config.name else {})
-        given = optimizer_arguments(config, groups, next(iter(modules)))
+        given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+        if "fused" not in one.args and all(p.is_cuda for g in groups for p in g["params"]):
+            given["fused"] = True  # as `build_optimizer`
         if groups:
-            built.append(build("optimizer", optimizers(), one, **given))
+            built.append(build("optimizer", known, one, **given, params=groups, model=modules[0]))
     return Optimizers(built) if len(built) > 1 else built[0]
 
 

@@ -77,21 +77,26 @@ def train(plan: Plan, trials: Any, trial: Any) -> None:
     except UserError:  # no checkpoint to resume
         shutil.rmtree(run, ignore_errors=True)
         contents = None
-    if contents and contents["epoch"]:
+    if contents:
         rows = read_rows(contents.get("rows"), contents["epoch"], run)
         trial.figures = [float(row[column]) for row in rows]
 
-    def on_epoch(epoch: int, figures: dict[str, float]) -> None:
-        trial.figures.append(float(f"{figures[column]:.8g}"))  # rounded as in metrics.csv
-        if trials.report(trial) and epoch < config.train.epochs:
-            raise Pruned
+    class Report:
+        """Reports each validation once it is saved."""
+
+        def on_save(self, session: Any) -> None:
+            rows = [float(row[column]) for row in session.state.rows]
+            if len(rows) > len(trial.figures):
+                trial.figures = rows
+                if trials.report(trial) and not session.ended():
+                    raise Pruned
 
     images = (run / "images").resolve()  # a config's paths are relative to the project
     images = images.relative_to(ROOT) if images.is_relative_to(ROOT) else images
     names = {"name": run.name, "images": images.as_posix()}
     own = [f"run.{key}={json.dumps(value)}" for key, value in names.items()]
     config = load(Config, [], [*plan.settings(trial.options), *own], plan.config.model_dump())
-    loop.train(config, run, contents, on_epoch=on_epoch)
+    loop.train(config, run, contents, hooks=[Report()])
     if math.isnan(plan.best(trial.figures)):
         raise UserError(f"{column} was not a finite number after any epoch")
 
