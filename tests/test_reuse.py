@@ -142,6 +142,13 @@ def test_a_template_with_jinja_extensions_is_rendered(template: Path, project: P
     both_ways(template, begun(template, project))
 
 
+def test_a_folder_may_be_made_for_each_item_of_a_list(template: Path, project: Path) -> None:
+    each = "inside/{% yield item from ['a', 'b'] %}{{ item }}{% endyield %}/in/item.txt.jinja"
+    two_releases(template, {each: "{{ item }}\n"}, {each: "{{ item }}, later\n"})
+    both_ways(template, begun(template, project))
+    assert [(project / item / "in" / "item.txt").read_text() for item in "ab"] == ["a, later\n", "b, later\n"]
+
+
 TASK = """
 import pathlib, subprocess, sys
 pathlib.Path('made.txt').write_text(sys.argv[1])

@@ -72,6 +72,8 @@ def quick() -> Iterator[None]:
         key = self, source, *rest, *options.items()
         if key not in cache:
             cache[key] = compile_template(self, source, *rest, **options)
+        else:
+            self.preprocess(source)  # Copier's tag `yield` begins anew with each template
         return cache[key]
 
     try:
