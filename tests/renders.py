@@ -115,6 +115,8 @@ def compiled(environment: jinja2.Environment, source: str, name: str | None = No
     key = (source, name, *rest, *options.items(), *settings)
     if key not in COMPILED:
         COMPILED[key] = compile_source(environment, source, name, *rest, **options)
+    else:
+        environment.preprocess(source, name)  # Copier's tag `yield` begins anew with each template
     return COMPILED[key]
 
 

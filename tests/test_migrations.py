@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -152,13 +153,15 @@ def test_each_migration_is_of_a_release_and_changes_no_new_project(
     project = render()
     paths = [path.relative_to(project).as_posix() for path in project.rglob("*") if path.is_file()]
     answers = extension("yaml").safe_load((project / ".copier-answers.yml").read_text())
-    made = found.changes([folder], paths, lambda path: (project / path).read_bytes(), answers)
+    made = found.changes([folder], paths, partial(found.read_files, project), answers)
     assert made.new == {}
     assert all("its script" not in name for name in made.words)
 
 
 def test_a_failing_script_does_not_stop_an_update(tmp_path: Path) -> None:
     (tmp_path / "migrate.py").write_text("FILES = ['**']\ndef migrate(files, answers):\n    return 1 / 0\n")
-    made = extension("update.migrations").changes([tmp_path], ["a.txt"], lambda path: b"text", {})
+    made = extension("update.migrations").changes(
+        [tmp_path], ["a.txt"], lambda paths: dict.fromkeys(paths, b"text"), {}
+    )
     assert "division by zero" in made.words[f"{tmp_path.name} (its script)"]
     assert made.new == {}

@@ -3,13 +3,16 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import copier
+import plumbum
 import pytest
 import yaml
 from conftest import ROOT, extension, git, save, tree, unmerged
@@ -137,6 +140,13 @@ def test_a_template_with_jinja_extensions_is_rendered(template: Path, project: P
     }
     two_releases(template, files, files, _jinja_extensions=["jinja2.ext.loopcontrols"])
     both_ways(template, begun(template, project))
+
+
+def test_a_folder_may_be_made_for_each_item_of_a_list(template: Path, project: Path) -> None:
+    each = "inside/{% yield item from ['a', 'b'] %}{{ item }}{% endyield %}/in/item.txt.jinja"
+    two_releases(template, {each: "{{ item }}\n"}, {each: "{{ item }}, later\n"})
+    both_ways(template, begun(template, project))
+    assert [(project / item / "in" / "item.txt").read_text() for item in "ab"] == ["a, later\n", "b, later\n"]
 
 
 TASK = """
@@ -355,6 +365,131 @@ def test_a_migration_of_the_templates_own_runs_as_well(template: Path, project: 
     update(project)
     assert_followed(project)
     assert (project / "notes.txt").read_text() == "migrated\n"
+
+
+# --- the files of a version ---
+
+
+def with_a_script(template: Path, **settings: Any) -> None:
+    """Two releases, the second with an executable file; it is checked out, without a branch."""
+    files = {"inside/run.sh": "true\n", "inside/about.txt": "one\n"}
+    files["inside/version.txt.jinja"] = "{{ _copier_answers._commit }}\n"  # so that the version becomes a repository
+    two_releases(template, {}, files, **settings)
+    (template / "inside" / "run.sh").chmod(0o755)
+    save(template, "executable")
+    git("tag", "--force", "v2.0.0", cwd=template)
+    git("checkout", "--quiet", "--detach", cwd=template)
+
+
+def unpacked(template: Path, ref: str, folder: Path) -> tuple[dict[str, tuple[bytes, int]], set[str]]:
+    """The files of a version for a render, and the paths of those that are links to the clone's."""
+    versions = scripts(template, git("rev-parse", "HEAD", cwd=template))["update.versions"]
+    folder.mkdir()
+    source = versions.unpack(ref, folder)
+    files = tree(source)
+    return files, {path for path in files if (template / path).exists() and (source / path).samefile(template / path)}
+
+
+def checked_out(template: Path, ref: str, folder: Path) -> dict[str, tuple[bytes, int]]:
+    git("clone", "--quiet", f"--branch={ref}", template, folder, cwd=template)
+    return tree(folder)
+
+
+def test_the_version_that_is_checked_out_is_linked_and_never_written(
+    template: Path, project: Path, tmp_path: Path
+) -> None:
+    with_a_script(template)
+    write(template, {"inside/untracked.txt": "not a file of the version\n"})
+    old, new = (checked_out(template, ref, tmp_path / ref) for ref in ("v1.0.0", "v2.0.0"))
+    assert unpacked(template, "v2.0.0", tmp_path / "new") == (new, set(new))
+    assert unpacked(template, "v1.0.0", tmp_path / "old") == (old, set())
+
+    def states() -> dict[str, tuple[Any, ...]]:
+        return {path: (*state, (template / path).stat().st_mtime_ns) for path, state in tree(template).items()}
+
+    before = states()
+    program(template, begun(template, project), "--defaults")
+    assert_followed(project)
+    assert (project / "version.txt").read_text() == "v2.0.0\n"
+    assert states() == before
+
+
+def test_copier_update_writes_only_the_old_version_for_its_renders(
+    template: Path, project: Path, tmp_path: Path
+) -> None:
+    with_a_script(template)
+    begun(template, project)
+    with plumbum.local.env(GIT_TRACE=str(tmp_path / "trace")):
+        update(project)
+    assert_followed(project)
+    assert (tmp_path / "trace").read_text().count(" checkout-index --all ") == 1
+
+
+def edit_unnoticed(template: Path) -> None:
+    """Change a file so that `git status` shows nothing."""
+    git("update-index", "--assume-unchanged", "inside/about.txt", cwd=template)
+    (template / "inside" / "about.txt").write_text("two\n")
+
+
+def drop_mode(template: Path) -> None:
+    git("config", "core.fileMode", "false", cwd=template)
+    (template / "inside" / "run.sh").chmod(0o644)
+
+
+def add_link(template: Path) -> None:
+    (template / "inside" / "link.txt").symlink_to("about.txt")
+    save(template, "a link")
+    git("tag", "--force", "v2.0.0", cwd=template)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda template: git("checkout", "--quiet", "main", cwd=template),
+        lambda template: (template / "inside" / "about.txt").unlink(),
+        edit_unnoticed,
+        drop_mode,
+        add_link,
+    ],
+    ids=["a branch", "deleted", "edited", "mode", "symbolic link"],
+)
+def test_a_version_is_written_if_its_files_are_not_those_of_the_clone(
+    change: Callable[[Path], object], template: Path, tmp_path: Path
+) -> None:
+    with_a_script(template)
+    change(template)
+    expected = checked_out(template, "v2.0.0", tmp_path / "v2.0.0")
+    assert unpacked(template, "v2.0.0", tmp_path / "new") == (expected, set())
+
+
+def test_a_version_is_written_where_links_fail(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_a_script(template)
+    link, made = os.link, list[Path]()
+
+    def failing(path: Path, place: Path) -> None:
+        if len(made) == 2:
+            raise OSError("Invalid cross-device link")
+        link(path, place)
+        made.append(place)
+
+    monkeypatch.setattr(os, "link", failing)
+    expected = checked_out(template, "v2.0.0", tmp_path / "v2.0.0")
+    assert unpacked(template, "v2.0.0", tmp_path / "new") == (expected, set())
+    assert len(made) == 2
+
+
+def test_code_of_the_template_cannot_change_files_of_the_clone(template: Path, project: Path, tmp_path: Path) -> None:
+    code = "import sys; [open(name, 'a').write('later\\n') for name in (sys.argv[1], 'mark.txt')]"
+    about = "{{ _copier_conf.src_path / 'inside' / 'about.txt' }}"
+    with_a_script(template, _tasks=[{"command": [sys.executable, "-c", code, about]}])
+    before = tree(template)
+    program(template, begun(template, project), "--defaults")
+    assert_followed(project)
+    assert (project / "mark.txt").exists()
+    assert {path: tree(template)[path] for path in before} == before
+    other = tmp_path / "other"
+    with_a_script(other, _jinja_extensions=["jinja2.ext.loopcontrols"])
+    assert unpacked(other, "v2.0.0", tmp_path / "new")[1] == set()
 
 
 # --- metadata of a template ---

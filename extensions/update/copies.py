@@ -1,15 +1,44 @@
-"""Copier's copy, as a part of an update."""
+"""Copier's copy, as a part of an update, and the files that it reads."""
 
 import contextlib
 import importlib
 import multiprocessing
+import os
+import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .git import attempt, git, listed
+
 Result = TypeVar("Result")
+
+
+def link(clone: Path, folder: Path, env: Mapping[str, str]) -> bool:
+    """Fill a new folder with hard links to a clone's files, in a third of the time that writing them takes.
+
+    Returns False, without the folder, if the work tree differs from the index that `env` names. The index must be a new
+    one: it has no file times, so git compares contents. It is also False if a branch is checked out, since somebody may
+    be editing the files; Copier checks out a commit.
+    """
+    if attempt("symbolic-ref", "--quiet", "HEAD", cwd=clone).status == 0:
+        return False
+    if attempt("-c", "core.fileMode=true", "update-index", "--refresh", cwd=clone, env=env).status:
+        return False
+    entries = [entry.split("\t", 1) for entry in listed(git("ls-files", "-z", "--stage", cwd=clone, env=env))]
+    if not all(about.startswith("100") for about, _ in entries):  # a symbolic link or a submodule
+        return False
+    try:
+        for parent in {os.path.dirname(path) for _, path in entries}:
+            (folder / parent).mkdir(parents=True, exist_ok=True)
+        for _, path in entries:
+            os.link(clone / path, folder / path)
+    except OSError:  # for example, the folder is on another file system
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
 
 
 def copy(source: Path, root: Path, **options: Any) -> Any:
@@ -43,6 +72,8 @@ def quick() -> Iterator[None]:
         key = self, source, *rest, *options.items()
         if key not in cache:
             cache[key] = compile_template(self, source, *rest, **options)
+        else:
+            self.preprocess(source)  # Copier's tag `yield` begins anew with each template
         return cache[key]
 
     try:

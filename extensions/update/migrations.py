@@ -7,11 +7,13 @@
 An update edits no file of the owner. It names the files that a script would change; `--migrate` changes them.
 """
 
+import contextlib
 import difflib
 import re
 import runpy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,15 @@ def folders(old: Version | None, new: Version) -> list[Path]:
 
 
 def changes(
-    chosen: Iterable[Path], paths: Iterable[str], read: Callable[[str], bytes], answers: Mapping[str, Any]
+    chosen: Iterable[Path],
+    paths: Iterable[str],
+    read: Callable[[list[str]], Mapping[str, bytes]],
+    answers: Mapping[str, Any],
 ) -> Changes:
-    """Run the scripts of these folders on the owner's files, which `read` returns; nothing is written."""
+    """Run the scripts of these folders on the owner's files; nothing is written.
+
+    `read` returns the contents of files, all at once: a process of git for each would take longer than the merge.
+    """
     made, paths = Changes(), list(paths)
     for folder in chosen:
         page, script = folder / "words.md", folder / "migrate.py"
@@ -61,12 +69,11 @@ def changes(
             continue
         given = runpy.run_path(str(script))
         wanted = re.compile("|".join(regex(pattern) for pattern in given["FILES"]))
-        texts = {}
-        for path in filter(wanted.fullmatch, paths):
-            try:
-                texts[path] = made.new[path] if path in made.new else read(path).decode()
-            except (UnicodeDecodeError, OSError):  # a binary file, or none
-                continue
+        matching, texts = list(filter(wanted.fullmatch, paths)), {}
+        contents = read([path for path in matching if path not in made.new])
+        for path in matching:
+            with contextlib.suppress(KeyError, UnicodeDecodeError):  # no file, or a binary one
+                texts[path] = made.new[path] if path in made.new else contents[path].decode()
         try:
             new = {path: text for path, text in given["migrate"](texts, answers).items() if text != texts[path]}
         except Exception as error:  # a failing script must not stop the update
@@ -79,6 +86,15 @@ def changes(
     return made
 
 
+def read_files(folder: Path, paths: Iterable[str]) -> dict[str, bytes]:
+    """The contents of the files that exist."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found[path] = (folder / path).read_bytes()
+    return found
+
+
 def migrate(project: Project, version: str, answers: Mapping[str, Any], preview: bool) -> str:
     """Apply the scripts of all versions up to the project's to the owner's files on disk; returns a report."""
     if git("ls-files", "--unmerged", "--", ".", cwd=project.path):
@@ -87,7 +103,7 @@ def migrate(project: Project, version: str, answers: Mapping[str, Any], preview:
     tracked = listed(git("ls-files", "-z", "--", ".", cwd=project.path))
     own = [path for path in tracked if is_owned(path) or path not in template]
     own = [path for path in own if not (project.path / path).is_symlink()]
-    made = changes(folders(None, as_version(version)), own, lambda path: (project.path / path).read_bytes(), answers)
+    made = changes(folders(None, as_version(version)), own, partial(read_files, project.path), answers)
     unsaved = listed(git("diff", "--name-only", "-z", "--relative", cwd=project.path))
     if mixed := sorted(set(unsaved) & set(made.new)):
         raise Refusal(f"{mixed[0]} has unstaged changes: git add it first")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .git import Entry, Tree, read_blob, write_blob
+from .git import Entry, Tree, read_blobs, write_blob
 from .merge import Merged, correct_imports, hidden_modules, merge, old_names
 from .migrations import Changes, changes, folders
 from .project import Project
@@ -86,7 +86,12 @@ def compute(project: Project, versions: Versions, answers: bytes, exclude: tuple
     own = [path for path, file in files.items() if file.owned and path in tree and path not in merged.conflicts]
     own = [path for path in own if tree[path][0].startswith("100")]  # not a link or a submodule
     chosen = folders(versions.old_version, versions.new_version)
-    offers = changes(chosen, own, lambda path: read_blob(project.path, tree[path][1]), versions.new)
+
+    def read(paths: list[str]) -> dict[str, bytes]:
+        blobs = read_blobs(project.path, (tree[path][1] for path in paths))
+        return {path: blobs[tree[path][1]] for path in paths}
+
+    offers = changes(chosen, own, read, versions.new)
     return Plan(versions, files, tree, merged.stages, sides.notes, offers, sides.rendered)
 
 

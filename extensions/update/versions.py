@@ -17,7 +17,7 @@ import pathspec
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from .copies import both, copy
+from .copies import both, copy, link
 from .git import AUTHOR, Refusal, Tree, attempt, git, line, listed, read_blob, read_tree, write_blob
 from .names import any_of, patterns
 from .project import Project
@@ -86,12 +86,16 @@ def record(text: str, commit: str, source: str) -> str:
 # --- rendering ---
 
 
-def unpack(ref: str, folder: Path) -> Path:
-    """Unpack the template's files of a version into a folder without git."""
+def unpack(ref: str, folder: Path, tasks: bool = False) -> Path:
+    """Unpack the template's files of a version into a folder without git.
+
+    They may be hard links to the clone's files, so nothing may write to them: code of the template gets copies.
+    """
     source = folder / "template"
     env = {"GIT_INDEX_FILE": str(folder / "index")}
     git("read-tree", ref, cwd=TEMPLATE, env=env)
-    git("checkout-index", "--all", f"--prefix={source}/", cwd=TEMPLATE, env=env)
+    if tasks or settings(ref).get("_jinja_extensions") or not link(TEMPLATE, source, env):
+        git("checkout-index", "--all", f"--prefix={source}/", cwd=TEMPLATE, env=env)
     return source
 
 
@@ -106,7 +110,7 @@ def lay_out(
         tasks: whether the template's tasks run.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source = unpack(ref, Path(folder))
+        source = unpack(ref, Path(folder), tasks)
         options: dict[str, Any] = {"data": dict(answers), "defaults": True, "overwrite": True, "answers_file": name}
         if named := address and records_version(ref):
             make_repository(source, describe(ref))
