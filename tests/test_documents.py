@@ -394,7 +394,8 @@ def put(lines: list[str], there: list[ast.stmt], node: ast.stmt, code: list[str]
     if old:
         lines[first_line(old) - 1 : old.end_lineno] = part
     else:
-        lines[end:end] = [*([""] if isinstance(node, ast.AnnAssign) else ["", ""]), *part]
+        gap = 2 if first_line(node) > 1 and part[0][0] != " " else isinstance(node, ast.FunctionDef)
+        lines[end:end] = [""] * gap + part
 
 
 def name_of(node: ast.stmt) -> str:
