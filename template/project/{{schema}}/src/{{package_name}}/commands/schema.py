@@ -36,6 +36,8 @@ def build() -> dict[str, Any]:
     written = comments(configs[0].read_text("utf-8", "replace")) if configs else {}
     for key, field in Config.model_fields.items():
         section: Any = field.annotation
+        if section.__name__ not in found["$defs"]:  # `hooks`, a section of any names
+            continue
         part = found["$defs"][section.__name__]
         part["description"], short = describe(section)
         for name, option in part["properties"].items():
