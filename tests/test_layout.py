@@ -92,7 +92,8 @@ def test_docs_has_each_page_and_a_link_to_it(render: Render, page: str) -> None:
 def test_links_between_pages_are_valid(render: Render) -> None:
     project = render()
     for page in project.rglob("*.md"):
-        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
             if not re.match(r"\w+:", link):
                 assert (page.parent / link).exists(), f"{page.relative_to(project)} links to {link}"
 

@@ -173,7 +173,8 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
             unused -= {rule.match} if fits else set()
             name, params = rule.name or config.name, list(fits.values())
             options = rule.model_dump(include={"lr", "weight_decay"}, exclude_none=True)
-            bind("optimizer.groups", known, name, rule.args)  # fails if it takes no such argument
+            key = "optimizer.groups" if rule in config.groups else "optimizer"
+            bind(key, known, name, rule.args)  # fails if it takes no such argument
             options |= rule.args
             bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
             params = [p for p in params if config.decay_all or p.dim() >= 2]
