@@ -2,7 +2,8 @@
 
 A command is a line of a code block without a language, or with `sh` or `console`, or a line that is a single command in
 backticks. A Python block whose first line names a file is written to that file first: `# src/…` replaces the file,
-`# into src/…` and `# src/…, its end` append to it, and `# …, in place of NAME` replaces a class or function. Each page
+`# into src/…` and `# src/…, its end` append to it, and `# …, in place of NAME` replaces a class or function. `# add to
+src/…` merges: see `merge`. In docs/recipes.md, each section starts from the project without the others. Each page
 runs from top to bottom in its own committed project, which has data and a short run. To keep the commands unchanged,
 configs/train.* is set to 2 epochs of 2 batches there. The folder `own/` has files that are not part of a project.
 """
@@ -32,9 +33,7 @@ TEMPLATE = ROOT / "template" / "project"
 EVERYTHING = {"extras": EXTRAS, "tracker": "tensorboard"}
 KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if path.name != "image_classification")
 
-PROGRAMS = (
-    r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3|pip|uv|git|grep|echo|mkdir|rm|curl|copier|sbatch|docker) )"
-)
+PROGRAMS = r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3|pip|uv|git|grep|echo|mkdir|rm|cp|tar|curl|copier|sbatch|docker) )"
 SHOWN = [  # first lines of blocks without commands: a program's output, a tree, a file
     r"(configs|checkpoints|data|images)/",
     r"(error|warning|stopped|saved|trained|epoch|  step) ?\S",
@@ -42,6 +41,7 @@ SHOWN = [  # first lines of blocks without commands: a program's output, a tree,
     r"(run  |config:|model\.weights: )",
     r"(images: |--- )",
     r"\w+,\w+,\S",
+    r"file,labels\n",
 ]
 
 # Values for words in capitals, the placeholders of a page. The first pattern that matches the command applies.
@@ -50,6 +50,8 @@ VALUES = [
     (r"scripts/run\.sh", {"FOLDER": "images/sample", "RUN": "a-run", "IMAGE": "$SAMPLE", "SOUND": "$SAMPLE"}),
     (r"scripts/run\.sh", {"TEXT": "$SAMPLE", "FILE": "$SAMPLE", "TABLE.csv": "$SAMPLE"}),
     (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/*.csv", "FOLDER": "own/split"}),
+    (r"max_steps=10000", {"10000": "4", "200": "2"}),  # as many steps as a test can take
+    (r"batch_size\.py", {"4096": "4"}),
     (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is installed, so pip doesn't use it
     (r"", {"RUN": "a-run"}),
 ]
@@ -112,6 +114,8 @@ class Step(NamedTuple):
     code: str = ""
     whole: bool = False  # the code replaces the file
     place: str = ""  # the class or function that the code replaces
+    merged: bool = False  # the code is added to the file
+    fresh: bool = False  # back to the committed state
 
 
 def steps(page: str) -> Iterator[Step]:
@@ -123,9 +127,10 @@ def steps(page: str) -> Iterator[Step]:
             if re.match(PROGRAMS, line):
                 yield Step(line)
         elif found["language"] == "python":
-            if file := re.match(r"# (into )?(\S+\.py)(, its end)?(?:, in place of (\w+))?\n", block):
+            if file := re.match(r"# (into |add to )?(\S+\.py)(, its end)?(?:, in place of (\w+))?\n", block):
                 whole = not (file[1] or file[3] or file[4])
-                yield Step("", path=file[2], code=block, whole=whole, place=file[4] or "")
+                merged = file[1] == "add to "
+                yield Step("", path=file[2], code=block, whole=whole, place=file[4] or "", merged=merged)
         elif found["language"] in ("", "sh", "console", "bash"):
             yield from commands(block)
 
@@ -156,7 +161,18 @@ def commands(block: str) -> Iterator[Step]:
 
 def steps_of(page: Path) -> list[Step]:
     """The steps of a page; none if it does not exist."""
-    return list(steps(page.read_text())) if page.exists() else []
+    if not page.exists():
+        return []
+    if page.name != "recipes.md":
+        return list(steps(page.read_text()))
+    parts = [list(steps(part)) for part in sections(page).values()]
+    return [step for part in parts for step in (Step("", fresh=True), *part)]
+
+
+def sections(page: Path) -> dict[str, str]:
+    """The text below each heading of the second level."""
+    _, *parts = re.split(r"^## (.+)\n", page.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def pages(project: Path) -> dict[str, list[Step]]:
@@ -192,9 +208,14 @@ def prepare(project: Path) -> None:
     save(project)
 
 
+# The labels of docs/recipes.md for the sample.
+LABELS = """cd data && (echo file,labels; ls */*/*.png |
+awk -F/ '{print $0 "," ($2 % 2 ? "odd" : "even") ($2 < 5 ? " small" : "")}') > labels.csv"""
+
 # Preparations for commands that contain these words.
 BEFORE = {
     "--resume": "rm -rf checkpoints/a-run && cp -r own/stopped checkpoints/a-run",  # the newest run, and a stopped one
+    "loss.name=BCEWithLogitsLoss": LABELS,
     "make test": "cp own/configs/* configs",  # the project's tests need the original config
 }
 
@@ -305,7 +326,12 @@ class Reader:
         samples = (self.project / "images" / "sample").glob("*")
         sample = min((path for path in samples if path.suffix != ".md"), default=self.project)
         for step in page:
-            if step.code:
+            if step.fresh:
+                git("checkout", "--quiet", ".", cwd=self.project)
+                git("clean", "--quiet", "--force", "-d", "src", "scripts", "configs", cwd=self.project)
+            elif step.merged:
+                merge(self.project / step.path, step.code)
+            elif step.code:
                 (self.project / step.path).parent.mkdir(exist_ok=True)
                 if step.place:
                     replace(self.project / step.path, step.place, step.code.partition("\n")[2])
@@ -333,6 +359,53 @@ def replace(file: Path, name: str, code: str) -> None:
     (node,) = (node for node in ast.parse(text).body if getattr(node, "name", "") == name)
     lines = text.splitlines(keepends=True)
     file.write_text("".join([*lines[: node.lineno - 1], code, *lines[node.end_lineno :]]))
+
+
+def merge(file: Path, code: str) -> None:
+    """Add code to a file, as docs/recipes.md says: imports at the top, what else it has at the end.
+
+    Members of a class that is in the file join it, or replace those of the same name.
+    """
+    lines = file.read_text().splitlines() if file.exists() else []
+    new = code.splitlines()
+    for node in ast.parse(code).body:
+        known = {name_of(old): old for old in ast.parse("\n".join(lines)).body}
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imports = [old for old in known.values() if isinstance(old, ast.Import | ast.ImportFrom)]
+            if ast.unparse(node) not in map(ast.unparse, imports):
+                end = imports[-1].end_lineno if imports else 0
+                lines[end:end] = new[node.lineno - 1 : node.end_lineno]
+        elif isinstance(node, ast.ClassDef) and node.name in known:
+            for member in node.body:
+                (place,) = (old for old in ast.parse("\n".join(lines)).body if name_of(old) == node.name)
+                assert isinstance(place, ast.ClassDef)
+                put(lines, place.body, member, new, place.end_lineno or 0)
+        else:
+            put(lines, list(known.values()), node, new, len(lines))
+    file.write_text("\n".join(lines) + "\n")
+
+
+def put(lines: list[str], there: list[ast.stmt], node: ast.stmt, code: list[str], end: int) -> None:
+    """Replace the statement of the same name among these, or insert a new one at `end`."""
+    old = next((each for each in there if name_of(each) == name_of(node)), None)
+    part = code[first_line(node) - 1 : node.end_lineno]
+    if old:
+        lines[first_line(old) - 1 : old.end_lineno] = part
+    else:
+        gap = 2 if first_line(node) > 1 and part[0][0] != " " else isinstance(node, ast.FunctionDef)
+        lines[end:end] = [""] * gap + part
+
+
+def name_of(node: ast.stmt) -> str:
+    """The name that a statement defines; of an import and other statements, their code."""
+    if isinstance(node, ast.AnnAssign):
+        return ast.unparse(node.target)
+    return getattr(node, "name", "") or ast.unparse(node)
+
+
+def first_line(node: ast.stmt) -> int:
+    """The first line of a statement, with its decorators."""
+    return min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
 
 
 def ranks(text: str) -> str:

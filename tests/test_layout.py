@@ -82,7 +82,9 @@ def test_data_has_a_folder_per_class_in_train_valid_and_test(trained: Path) -> N
         assert f"{split}/" in readme
 
 
-@pytest.mark.parametrize("page", ["install", "running", "cluster", "faults", "api", "configs", "data", "updating"])
+@pytest.mark.parametrize(
+    "page", ["install", "running", "cluster", "faults", "api", "configs", "data", "recipes", "updating"]
+)
 def test_docs_has_each_page_and_a_link_to_it(render: Render, page: str) -> None:
     project = render()
     assert len((project / "docs" / f"{page}.md").read_text().split()) > 50
@@ -92,7 +94,8 @@ def test_docs_has_each_page_and_a_link_to_it(render: Render, page: str) -> None:
 def test_links_between_pages_are_valid(render: Render) -> None:
     project = render()
     for page in project.rglob("*.md"):
-        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
             if not re.match(r"\w+:", link):
                 assert (page.parent / link).exists(), f"{page.relative_to(project)} links to {link}"
 

@@ -83,7 +83,8 @@ def by_rules(
             left = {name: p for name, p in left.items() if name not in fits}
             unused -= {rule.match} if fits else set()
             name = rule.name or config.name
-            bind("optimizer.groups", known, name, rule.args)  # raises for a wrong argument
+            key = "optimizer.groups" if rule in rules else "optimizer"
+            bind(key, known, name, rule.args)  # raises for a wrong argument
             options = rule.model_dump(include={"lr", "weight_decay"}, exclude_none=True)
             bare = [] if config.decay_all else [p for p in fits.values() if p.dim() < 2]
             rest = [p for p in fits.values() if config.decay_all or p.dim() >= 2]
