@@ -82,7 +82,9 @@ def test_data_has_a_folder_per_class_in_train_valid_and_test(trained: Path) -> N
         assert f"{split}/" in readme
 
 
-@pytest.mark.parametrize("page", ["install", "running", "cluster", "faults", "api", "configs", "data", "recipes", "updating"])
+@pytest.mark.parametrize(
+    "page", ["install", "running", "cluster", "faults", "api", "configs", "data", "recipes", "updating"]
+)
 def test_docs_has_each_page_and_a_link_to_it(render: Render, page: str) -> None:
     project = render()
     assert len((project / "docs" / f"{page}.md").read_text().split()) > 50

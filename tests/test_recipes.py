@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -200,11 +199,15 @@ def test_a_student_learns_from_a_teacher(processes: int, kind: str, cook: Cook) 
     alone = train(project, "model.args.width=8", name="alone", processes=processes)
     student = train(project, "model.args.width=8", "data.teacher=teacher", name="student", processes=processes)
     assert alone[0]["train_loss"] != student[0]["train_loss"]
-    keys = [torch.load(project / f"checkpoints/{name}/last.pt", weights_only=True)["model"] for name in ("alone", "student")]
+    keys = [
+        torch.load(project / f"checkpoints/{name}/last.pt", weights_only=True)["model"] for name in ("alone", "student")
+    ]
     assert keys[0].keys() == keys[1].keys()
 
 
-@pytest.mark.parametrize("kind", ["image_classification", "text_classification", "tabular", "image_segmentation", "custom"])
+@pytest.mark.parametrize(
+    "kind", ["image_classification", "text_classification", "tabular", "image_segmentation", "custom"]
+)
 def test_folds_are_disjoint_and_cover_all(kind: str, cook: Cook) -> None:
     project = cook("Cross-validation", data_kind=kind)
     code = """
