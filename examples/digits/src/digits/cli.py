@@ -72,13 +72,16 @@ def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
             provenance.lock_run(run, new=False)
         contents = checkpoint.newest(run)
         config = load(Config, files, overrides, contents["config"])
-        if contents["epoch"] >= config.train.epochs:
-            done = f"all {contents['epoch']} epochs are done"
-            raise UserError(f"{run}: {done}; set a larger train.epochs=N to resume")
+        most = config.train.max_steps
+        unit, done = ("step", "max_steps") if most else ("epoch", "epochs")
+        validated = not most or contents["under_way"].get("validated") == contents["step"]
+        if contents[unit] >= (most or config.train.epochs) and validated:
+            all_done = f"all {contents[unit]} {unit}s are done"
+            raise UserError(f"{run}: {all_done}; set a larger train.{done}=N to resume")
         return config, run, contents
     if args.smoke:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        overrides += ["train.epochs=1", "train.limit_batches=1"]
+        overrides += ["train.epochs=1", "train.limit_batches=1", "train.max_steps=null"]
         overrides += [f"run.checkpoints={scratch}", f"run.images={scratch}"]
     config = load(Config, files or default_config(), overrides)
     check_model(config.model.name)
@@ -298,8 +301,9 @@ def suggest_override(words: list[str]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its status: its own, 2 for a UserError, or one of `signals.CODES`."""
-    # Threads that spin while they wait would take cores from other programs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:  # threads that spin would take other programs' cores
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE"}
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # microseconds: short waits are fast
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     args, rest = parser.parse_known_args(argv)

@@ -1,13 +1,14 @@
-"""Build models, losses, optimizers, schedulers and transforms by the names in the config.
+"""Build models, losses, optimizers, schedulers, transforms and hooks by the names in the config.
 
-Names are looked up in `model/`, `loss`, `optim`, `scheduler` and `transforms` (each a file, or a
-folder of files), then in torch. There is no registry.
+Names are looked up in `model/`, `loss`, `optim`, `scheduler`, `transforms` and `hooks` (each a
+file, or a folder of files), then in torch. There is no registry.
 """
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from importlib.util import find_spec
 from types import ModuleType
@@ -20,12 +21,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from . import loss, model, optim, scheduler, transforms
 from .config import did_you_mean
 from .errors import UserError
-from .options import Component, Config, Model, Optimizer, Scheduler
+from .options import Component, Config, Group, Model, Optimizer, Scheduler
 
 Factory = Callable[..., Any]
 UNSUPPORTED = {  # classes of torch.optim
     "LBFGS": "it needs the loss several times a step; the training loop computes it once",
-    "Muon": "it takes only matrices; docs/api.md combines it with AdamW",
+    "Muon": "it takes only matrices: use it in optimizer.groups, with ndim: 2 (docs/recipes.md)",
     "SparseAdam": "it takes only sparse gradients",
 }
 
@@ -135,26 +136,74 @@ def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
         raise UserError(f"loss.args: {names} does not fit: {error}") from error
 
 
+class Optimizers(torch.optim.Optimizer):
+    """Several optimizers as one; schedulers and checkpoints see the groups of all."""
+
+    def __init__(self, each: Sequence[torch.optim.Optimizer]) -> None:
+        self.each = each
+        super().__init__([group for one in each for group in one.param_groups], {})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for optimizer in self.each:
+            optimizer.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"each": [optimizer.state_dict() for optimizer in self.each]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for optimizer, state in zip(self.each, state_dict["each"], strict=True):
+            optimizer.load_state_dict(state)
+        self.param_groups = [group for one in self.each for group in one.param_groups]
+
+
 def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
     """An optimizer of yours or of torch.optim for a model, and a loss that is trained.
 
     Tensors below two dimensions get no weight decay unless `decay_all`. UserError as `build`.
     """
-    own = defined_in(optim)
-    if config.name in UNSUPPORTED and config.name not in own:
-        raise UserError(f"optimizer: {config.name} cannot be used: {UNSUPPORTED[config.name]}")
-    known = _classes(torch.optim, torch.optim.Optimizer) | own
-    given: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    groups: list[Any] = []
+    known = _classes(torch.optim, torch.optim.Optimizer) | (own := defined_in(optim))
+    groups: dict[str, list[Any]] = {config.name: []}  # by optimizer
+    unused = {rule.match for rule in config.groups}
     for module in modules:
-        params = list(module.parameters())
-        bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
-        groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
-        groups.append({"params": bare, "weight_decay": 0.0})
-    if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
-        given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
-    given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
-    return build("optimizer", known, config, **given)
+        left = dict(module.named_parameters())
+        for rule in [*config.groups, Group(match="*")]:
+            fits = {n: p for n, p in left.items() if fnmatchcase(n, rule.match)}
+            fits = {n: p for n, p in fits.items() if rule.ndim in (None, p.dim())}
+            left = {name: p for name, p in left.items() if name not in fits}
+            unused -= {rule.match} if fits else set()
+            name, params = rule.name or config.name, list(fits.values())
+            options = rule.model_dump(include={"lr", "weight_decay"}, exclude_none=True)
+            key = "optimizer.groups" if rule in config.groups else "optimizer"
+            bind(key, known, name, rule.args)  # fails if it takes no such argument
+            options |= rule.args
+            bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
+            params = [p for p in params if config.decay_all or p.dim() >= 2]
+            parts = {"params": params, **options}, {"params": bare, **options, "weight_decay": 0.0}
+            groups.setdefault(name, []).extend(part for part in parts if part["params"])
+    if unused:
+        raise UserError(f"optimizer.groups: no parameter fits {', '.join(sorted(unused))}")
+    built = []
+    for name, found in groups.items():
+        if name in UNSUPPORTED and name not in own and (name != "Muon" or name == config.name):
+            raise UserError(f"optimizer: {name} cannot be used: {UNSUPPORTED[name]}")
+        component = Component(name=name, args=config.args if name == config.name else {})
+        given = {"lr": config.lr, "weight_decay": config.weight_decay, "model": modules[0]}
+        if "fused" not in component.args and all(p.is_cuda for g in found for p in g["params"]):
+            given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
+        if found or len(groups) == 1:
+            built.append(build("optimizer", known, component, params=found, **given))
+    return Optimizers(built) if len(built) > 1 else built[0]
+
+
+def build_hooks(config: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Your hooks with their arguments, in the order of the config; UserError as `build`."""
+    if not config:
+        return []
+    if not find_spec(f"{__package__}.hooks"):
+        raise UserError("hooks: there is no hooks.py in the package; docs/recipes.md shows one")
+    known = defined_in(importlib.import_module(f"{__package__}.hooks"))
+    components = [Component(name=name, args=dict(args)) for name, args in config.items()]
+    return [build("hooks", known, component) for component in components]
 
 
 def build_scheduler(

@@ -268,7 +268,7 @@ def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str
     inner = ("dict", "list", "float", "[key]")  # pydantic's steps between keys
     loc = [str(p) for i, p in enumerate(problem["loc"]) if i < 2 or p not in inner]
     sections: dict[str, Any] = {key: field.annotation for key, field in schema.model_fields.items()}
-    known = sections[loc[0]].model_fields if loc[0] in sections else sections
+    known = _fields(sections[loc[0]]) if loc[0] in sections else sections
     kind, got = problem["type"], f", got {problem['input']!r:.200}"
     form = getattr(known.get(loc[-1]), "description", None) or "in another format"
     special = {
@@ -291,7 +291,11 @@ def _problem(schema: type[Section], problem: Any, origin: dict[str, str]) -> str
 def find_keys(schema: type[Section], name: str) -> list[str]:
     """The dotted keys that end in `name`."""
     sections: Any = {key: field.annotation for key, field in schema.model_fields.items()}
-    return [f"{key}.{name}" for key in sections if name in sections[key].model_fields]
+    return [f"{key}.{name}" for key in sections if name in _fields(sections[key])]
+
+
+def _fields(section: Any) -> dict[str, Any]:
+    return getattr(section, "model_fields", {})  # none in `hooks`, a section of any names
 
 
 def check_model(name: str) -> None:
@@ -309,7 +313,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {lower[close[0]]!r}?"
-    return f"; there are: {', '.join(lower.values())}"
+    return f"; there are: {', '.join(lower.values())}" if lower else "; there are none"
 
 
 # --- writing four formats

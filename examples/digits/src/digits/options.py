@@ -62,11 +62,21 @@ class Run(Section):  # one training run as a whole
     images: str = "images"
 
 
+class Group(Section):  # parameters that differ from the rest
+    match: str  # a pattern of names of parameters, with * and ?; the first rule that fits counts
+    ndim: Annotated[int | None, Field(ge=0)] = None  # only tensors of so many dimensions
+    name: str | None = None  # another optimizer
+    lr: Annotated[float | None, Field(gt=0)] = None
+    weight_decay: Annotated[float | None, Field(ge=0)] = None
+    args: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Optimizer(Component):  # of optim, or of torch.optim
     name: str = "AdamW"
     lr: Annotated[float, Field(gt=0)] = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     decay_all: bool = True  # false: no decay of tensors below two dimensions, as biases and norms
+    groups: list[Group] = Field(default_factory=list)  # rules for some of the parameters
 
 
 class Scheduler(Component):  # of scheduler, or of torch.optim.lr_scheduler
@@ -76,6 +86,7 @@ class Scheduler(Component):  # of scheduler, or of torch.optim.lr_scheduler
 
 class Train(Section):  # the training loop
     epochs: Annotated[int, Field(ge=1)] = 10
+    max_steps: Annotated[int | None, Field(ge=1)] = None  # ends the run, in place of epochs
     accumulate: Annotated[int, Field(ge=1)] = 1  # batches a step (gradient accumulation)
     grad_clip: Annotated[float | None, Field(gt=0)] = 1.0  # gradient clipping: the largest norm
     ema: Annotated[float | None, Field(gt=0, lt=1)] = None  # decay of the weights' moving average
@@ -86,6 +97,10 @@ class Train(Section):  # the training loop
     log_every: Annotated[int, Field(ge=1)] = 100  # steps
     limit_batches: Annotated[int | None, Field(ge=1)] = None  # only the first ones of each split
     overfit_batches: Annotated[int | None, Field(ge=1)] = None  # only these, in every epoch
+
+
+class Valid(Section):  # the validation
+    every_steps: Annotated[int | None, Field(ge=1)] = None  # in place of after each epoch
 
 
 class Distributed(Section):  # several processes, started by torchrun
@@ -112,5 +127,7 @@ class Config(Section):  # all sections
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()
     train: Train = Train()
+    valid: Valid = Valid()
+    hooks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)  # of hooks.py, by name
     distributed: Distributed = Distributed()
     checkpoint: Checkpoint = Checkpoint()

@@ -78,7 +78,7 @@ class Writer:
                 (self.run / EARLIER).mkdir(exist_ok=True)
                 link(last, self.run / EARLIER / f"step-{replaced_step:08d}.pt")
                 sync(self.run / EARLIER)
-            if best and not contents["best"]["stale"] and not contents["under_way"]["batches"]:
+            if best and contents["best"]["step"] == contents["step"]:
                 link(partial, self.run / best)
             sync(self.run)  # what last.pt refers to is on the disk first
             os.replace(partial, last)

@@ -1,7 +1,7 @@
 """The interface between the engine and `task.py`; it changes only in a release that says so.
 
-A batch is a tuple. The length of its first item is the number of samples. The engine moves its
-tensors to the device, and reads nothing else of it.
+A batch is a tuple or a dict. The length of its first item is the number of samples, unless the
+task has `batch_size`. The engine moves its tensors to the device, and reads nothing else of it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-Batch = tuple[Any, ...]
+Batch = Any  # a tuple or a dict
 
 
 class Metrics(Protocol):
@@ -44,3 +44,16 @@ class Task(Protocol):
     # For each input of `run`: plain values, and a sentence. `map` continues after a UserError.
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]: ...
     def sentence(self, prediction: dict[str, Any]) -> str: ...
+
+    # Optional methods:
+    #   batch_size(batch) -> int                    the number of samples
+    #   build_optimizers(model)                     one optimizer or a list, not the config's
+    #   train_step(model, batch, update) -> outputs, loss     own steps on a batch, for example of
+    # several optimizers: `update(loss, i)` does backward and a step of number i, on its weights.
+
+
+def batch_size(task: Task, batch: Batch) -> int:
+    """The number of samples of a batch: by the task, or the length of the first item."""
+    if own := getattr(task, "batch_size", None):
+        return int(own(batch))
+    return len(next(iter(batch.values())) if hasattr(batch, "values") else batch[0])

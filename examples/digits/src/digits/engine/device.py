@@ -3,8 +3,10 @@
 import os
 import random
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 
 from ..errors import UserError
 from ..options import Run
+from .signals import signals_blocked
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,6 +44,21 @@ def seed_all(seed: int) -> None:
 def derived_seed(*numbers: int) -> int:
     """A seed of 32 bits from several numbers; torch on the CPU ignores higher bits."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def seeded(loader: Any, seed: int, skip: int = 0) -> Iterator[Any]:
+    """The batches after the first `skip`. What the loader draws as it starts follows from `seed`.
+
+    Loaders and samplers without a generator draw from the global one: a resume could not repeat it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for generator in (torch.default_generator, getattr(loader, "generator", None)):
+            if generator is not None:
+                generator.manual_seed(seed)
+        with signals_blocked():
+            batches = iter(loader)
+        first = deque(islice(batches, skip or 1), maxlen=0 if skip else 1)  # samplers draw here
+    yield from chain(first, batches)
 
 
 def prepare(options: Run) -> None:

@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from ..errors import Stopped, UserError
 from ..options import Distributed
 
+logs: list[Any] = []  # open files: train.log of the run
 _wrapped: list[nn.parallel.DistributedDataParallel] = []
 _DEFAULTS = Distributed()
 
@@ -38,9 +39,10 @@ def world() -> int:
 
 
 def log(text: str) -> None:
-    """Print a line, on rank 0 alone."""
+    """Print a line, on rank 0 alone, and append it to the files in `logs`."""
     if rank() == 0:
-        print(text, flush=True)
+        for file in [None, *logs]:  # None is standard output
+            print(text, file=file, flush=True)
 
 
 @contextmanager
@@ -123,9 +125,19 @@ def main_first() -> Iterator[None]:
         all_sum()
 
 
-def wrap(model: nn.Module, options: Distributed, device: torch.device) -> nn.Module:
-    """The model in DDP, or split by FSDP2: gradients are means over all processes."""
+def wrap(
+    model: nn.Module, options: Distributed, device: torch.device, own_step: bool = False
+) -> nn.Module:
+    """The model in DDP, or split by FSDP2: gradients are means over all processes.
+
+    For a task with an own training step, which may use a part of the model, they are not.
+    """
     if world() == 1:
+        return model
+    if own_step:
+        if options.strategy == "fsdp":
+            raise UserError("distributed.strategy: a task with train_step needs ddp")
+        broadcast(*model.parameters(), *model.buffers())
         return model
     if options.strategy == "fsdp":
         shard(model, device)
@@ -182,7 +194,12 @@ def finish_gradients(model: nn.Module, loss: nn.Module) -> None:
     if _wrapped and (names := [name for name, p in trained if p.grad is None]):
         do = "use them in `forward`, or set their requires_grad to False"
         raise UserError(f"model: no gradient for {', '.join(names)}; with ddp, {do}")
-    for p in loss.parameters():
+    average_gradients(loss.parameters())
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Make gradients means over all processes; where there is none, it counts as zero."""
+    for p in parameters if world() > 1 else ():
         if p.requires_grad:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             dist.all_reduce(p.grad)
@@ -211,8 +228,15 @@ def even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
         yield last, batch is not None
 
 
-def shortest_epoch(limit: int, own: int) -> tuple[int, int]:
-    """The most batches that a process may take in an epoch, and the fewest that one has."""
+def shortest_epoch(limit: int, loader: Any) -> tuple[int, int]:
+    """The most batches that a process may take in an epoch, and the fewest that one has.
+
+    A loader without a length counts as endless.
+    """
+    try:
+        own = len(loader)
+    except TypeError:
+        own = sys.maxsize
     counts = gather(min(limit, own))
     if min(counts) < max(counts):  # no EpochSampler: the others would wait for a batch
         limit = min(counts)

@@ -1,25 +1,25 @@
 """The training loop, top to bottom."""
 
-import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..components import build_hooks
 from ..model.utils import count_parameters
 from ..options import Config
 from . import checkpoint, distributed
 from . import state as states
-from .contract import Batch, Metrics, Task
-from .device import autocast, pick_device, prefetch, prepare, to_device
+from .contract import Batch, Metrics, Task, batch_size
+from .device import autocast, derived_seed, pick_device, prefetch, prepare, seeded, to_device
 from .distributed import log, shortest_epoch
 from .metrics import Average, merged
-from .session import Progress, Session, check_finite
+from .session import Session, check_finite
 from .state import State
 from .tracking import open_trackers
 
@@ -30,84 +30,84 @@ def train(
     resume: dict[str, Any] | None = None,
     profile: bool = False,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
+    task: Callable[..., Task] | None = None,
+    hooks: Iterable[Any] = (),
 ) -> State:
     """Train in the new folder `run`, or `resume` there from what `checkpoint.load` returned.
 
-    `profile` records some steps with torch.profiler; `on_epoch` gets the number and figures of each
-    epoch once its state is saved. Raises UserError if the run cannot start or the loss is not
-    finite, and `errors.Stopped` once the state is saved after a signal.
+    `profile` records some steps with torch.profiler; `on_epoch` gets the epoch and the figures of
+    each validation once its state is saved; `task` is a class in place of that in `task.py`;
+    `hooks` come after those of the config. The `rows` of the returned state are those of
+    `metrics.csv`. Raises UserError if the run cannot start or the loss is not finite, and
+    `errors.Stopped` once the state is saved after a signal.
     """
     device = pick_device(config.run.device)
     prepare(config.run)
     with distributed.main_first(), checkpoint.mismatch_error(states.DIFFERS if resume else ""):
-        task = states.build_task(config, device, resume)
-        train_loader: Any = task.train_loader()
-        valid_loader: Any = task.eval_loader("valid")
+        built = states.build_task(config, device, resume, task)
+        train_loader: Any = built.train_loader()
+        valid_loader: Any = built.eval_loader("valid")
     if config.train.overfit_batches:
         train_loader = valid_loader = list(islice(train_loader, config.train.overfit_batches))
-    limit, steps = shortest_epoch(config.train.limit_batches or sys.maxsize, len(train_loader))
-    state = states.build_state(config, task, device, steps)
+    limit, batches = shortest_epoch(config.train.limit_batches or sys.maxsize, train_loader)
+    state = states.build_state(config, built, device, batches)
     if resume:
         states.restore(state, resume, config)
     else:
-        states.warn_if_short(config, train_loader, steps)
-    patience = config.train.patience or math.inf
-    with Session(config, task, run, state, profile) as session:
+        states.warn_if_short(config, train_loader, state.total_steps)
+    hooks = [*build_hooks(config.hooks), *hooks]
+    with Session(config, built, run, state, profile, hooks) as session:
+        session.restore_hooks(resume)
         if distributed.rank() == 0:
             session.trackers = open_trackers(config.run.tracker, run, config.model_dump(), state)
         where = f"{distributed.world()} x {device.type}, threads: {torch.get_num_threads()}"
         log(f"{run}: {config.model.name}, {count_parameters(state.model):,} parameters, on {where}")
-        while state.epoch < config.train.epochs and state.stale < patience:
-            started = time.perf_counter()
-            trained = train_epoch(state, session, train_loader, limit)
-            seconds = time.perf_counter() - started
-            batches = session.interruptible(valid_loader, limit)
-            valid = evaluate(state.evaluated, task, batches, device, config.train.precision)
-
-            lr = state.scheduler.get_last_lr()[0]
-            when = {"epoch": state.epoch + 1, "step": state.step, "learning_rate": lr}
-            splits = {"train": trained, "valid": valid}.items()
-            figures = {f"{s}_{name}": of[name] for name in valid for s, of in splits if name in of}
-            for tracker in session.trackers:  # before the save: a resume drops what is newer
-                tracker.log({**when, **figures, "seconds": seconds})
-            session.consistent = False  # until it is saved
-            best = "  best" if states.end_epoch(state, task, config, valid) else ""
-            session.save()
-            text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            log(f"epoch {state.epoch}/{config.train.epochs}  {text}  {seconds:.1f} s{best}")
-            if on_epoch:
-                on_epoch(state.epoch, figures)
+        session.tell("start")
+        while not session.ended():
+            for end_of_epoch in train_epoch(state, session, train_loader, limit):
+                if session.validation_due(end_of_epoch):
+                    figures = validate(state, session, valid_loader, limit, end_of_epoch)
+                    if on_epoch:
+                        on_epoch(states.epoch_number(state), figures)
+                elif end_of_epoch:
+                    states.end_epoch(state, config)
+                    session.tell("epoch")
     return state
 
 
 def train_epoch(
     state: State, session: Session, loader: Iterable[Batch], limit: int
-) -> dict[str, float]:
-    """Train until the epoch ends, some of which may be done already; returns loss and metrics."""
-    options, device = session.config.train, session.device
-    state.net.train()
-    state.loss_module.train()
-    progress = Progress(device)
+) -> Iterator[bool]:
+    """Train until the epoch ends, some of which may be done already, or the run.
+
+    Yields False for each validation that is due before its end, and True at its end.
+    """
+    options, task = session.config.train, session.task
     more = max(0, limit - state.batches)
-    remaining = progress.fetch(loader, states.fast_forward(loader, state), more)
-    batches = prefetch(remaining, device, options.channels_last)
+    seed = derived_seed(session.config.run.seed, distributed.rank(), state.epoch)
+    remaining = islice(seeded(loader, seed, skip=states.fast_forward(loader, state)), more)
+    batches = prefetch(session.progress.timed(remaining), session.device, options.channels_last)
+    session.start_training()
     while True:
+        if session.validation_due(end_of_epoch=False):
+            yield False
+            session.start_training()
+        if session.ended():
+            return
         begins, first = state.batches == 0, next(batches, None)
-        samples = session.before_step(0 if first is None else len(first[0]))
+        samples = session.before_step(0 if first is None else batch_size(task, first))
         if first is None or not samples:  # the end of the data, here or in another process
             break
         group = chain([first], islice(batches, options.accumulate - 1))  # fewer at the end
-        progress.samples += train_step(state, session, group, samples)
+        session.progress.samples += train_step(state, session, group, samples)
         if begins:
             session.draw(first)
         if state.step % options.log_every == 0:  # the only place that waits for the device
             figures = {"loss": check_finite(merged(Average, state.recent).compute(), state)}
-            figures |= merged(session.task.metrics, state.metrics).compute()
-            log(progress.line(state.step, figures, float(state.scheduler.get_last_lr()[0])))
+            session.log_step(figures | merged(task.metrics, state.metrics).compute())
             state.loss, state.recent = state.loss.plus(state.recent), Average()
         session.after_step()  # may save, or raise Stopped
-    loss = check_finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
-    return {"loss": loss, **merged(session.task.metrics, state.metrics).compute()}
+    yield True
 
 
 def train_step(state: State, session: Session, group: Iterable[Batch], samples: float) -> float:
@@ -116,11 +116,13 @@ def train_step(state: State, session: Session, group: Iterable[Batch], samples: 
     `samples` are those of the first batches of all processes together.
     """
     config, task = session.config, session.task
+    if hasattr(task, "train_step"):
+        return own_step(state, session, next(iter(group)), samples)
     expected = samples * config.train.accumulate  # if no later batch is smaller
     batches, done, own = iter(group), 0, 0
     batch = next(batches, None)
     while batch is not None:
-        following, count = next(batches, None), len(batch[0])
+        following, count = next(batches, None), batch_size(task, batch)
         with distributed.accumulating(state.net, following is not None):
             with autocast(session.device, config.train.precision):
                 outputs = task.forward(state.net, batch)
@@ -132,10 +134,62 @@ def train_step(state: State, session: Session, group: Iterable[Batch], samples: 
         batch, done, own = following, done + 1, own + count
     distributed.finish_gradients(state.model, state.loss_module)
     samples = expected if config.train.accumulate == 1 else distributed.all_sum(own)[0]
-    states.optimizer_step(state, config, session.weights, expected / samples)
-    state.step, state.batches = state.step + 1, state.batches + done
-    state.samples += int(samples)
+    states.optimizer_step(state, config, session.weights, expected / samples, hear=session.hear)
+    states.end_step(state, config, done, int(samples))
     return samples
+
+
+def own_step(state: State, session: Session, batch: Batch, samples: float) -> float:
+    """The task's own training step on a batch; returns the samples of all processes together."""
+    config, count = session.config, batch_size(session.task, batch)
+    weight = count * distributed.world() / samples
+
+    def update(loss: Tensor, optimizer: int = 0) -> None:
+        chosen = getattr(state.optimizer, "each", [state.optimizer])[optimizer]
+        weights = [p for group in chosen.param_groups for p in group["params"]]
+        with torch.autocast(session.device.type, enabled=False):
+            state.scaler.scale(loss * weight).backward(inputs=weights)
+        distributed.average_gradients(weights)
+        states.optimizer_step(state, config, weights, optimizer=chosen, hear=session.hear)
+
+    with autocast(session.device, config.train.precision):
+        outputs, loss = session.task.train_step(state.net, batch, update)  # type: ignore[attr-defined]
+    state.metrics.update(outputs, batch)
+    state.recent.update(loss, count)
+    states.end_step(state, config, 1, int(samples))
+    return samples
+
+
+def validate(
+    state: State, session: Session, loader: Iterable[Batch], limit: int, end_of_epoch: bool
+) -> dict[str, float]:
+    """Evaluate, record the figures, and save the state; returns the figures of both splits."""
+    config, task, started = session.config, session.task, session.training_since
+    seconds = time.perf_counter() - started
+    loss = check_finite(merged(Average, state.loss.plus(state.recent)).compute(), state)
+    trained = {"loss": loss, **merged(task.metrics, state.metrics).compute()}
+    batches = session.interruptible(loader, limit)
+    valid = evaluate(state.evaluated, task, batches, session.device, config.train.precision)
+
+    rate, epoch = state.scheduler.get_last_lr()[0], states.epoch_number(state)
+    splits = {"train": trained, "valid": valid}.items()
+    figures = {f"{s}_{name}": of[name] for name in valid for s, of in splits if name in of}
+    session.tell("validation", figures)
+    when = {"epoch": epoch, "step": state.step, "learning_rate": rate}
+    for tracker in session.trackers:  # before the save: a resume drops what is newer
+        tracker.log({**when, **figures, "seconds": seconds})
+    session.consistent = False  # until it is saved
+    best = "  best" if states.end_validation(state, task, config, valid) else ""
+    if end_of_epoch:
+        states.end_epoch(state, config)
+        session.tell("epoch")
+    session.save()
+    text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    by_steps = config.train.max_steps or config.valid.every_steps
+    at = f"step {state.step}/{state.total_steps}  " if by_steps else ""
+    at = f"{at}epoch {epoch}" if by_steps else f"epoch {epoch}/{config.train.epochs}"
+    log(f"{at}  {text}  {seconds:.1f} s{best}")
+    return figures
 
 
 @torch.no_grad()
@@ -158,6 +212,6 @@ def evaluate(
             outputs = task.forward(model, batch)
             mean = task.loss(outputs, batch)
         if counts:
-            loss.update(mean, len(batch[0]))
+            loss.update(mean, batch_size(task, batch))
             metrics.update(outputs, batch)
     return {"loss": merged(Average, loss).compute(), **merged(task.metrics, metrics).compute()}

@@ -1,11 +1,13 @@
-"""What surrounds the steps of training: saving and stopping, the progress line, `--profile`."""
+"""What surrounds training's steps: hooks, saving and stopping, the progress line, `--profile`."""
 
 import math
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ from ..errors import Stopped, UserError
 from ..options import Config
 from . import checkpoint, distributed, provenance
 from .contract import Batch, Task
-from .device import peak_memory, pick_device, to_device
+from .device import derived_seed, peak_memory, pick_device, seeded, to_device
 from .distributed import log
-from .signals import CODES, Signals, signals_blocked
+from .signals import CODES, Signals
 from .state import State, to_checkpoint
 from .tracking import log_pictures
 
@@ -29,8 +31,18 @@ WAIT, WARMUP, ACTIVE = 3, 2, 10  # steps that --profile skips, warms up with, an
 class Session:
     """One start of a run, as a context: locks its folder, saves, stops, and saves after errors."""
 
-    def __init__(self, config: Config, task: Task, run: Path, state: State, profile: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        run: Path,
+        state: State,
+        profile: bool = False,
+        hooks: Sequence[Any] = (),
+    ) -> None:
         self.config, self.task, self.run = config, task, run
+        self.hooks = [h for h in hooks if distributed.rank() == 0 or getattr(h, "all_ranks", False)]
+        self.hear = partial(self.tell, "gradients") if self.listeners("gradients") else None
         self.device = pick_device(config.run.device)
         self.state, self.best_file = state, state.best_file
         modules = state.model, state.loss_module
@@ -41,7 +53,10 @@ class Session:
         self.saved_at = time.monotonic()
         self.stop_due = self.save_due = False  # after this step, in all processes
         self.consistent = True  # False within a step, the end of an epoch, or a save
+        self.finish = False  # a hook may set it: validate after this step, and end the run
+        self.finished = False  # the same, once all processes know it
         self.can_draw = True  # until a picture fails
+        self.progress = Progress(self.device, state)
         self.trackers: list[Any] = []
 
     def __enter__(self) -> "Session":
@@ -51,6 +66,8 @@ class Session:
                 stack.callback(provenance.unlock_runs)
                 checkpoint.write_whole(self.run / "config.yaml", dump(self.config, "yaml"))
                 provenance.record(self.run, self.device)
+                distributed.logs.append(open(self.run / "train.log", "a", encoding="utf-8"))
+                stack.callback(lambda: distributed.logs.pop().close())
             stack.callback(self.writer.wait)
             stack.enter_context(self.signals)
             if self.profiler:
@@ -63,6 +80,7 @@ class Session:
         try:
             if isinstance(error, Exception) and not isinstance(error, Stopped):
                 self.rescue(error)
+            self.tell(*(["exception", error] if error else ["end"]))
         finally:
             self.stack.__exit__(kind, error, traceback)  # Signals acts on the error
         if self.profiler and not error and self.profiler.step_num <= WAIT + WARMUP:
@@ -70,6 +88,29 @@ class Session:
         if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):  # by torch
             advice = "if memory ran out, lower data.workers or data.batch_size"
             raise UserError(f"data.workers: a worker process died; {advice}") from error
+
+    # --- hooks ---
+    def listeners(self, event: str) -> list[Callable[..., None]]:
+        """The methods `on_<event>` of the hooks."""
+        name = f"on_{event}"
+        return [getattr(hook, name) for hook in self.hooks if hasattr(hook, name)]
+
+    def tell(self, event: str, *news: Any) -> None:
+        """Call the hooks that listen to an event."""
+        for listener in self.listeners(event) if self.hooks else ():
+            listener(self, *news)
+
+    def hook_states(self) -> dict[str, Any]:
+        """What the hooks save in a checkpoint, by class."""
+        hooks = [hook for hook in self.hooks if hasattr(hook, "state_dict")]
+        return {type(hook).__name__: hook.state_dict() for hook in hooks}
+
+    def restore_hooks(self, saved: Mapping[str, Any] | None) -> None:
+        """Give the hooks what they saved in a checkpoint."""
+        states = (saved or {}).get("hooks") or {}
+        for hook in self.hooks:
+            if type(hook).__name__ in states:
+                hook.load_state_dict(states[type(hook).__name__])
 
     # --- saving ---
     def save(self) -> None:
@@ -80,6 +121,8 @@ class Session:
         if not all(torch.stack(finite).tolist()):
             check_finite(math.nan, self.state)
         saved = to_checkpoint(self.state, self.task, self.config)
+        saved["hooks"] = self.hook_states()
+        self.tell("save", saved)
         self.writer.save(saved, self.state.saved_step, self.best_file)
         self.state.saved_step, self.best_file = self.state.step, self.state.best_file
         self.saved_at = time.monotonic()
@@ -100,6 +143,41 @@ class Session:
             log(f"{saved}; fix the error below, then: {self.resume_command}")
 
     # --- between steps ---
+    def ended(self) -> bool:
+        """Whether the run has all its steps or epochs, or stops early, and is validated."""
+        options, state = self.config.train, self.state
+        done = state.step if options.max_steps else state.epoch
+        ended = done >= (options.max_steps or options.epochs) or self.finished
+        ended |= state.stale >= (options.patience or math.inf)
+        return ended and state.validated_step == state.step
+
+    def validation_due(self, end_of_epoch: bool) -> bool:
+        """Whether to validate before the next step, unless that was done at this step."""
+        state, every, most = self.state, self.config.valid.every_steps, self.config.train.max_steps
+        due = state.step % every == 0 if every else end_of_epoch
+        last = not most and end_of_epoch and state.epoch + 1 >= self.config.train.epochs
+        due |= last or self.finished or (most is not None and state.step >= most)
+        return due and state.validated_step != state.step
+
+    def start_training(self) -> None:
+        """Training mode, and the clocks, at the start of an epoch and after a validation."""
+        self.state.net.train()
+        self.state.loss_module.train()
+        self.progress.start()
+        self.training_since = time.perf_counter()
+
+    def log_step(self, figures: dict[str, float]) -> None:
+        """Print the progress line, with what hooks add, and give its row to the trackers."""
+        norm = self.state.grad_norm
+        figures["grad_norm"] = float(getattr(norm, "full_tensor", lambda: norm)())
+        self.tell("log", figures)
+        line, row = self.progress.line(self.state, figures)
+        log(line)
+        row = {"epoch": self.state.epoch + 1, "step": self.state.step, **row}
+        for tracker in self.trackers:
+            if hasattr(tracker, "log_step"):
+                tracker.log_step(row)
+
     def before_step(self, samples: int) -> float:
         """Tell all processes of this one's next batch, and of a stop or save that is due.
 
@@ -109,8 +187,10 @@ class Session:
         due = bool(every) and (self.state.step + 1) % (every or 1) == 0
         due |= bool(minutes) and time.monotonic() - self.saved_at > 60 * (minutes or 0)
         stop = bool(self.signals.received)
-        total, without, stops, saves = distributed.all_sum(samples, samples == 0, stop, due)
+        flags = samples == 0, stop, due, self.finish
+        total, without, stops, saves, finish = distributed.all_sum(samples, *flags)
         self.stop_due, self.save_due = stops > 0, saves > 0
+        self.finished |= finish > 0
         self.consistent = without > 0  # otherwise a step begins, which `after_step` ends
         return 0 if without else total
 
@@ -119,6 +199,8 @@ class Session:
         self.consistent = True
         if self.profiler:
             self.profiler.step()
+        self.tell("step")
+        self.finished |= self.finish and distributed.world() == 1
         stop = self.stop_due or (distributed.world() == 1 and bool(self.signals.received))
         if stop or self.save_due:
             self.save()
@@ -135,9 +217,8 @@ class Session:
 
     def interruptible(self, loader: Iterable[Batch], limit: int) -> Iterator[Batch]:
         """At most `limit` batches of an evaluation; a signal saves and raises Stopped."""
-        with signals_blocked():
-            batches = islice(loader, limit)
-        for batch in batches:
+        seed = derived_seed(self.config.run.seed, distributed.rank(), self.state.step)
+        for batch in islice(seeded(loader, seed), limit):
             if self.signals.received and distributed.world() == 1:
                 self.save()
                 self.stop()
@@ -170,28 +251,37 @@ def check_finite(loss: float, state: State) -> float:
 class Progress:
     """Counts samples and the time spent waiting for data since the last progress line."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, state: State) -> None:
+        self.device, self.began, self.first = device, time.perf_counter(), state.step
+        self.start()
+
+    def start(self) -> None:
         self.started, self.waited, self.samples = time.perf_counter(), 0.0, 0.0
 
-    def fetch(self, loader: Iterable[Batch], skip: int, limit: int) -> Iterator[Batch]:
-        """At most `limit` batches, after the first `skip`; times how long each one takes."""
-        with signals_blocked():
-            iterator = islice(loader, skip, min(skip + limit, sys.maxsize))
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; times how long each one takes."""
         began = time.perf_counter()
-        for batch in iterator:
+        for batch in batches:
             self.waited += time.perf_counter() - began
             yield batch
             began = time.perf_counter()
 
-    def line(self, step: int, figures: dict[str, float], learning_rate: float) -> str:
-        """The figures, samples a second over all processes, waiting, learning rate, memory."""
-        seconds = time.perf_counter() - self.started
-        parts = [f"step {step}", *(f"{name} {value:.4f}" for name, value in figures.items())]
-        parts += [f"{self.samples / seconds:.0f}/s", f"wait {self.waited / seconds:.0%}"]
-        parts += [f"lr {learning_rate:.1e}", f"{peak_memory(self.device) / 2**30:.1f} GiB"]
-        self.started, self.waited, self.samples = time.perf_counter(), 0.0, 0.0
-        return "  " + "  ".join(parts)
+    def line(self, state: State, figures: dict[str, float]) -> tuple[str, dict[str, float]]:
+        """A line and a row for `steps.csv`: the figures, and those of the last steps.
+
+        Samples a second over all processes, the share of waiting, memory, and the time that the
+        rest of the run takes at the speed so far, validations included.
+        """
+        now, rate = time.perf_counter(), float(state.scheduler.get_last_lr()[0])
+        speed, waiting = (each / (now - self.started) for each in (self.samples, self.waited))
+        row = {**figures, "learning_rate": rate, "samples_per_second": speed, "waiting": waiting}
+        left = (now - self.began) / (state.step - self.first) * (state.total_steps - state.step)
+        parts = [f"step {state.step}", *(f"{name} {value:.4f}" for name, value in figures.items())]
+        parts += [f"{speed:.0f}/s", f"wait {waiting:.0%}", f"lr {rate:.1e}"]
+        parts += [f"{peak_memory(self.device) / 2**30:.1f} GiB"]
+        parts += [f"eta {timedelta(seconds=round(left))}"]
+        self.start()
+        return "  " + "  ".join(parts), row
 
 
 def profiler(run: Path) -> torch.profiler.profile:

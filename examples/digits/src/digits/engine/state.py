@@ -3,8 +3,9 @@
 import copy
 import math
 import random
+import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from .. import task as task_module  # your task.py
-from ..components import build_optimizer, build_scheduler, without_pretrained
+from ..components import Optimizers, build_optimizer, build_scheduler, without_pretrained
 from ..errors import UserError
 from ..options import Config, file_name
 from . import checkpoint, distributed, sharded
@@ -49,9 +50,13 @@ class State:
     best: float = math.nan  # the monitored figure of the best epoch
     best_loss: float = math.nan  # its validation loss, which breaks ties
     best_file: str = ""
-    stale: int = 0  # epochs since the best one
+    best_step: int = -1  # when it was found
+    stale: int = 0  # validations since the best one
+    validated_step: int = 0  # of the newest validation
     saved_step: int = -1  # of last.pt
-    rows: Any = None  # of metrics.csv, one an epoch
+    total_steps: int = 0  # of the whole run, if it isn't stopped early
+    grad_norm: Any = math.nan  # of the newest step where it was measured, before clipping
+    rows: Any = None  # of metrics.csv, one a validation
     data: list[int] | None = None  # the `fingerprint` of the training data
 
     @property
@@ -74,26 +79,43 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     distributed.broadcast(*loss.parameters(), *loss.buffers())
     # `to` makes the copied weights of an RNN contiguous: cuDNN would do it at each call.
     ema = copy.deepcopy(model).to(device).requires_grad_(False) if options.ema else None
-    net = distributed.wrap(model, config.distributed, device)
+    net = distributed.wrap(model, config.distributed, device, hasattr(task, "train_step"))
     if ema and net is model and distributed.world() > 1:
         distributed.shard(ema, device)
     if options.compile:
         net = torch.compile(net)  # type: ignore[assignment]
-    optimizer = build_optimizer(config.optimizer, model, *([] if is_frozen(loss) else [loss]))
-    steps = math.ceil(batches / options.accumulate) if config.scheduler.every == "step" else 1
-    mode = config.checkpoint.mode
-    scheduler = build_scheduler(config.scheduler, optimizer, options.epochs * steps, mode)
+    optimizer = own_optimizer(task, model)
+    if not optimizer:
+        optimizer = build_optimizer(config.optimizer, model, *([] if is_frozen(loss) else [loss]))
+    if batches == sys.maxsize and not options.max_steps:
+        raise UserError("train.max_steps: set it, since the training data has no length")
+    if hasattr(task, "train_step") and options.accumulate > 1:
+        raise UserError("train.accumulate: should be 1 for a task with its own train_step")
+    steps = math.ceil(batches / options.accumulate)
+    total = options.max_steps or options.epochs * steps
+    calls = total if config.scheduler.every == "step" else math.ceil(total / steps)
+    scheduler = build_scheduler(config.scheduler, optimizer, calls, config.checkpoint.mode)
     scaler = GradScaler(device.type, enabled=options.precision == "fp16")
     if rank := distributed.rank():  # after the weights: dropout should differ between ranks
         seed_all(derived_seed(config.run.seed, rank))
-    return State(model, net, ema, loss, optimizer, scheduler, scaler, task.metrics())
+    state = State(model, net, ema, loss, optimizer, scheduler, scaler, task.metrics())
+    state.total_steps = total
+    return state
 
 
-def warn_if_short(config: Config, loader: Iterable[Batch], batches: int) -> None:
+def own_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer | None:
+    """The optimizer of the task's `build_optimizers`, if it has that; several become one."""
+    if not hasattr(task, "build_optimizers"):
+        return None
+    built = task.build_optimizers(model)
+    return Optimizers(list(built)) if isinstance(built, list | tuple) else built
+
+
+def warn_if_short(config: Config, loader: Iterable[Batch], steps: int) -> None:
     """Warn of few steps in all, as with a batch as large as the data, unless it is a trial."""
     options = config.train
-    steps = options.epochs * math.ceil(batches / options.accumulate)
-    trial = options.epochs < 5 or options.limit_batches or options.overfit_batches
+    trial = options.limit_batches or options.overfit_batches or options.max_steps
+    trial = trial or options.epochs < 5
     if steps < 100 and not trial and (samples := fingerprint(loader)):
         size = config.data.batch_size * options.accumulate * distributed.world()
         why = f"{samples[0]} samples, batch size {size}, {options.epochs} epochs"
@@ -106,11 +128,14 @@ def loss_module(task: Task) -> nn.Module:
     return loss if isinstance(loss, nn.Module) else nn.Module()
 
 
-def build_task(config: Config, device: torch.device, contents: dict[str, Any] | None) -> Task:
-    """Your task for the data; or that of a checkpoint's contents, which needs no data."""
+def build_task(
+    config: Config, device: torch.device, contents: dict[str, Any] | None, kind: Any = None
+) -> Task:
+    """A task of a `kind`, or yours; with a checkpoint's contents, it needs no data."""
+    kind = kind or task_module.Task
     if contents is None:
-        return task_module.Task(config, device)
-    task: Task = task_module.Task(without_pretrained(config), device, contents["info"])
+        return kind(config, device)
+    task: Task = kind(without_pretrained(config), device, contents["info"])
     if contents.get("loss") is None:  # v0.7 and older did not train the loss
         loss_module(task).requires_grad_(False)
     return task
@@ -150,36 +175,43 @@ def fingerprint(loader: Any) -> list[int] | None:
     return [len(dataset), zlib.crc32(names.encode("utf-8", "surrogateescape"))]
 
 
-def step_scheduler(
-    state: State, config: Config, every: str, valid: dict[str, float] | None = None
-) -> None:
-    """Step the scheduler after a "step", or after an "epoch" with these figures, if it is due."""
+def step_scheduler(state: State, config: Config, every: str) -> None:
+    """Step the scheduler after a "step" or an "epoch", if it is due."""
     try:
-        if isinstance(state.scheduler, ReduceLROnPlateau):
-            if valid:
-                state.scheduler.step(monitored(config, valid))
-        elif config.scheduler.every == every:
+        if config.scheduler.every == every and not isinstance(state.scheduler, ReduceLROnPlateau):
             state.scheduler.step()
     except ValueError as error:  # OneCycleLR, for example, has no steps beyond its total
         raise UserError(f"scheduler: {error}; start a new run for more epochs") from error
 
 
-def end_epoch(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
-    """Step the scheduler and begin the next epoch; returns whether this one is the best so far."""
-    step_scheduler(state, config, "epoch", valid)
-    options, value = config.checkpoint, monitored(config, valid)
+def end_epoch(state: State, config: Config) -> None:
+    """Step the scheduler and begin the next epoch."""
+    step_scheduler(state, config, "epoch")
     state.epoch += 1
+    state.batches = state.samples = 0
+
+
+def end_validation(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
+    """Take in the figures of a validation; returns whether it is the best so far."""
+    options, value = config.checkpoint, monitored(config, valid)
+    if isinstance(state.scheduler, ReduceLROnPlateau):
+        state.scheduler.step(value)
     better = value > state.best if options.mode == "max" else value < state.best
     better |= math.isnan(state.best) or (value == state.best and valid["loss"] < state.best_loss)
     state.stale = 0 if better else state.stale + 1
     if better:
-        fields: dict[str, Any] = {"model": config.model.name, "epoch": state.epoch}
+        fields: dict[str, Any] = {"model": config.model.name, "epoch": epoch_number(state)}
         fields |= {"step": state.step, "monitor": options.monitor, "value": value}
-        state.best, state.best_loss = value, valid["loss"]
+        state.best, state.best_loss, state.best_step = value, valid["loss"], state.step
         state.best_file = f"{file_name(options.name, **fields)}.pt"
-    state.batches = state.samples = 0
+    state.validated_step = state.step
     state.loss, state.recent, state.metrics = Average(), Average(), task.metrics()
     return better
+
+
+def epoch_number(state: State) -> int:
+    """The number, from 1, of the epoch under way, or of the one that has just ended."""
+    return state.epoch + (state.batches > 0)
 
 
 def monitored(config: Config, valid: dict[str, float]) -> float:
@@ -190,21 +222,42 @@ def monitored(config: Config, valid: dict[str, float]) -> float:
     return valid[name]
 
 
-def optimizer_step(state: State, config: Config, weights: list[Tensor], scale: float) -> None:
-    """Multiply the gradients by `scale`, clip them, and step the optimizer, scheduler and EMA."""
+def optimizer_step(
+    state: State,
+    config: Config,
+    weights: list[Tensor],
+    scale: float = 1.0,
+    optimizer: torch.optim.Optimizer | None = None,
+    hear: Callable[[], None] | None = None,
+) -> None:
+    """Multiply the gradients by `scale`, let hooks `hear`, clip, and step the optimizer."""
+    optimizer, largest = optimizer or state.optimizer, config.train.grad_clip
+    logged = (state.step + 1) % config.train.log_every == 0
     with distributed.mixed_tensors():
         if scale != 1:
             torch._foreach_mul_([p.grad for p in weights if p.grad is not None], scale)
-        if config.train.grad_clip:
-            state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(weights, config.train.grad_clip)
-        state.scaler.step(state.optimizer)
+        if largest or logged or hear:
+            state.scaler.unscale_(optimizer)
+        if hear:
+            hear()
+        if largest:
+            state.grad_norm = nn.utils.clip_grad_norm_(weights, largest)
+        elif logged:
+            gradients = [p.grad for p in weights if p.grad is not None]
+            state.grad_norm = nn.utils.get_total_norm(gradients)
+        state.scaler.step(optimizer)
     state.scaler.update()
-    state.optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
+
+
+def end_step(state: State, config: Config, batches: int, samples: int) -> None:
+    """Step the scheduler and the EMA, and count the step, its batches and samples."""
     step_scheduler(state, config, "step")
     if state.ema and config.train.ema:
         warmup = (1 + state.step) / (10 + state.step)  # or the initial weights count for long
         update_ema(state.ema, state.model, min(config.train.ema, warmup))
+    state.step, state.batches = state.step + 1, state.batches + batches
+    state.samples += samples
 
 
 @torch.no_grad()
@@ -234,10 +287,11 @@ def to_checkpoint(state: State, task: Task, config: Config) -> dict[str, Any]:
         "scaler": state.scaler.state_dict(),
         "epoch": state.epoch,
         "step": state.step,
-        "best": {**best, "file": state.best_file, "stale": state.stale},
+        "best": {**best, "file": state.best_file, "step": state.best_step, "stale": state.stale},
         "under_way": {
             "batches": state.batches,
             "samples": state.samples,
+            "validated": state.validated_step,
             "loss": merged(Average, state.loss).state(),
             "recent": merged(Average, state.recent).state(),
             "metrics": metrics.state() if metrics else None,
@@ -277,7 +331,11 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
         state.best, state.best_file = saved["best"]["value"], Path(saved["best"]["file"]).name
         state.stale = saved["best"].get("stale", 0)
         state.best_loss = saved["best"].get("loss", math.nan)  # v0.6 and older don't save it
+        state.best_step = saved["best"].get("step", -1)  # v0.9 and older don't
+        state.validated_step = state.step
         if under_way := saved.get("under_way"):
+            before_v10 = -1 if under_way["batches"] else state.step
+            state.validated_step = under_way.get("validated", before_v10)
             state.batches, state.samples = under_way["batches"], under_way["samples"]
             if distributed.rank() == 0:
                 state.loss.merge([under_way["loss"]])
@@ -287,11 +345,12 @@ def restore(state: State, saved: dict[str, Any], config: Config) -> None:
         ranks = saved.get("ranks", [saved["rng"]])
         if distributed.rank() < len(ranks):
             set_rng_state(ranks[distributed.rank()])
-    if before.train.epochs != config.train.epochs and isinstance(state.scheduler, LambdaLR):
-        scheduler, [was, *_] = state.scheduler, state.scheduler.get_last_lr()
-        now = scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch)
-        epochs = f"train.epochs is {config.train.epochs}, and was {before.train.epochs}"
-        log(f"{epochs}: the learning rate jumps from {was:.1e} to {now:.1e}")
+    for key in ("epochs", "max_steps"):
+        old, now = getattr(before.train, key), getattr(config.train, key)
+        if old != now and isinstance(scheduler := state.scheduler, LambdaLR):
+            rate = scheduler.base_lrs[0] * scheduler.lr_lambdas[0](scheduler.last_epoch)
+            jump = f"the learning rate jumps from {scheduler.get_last_lr()[0]:.1e} to {rate:.1e}"
+            log(f"train.{key} is {now}, and was {old}: {jump}")
 
 
 def load_loss(saved: dict[str, Any], config: Config, loss: nn.Module) -> None:

@@ -26,6 +26,7 @@ def curves(metrics_csv: Path, path: Path) -> None:
     columns = table.dtype.names or ()
     names = [name[6:] for name in columns if name.startswith("valid_")]
     line = "o" if len(table) == 1 else "-"  # one point makes no line
+    unit = "epoch" if len({*table["epoch"]}) == len(table) else "step"
     across = min(3, len(names) + 1)
     rows = math.ceil((len(names) + 1) / across)
     figure = Figure((5 * across, 3.6 * rows), layout="constrained", dpi=110)
@@ -33,16 +34,16 @@ def curves(metrics_csv: Path, path: Path) -> None:
     for name, axes in zip(names, charts, strict=True):
         for split, colour in (("train", GREY), ("valid", BLUE)):
             if (column := f"{split}_{name}") in columns:
-                axes.plot(table["epoch"], table[column], line, color=colour, label=split)
-        axes.set(title=name, xlabel="epoch")
+                axes.plot(table[unit], table[column], line, color=colour, label=split)
+        axes.set(title=name, xlabel=unit)
         axes.legend(frameon=False)
-    last.plot(table["epoch"], table["learning_rate"], line, color=ORANGE)
-    last.set(title="learning rate", xlabel="epoch", ylim=(0, None))
+    last.plot(table[unit], table["learning_rate"], line, color=ORANGE)
+    last.set(title="learning rate", xlabel=unit, ylim=(0, None))
     if (config := metrics_csv.with_name("config.yaml")).is_file():
         rule = yaml.safe_load(config.read_text(encoding="utf-8"))["checkpoint"]
         values = table[f"valid_{rule['monitor']}"] * (1 if rule["mode"] == "max" else -1)
-        best = table["epoch"][np.argmax(np.nan_to_num(values, nan=-np.inf))]
-        figure.suptitle(f"dotted: the best epoch, {best:.0f}, by {rule['monitor']}", fontsize=10)
+        best = table[unit][np.argmax(np.nan_to_num(values, nan=-np.inf))]
+        figure.suptitle(f"dotted: the best {unit}, {best:.0f}, by {rule['monitor']}", fontsize=10)
         for axes in figure.axes:
             axes.axvline(best, color=ORANGE, linestyle=":", zorder=0)
     for axes in figure.axes:

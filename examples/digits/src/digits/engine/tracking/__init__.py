@@ -1,4 +1,7 @@
-"""Trackers: `metrics.csv` always, and one more if the config names it."""
+"""Trackers: `metrics.csv` and `steps.csv` always, and one more if the config names it.
+
+`log` gets a row after each validation; `log_step`, if there is one, a row with each progress line.
+"""
 
 import contextlib
 import csv
@@ -15,7 +18,7 @@ from ..checkpoint import write_whole
 
 
 class CSV:
-    """A row for each epoch. Checkpoints hold the rows too, so a resume repairs a damaged file."""
+    """A row for each validation. Checkpoints hold them too, so a resume repairs a damaged file."""
 
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
         self.path, self.rows = path, rows
@@ -23,13 +26,16 @@ class CSV:
             self.write()
 
     def log(self, row: dict[str, float]) -> None:
-        self.rows.append({k: v if isinstance(v, int) else f"{v:.8g}" for k, v in row.items()})
+        self.add(row)
         self.write()
+
+    def add(self, row: dict[str, float]) -> None:
+        self.rows.append({k: v if isinstance(v, int) else f"{v:.8g}" for k, v in row.items()})
 
     def write(self) -> None:
         text = io.StringIO(newline="")
-        columns = dict.fromkeys(column for row in self.rows for column in row)  # rows may differ
-        table = csv.DictWriter(text, list(columns), restval="")
+        self.columns = dict.fromkeys(column for row in self.rows for column in row)  # may differ
+        table = csv.DictWriter(text, list(self.columns), restval="")
         table.writeheader()
         table.writerows(self.rows)
         write_whole(self.path, text.getvalue())
@@ -38,25 +44,51 @@ class CSV:
         """Every row is written already."""
 
 
-def read_rows(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
-    """The first `epochs` rows: from a checkpoint, or from metrics.csv for v0.7 and older."""
-    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-        return rows[:epochs]
-    path, rows = run / "metrics.csv", []
+class StepsCSV(CSV):
+    """A row for each progress line; most are appended, since there can be many."""
+
+    columns: dict[str, Any] = {}  # noqa: RUF012
+
+    def log(self, row: dict[str, float]) -> None:
+        """A validation's row is in metrics.csv."""
+
+    def log_step(self, row: dict[str, float]) -> None:
+        self.add(row)
+        if not row.keys() <= self.columns.keys():  # the first one, or a hook adds a figure
+            self.write()
+            return
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, list(self.columns), restval="").writerow(self.rows[-1])
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, without those that are incomplete; none if it can't be read."""
     with contextlib.suppress(OSError, ValueError, csv.Error):
         text = io.StringIO(path.read_text(encoding="utf-8"), newline="")
-        found = enumerate(list(csv.DictReader(text))[:epochs], 1)
-        rows = [row for n, row in found if row.get("epoch") == str(n) and None not in row.values()]
+        return [row for row in csv.DictReader(text) if None not in row and None not in row.values()]
+    return []
+
+
+def read_rows(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
+    """The rows of a checkpoint; for v0.7 and older, the first `epochs` ones of metrics.csv."""
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        return list(rows)
+    path = run / "metrics.csv"
+    found = enumerate(read_csv(path)[:epochs], 1)
+    rows = [row for n, row in found if row.get("epoch") == str(n)]
     if len(rows) < epochs:
         print(f"warning: {path}: damaged, it has {len(rows)} of {epochs} epochs", file=sys.stderr)
     return rows
 
 
 def open_trackers(name: str, run: Path, config: dict[str, Any], state: Any) -> list[Any]:
-    """The trackers of a run: metrics.csv, and the one called `name`."""
+    """The trackers of a run: metrics.csv, steps.csv, and the one called `name`."""
     tracker = open_tracker(name, run, config)
     state.rows = read_rows(state.rows, state.epoch, run)
-    return [CSV(run / "metrics.csv", state.rows), *([tracker] if tracker else [])]
+    path = run / "steps.csv"
+    steps = [row for row in read_csv(path) if int(row.get("step", "0")) <= state.step]
+    own = CSV(run / "metrics.csv", state.rows), StepsCSV(path, steps)
+    return [*own, *([tracker] if tracker else [])]
 
 
 def open_tracker(name: str, run: Path, config: dict[str, Any]) -> Any:
