@@ -33,7 +33,10 @@ TEMPLATE = ROOT / "template" / "project"
 EVERYTHING = {"extras": EXTRAS, "tracker": "tensorboard"}
 KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if path.name != "image_classification")
 
-PROGRAMS = r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|(make|python3|pip|uv|git|grep|echo|mkdir|rm|cp|tar|curl|copier|sbatch|docker) )"
+PROGRAMS = (
+    r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|"
+    r"(make|python3|pip|uv|git|grep|echo|mkdir|rm|cp|tar|curl|copier|sbatch|docker) )"
+)
 SHOWN = [  # first lines of blocks without commands: a program's output, a tree, a file
     r"(configs|checkpoints|data|images)/",
     r"(error|warning|stopped|saved|trained|epoch|  step) ?\S",
@@ -405,7 +408,8 @@ def name_of(node: ast.stmt) -> str:
 
 def first_line(node: ast.stmt) -> int:
     """The first line of a statement, with its decorators."""
-    return min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(each.lineno for each in decorators)])
 
 
 def ranks(text: str) -> str:

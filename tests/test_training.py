@@ -1,7 +1,6 @@
 """Losses with parameters, optimizers, pretrained weights, seeds of workers, and several processes with uneven work."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
