@@ -52,7 +52,9 @@ if state.step != 23 or state.total_steps != 23 or state.scheduler.last_epoch != 
     assert (tmp_path / "run/train.log").read_text() == said
 
 
-@pytest.mark.parametrize("stop_at", [1, 5, 6, 10, 11, 16, 23])
+@pytest.mark.parametrize(
+    "stop_at", [5, 10, 23, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (1, 6, 11, 16))]
+)
 def test_a_stopped_run_by_steps_resumes_bit_for_bit(stop_at: int, render: Render, tmp_path: Path) -> None:
     code = f"""
 settings = config(
@@ -246,5 +248,19 @@ settings = config(train={{"max_steps": 12}}, valid={{"every_steps": 5}})
 one, two = train("{tmp_path}/one", settings, Dicts), resumed("{tmp_path}/two", settings, Dicts, stop_at=8)
 for whole, part in zip(one.model.parameters(), two.model.parameters(), strict=True):
     assert torch.equal(whole, part)
+"""
+    play(render(), tmp_path, code)
+
+
+def test_an_own_loader_that_shuffles_resumes_bit_for_bit(render: Render, tmp_path: Path) -> None:
+    code = f"""
+class Shuffled(tiny.Tiny):
+    def train_loader(self):
+        data = tiny.Pairs(*tiny.numbers(1, tiny.SAMPLES))
+        return torch.utils.data.DataLoader(data, tiny.SIZE, shuffle=True)
+one, two = train("{tmp_path}/one", config(), Shuffled), resumed("{tmp_path}/two", config(), Shuffled, stop_at=14)
+for whole, part in zip(one.model.parameters(), two.model.parameters(), strict=True):
+    assert torch.equal(whole, part)
+assert one.rows[0]["train_loss"] != one.rows[1]["train_loss"]
 """
     play(render(), tmp_path, code)
