@@ -11,6 +11,7 @@ configs/train.* is set to 2 epochs of 2 batches there. The folder `own/` has fil
 import ast
 import contextlib
 import importlib.util
+import itertools
 import os
 import re
 import shlex
@@ -539,7 +540,14 @@ def test_each_page_of_each_kind_works_from_top_to_bottom(
 
 
 def beyond(known: list[Step], page: list[Step]) -> list[Step]:
-    """The steps of a page that are not in `known`, with the environment that they need."""
+    """The steps of a page that are not in `known`, with the environment that they need.
+
+    Of sections that are independent of each other, all steps of those that have new ones.
+    """
+    if page and page[0].fresh:
+        starts = [*(at for at, step in enumerate(page) if step.fresh), len(page)]
+        parts = [page[start:end] for start, end in itertools.pairwise(starts)]
+        return [step for part in parts if not set(part) <= set(known) for step in part]
     commands = {bare(step.command) for step in known if step.command}
     new = [step for step in page if bare(step.command) not in commands]
     needed = [step for step in page if step in new or step.command.startswith("python3 -m venv ")]

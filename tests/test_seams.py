@@ -16,6 +16,7 @@ WEIGHT_NORM = """
 class WeightNorm:
     def on_log(self, session, figures):
         figures["weight_norm"] = float(sum(weight.square().sum() for weight in session.weights))
+        figures["norm/first"] = float(session.weights[0].norm())
 """
 LAUNCH = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
 
@@ -122,7 +123,10 @@ def test_a_hook_of_the_config_is_named_with_its_arguments(render: Render, tmp_pa
     train = ["-m", "my_project", "train", "train.limit_batches=3", "train.epochs=1", "train.log_every=1"]
     with (project / "src/my_project/hooks.py").open("a") as file:
         file.write(WEIGHT_NORM)
-    in_project(project, *train, "run.name=a", "train.hooks.WeightNorm={}")
+    said = in_project(project, *train, "run.name=a", "train.hooks.WeightNorm={}").stdout
+    assert "  weight_norm " in said
+    assert "norm/first" not in said
+    assert all(float(row["norm/first"]) > 0 for row in rows(project / "checkpoints/a/steps.csv"))
     assert all(float(row["weight_norm"]) > 1 for row in rows(project / "checkpoints/a/steps.csv"))
     wrong = {
         "train.hooks.WeightNrom={}": "error: train.hooks: unknown name 'WeightNrom'; did you mean 'WeightNorm'?",

@@ -252,9 +252,9 @@ class Progress:
         speed, waiting = (each / (now - self.started) for each in (self.samples, self.waited))
         row = {**figures, "learning_rate": rate, "samples_per_second": speed, "waiting": waiting}
         left = (now - self.began) / (state.step - self.first) * (state.total_steps - state.step)
-        parts = [f"step {state.step}", *(f"{name} {value:.4f}" for name, value in figures.items())]
-        parts += [f"{speed:.0f}/s", f"wait {waiting:.0%}", f"lr {rate:.1e}"]
-        parts += [f"{peak_memory(self.device) / 2**30:.1f} GiB"]
+        shown = (f"{name} {x:.4f}" for name, x in figures.items() if "/" not in name)
+        parts = [f"step {state.step}", *shown, f"{speed:.0f}/s", f"wait {waiting:.0%}"]
+        parts += [f"lr {rate:.1e}", f"{peak_memory(self.device) / 2**30:.1f} GiB"]
         parts += [f"eta {timedelta(seconds=round(left))}"]
         self.start()
         return "  " + "  ".join(parts), row
