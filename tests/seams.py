@@ -112,7 +112,8 @@ class GAN(tiny.Tiny):
         return model["discriminator"](real).detach(), loss
 
     def forward(self, model: Any, batch: Any) -> Tensor:
-        return model["discriminator"](batch[0])
+        logits: Tensor = model["discriminator"](batch[0])
+        return logits
 
     def loss(self, outputs: Tensor, batch: Any) -> Tensor:
         return outputs.mean()
@@ -169,11 +170,11 @@ def gan_by_hand(settings: Any) -> list[float]:
             noise = torch.cat([torch.linspace(-1, 1, count).repeat(4, 1).T for count in parts])
             fake = model["generator"](noise)
             first.zero_grad()
-            (judged(model, real, 1) + judged(model, fake.detach(), 0)).backward()
+            torch.autograd.backward(judged(model, real, 1) + judged(model, fake.detach(), 0))
             first.step()
             loss = judged(model, fake, 1)
             second.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             second.step()
             losses += [float(loss)] * len(real)
             step += 1
