@@ -165,3 +165,18 @@ def test_a_failing_script_does_not_stop_an_update(tmp_path: Path) -> None:
     )
     assert "division by zero" in made.words[f"{tmp_path.name} (its script)"]
     assert made.new == {}
+
+
+def test_files_for_a_script_are_read_together_and_only_texts_given(tmp_path: Path) -> None:
+    script = "FILES = ['*.txt']\ndef migrate(files, answers):\n    return {path: ' '.join(files) for path in files}\n"
+    (tmp_path / "migrate.py").write_text(script)
+    wanted = []
+
+    def read(paths: list[str]) -> dict[str, bytes]:
+        wanted.append(paths)
+        return {"a.txt": b"text", "b.txt": b"text", "binary.txt": b"\xff"}  # one is missing
+
+    paths = ["a.txt", "b.txt", "binary.txt", "missing.txt", "other.py"]
+    made = extension("update.migrations").changes([tmp_path], paths, read, {})
+    assert made.new == {"a.txt": "a.txt b.txt", "b.txt": "a.txt b.txt"}
+    assert wanted == [paths[:4]]
