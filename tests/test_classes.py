@@ -128,7 +128,8 @@ def test_a_training_of_few_steps_is_warned_of_unless_it_is_a_trial(render: Rende
         loader = SimpleNamespace(dataset=range(91))
         def train(batches, *settings):
             print(*settings, end=": ")
-            warn_if_short(load(Config, ["configs/train.yaml"], settings), loader, batches)
+            config = load(Config, ["configs/train.yaml"], settings)
+            warn_if_short(config, loader, config.train.epochs * -(-batches // config.train.accumulate))
             print()
         train(1, "data.batch_size=256")
         train(3, "train.accumulate=2")

@@ -68,7 +68,7 @@ for name in names:
     except UserError:  # a helper, or not for these data
         continue
     weights = [*state.model.parameters(), *state.loss_module.parameters()]
-    session = types.SimpleNamespace(config=config, task=task, device=device, weights=weights)
+    session = types.SimpleNamespace(config=config, task=task, device=device, weights=weights, hear=None)
     with OneDevice():
         train_step(state, session, prefetch(batches, device, False), len(batches[0][0]))
         evaluate(state.evaluated, task, batches, device)
@@ -131,7 +131,8 @@ def test_docs_api_gives_the_purpose_of_each_file(render: Render, kind: str) -> N
 def test_links_are_valid_and_each_test_of_the_layout_exists(render: Render, kind: str) -> None:
     project = render(data_kind=kind)
     for page in project.rglob("*.md"):
-        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
             assert re.match(r"\w+:", link) or (page.parent / link).exists(), f"{page.name} links to {link}"
     for part in ("dataset", "dataloader", "model", "train", "valid", "test"):
         assert len(re.findall(r"^def test_", (project / "test" / f"test_{part}.py").read_text(), re.MULTILINE)) >= 2

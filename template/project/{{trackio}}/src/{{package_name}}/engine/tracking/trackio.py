@@ -45,7 +45,8 @@ class Tracker:
         if step > self.done_line:
             self.state["line"] = step
             self.save()
-            self.trackio.log({f"step/{name}": row[name] for name in row if name in names}, step=step)
+            figures = {f"step/{name}": row[name] for name in row if name in names}
+            self.trackio.log(figures, step=step)
 
     def picture(self, path: Path, step: int) -> None:
         self.send({f"{path.parent.name}/{path.stem}": self.trackio.Image(str(path))}, step)
