@@ -91,7 +91,7 @@ class Stream(torch.utils.data.IterableDataset[Any]):
         rank, world = tiny.part("engine.distributed").rank(), tiny.part("engine.distributed").world()
         for number in range(rank, 1000, world):
             x, y = tiny.numbers(number, 8)
-            yield {"inputs": x, "labels": y}
+            yield {"source": ["made"], "inputs": x, "labels": y}
 
 
 class GAN(tiny.Tiny):
@@ -193,13 +193,13 @@ def train(run: str, settings: Any, task: Any = tiny.Tiny, **options: Any) -> Any
     return tiny.part("engine.loop").train(settings, Path(run), task=task, **options)
 
 
-def resumed(run: str, settings: Any, task: Any = tiny.Tiny, stop_at: int = 0, **options: Any) -> Any:
-    """A run that is stopped in a call of `forward` in training, and resumed."""
+def resumed(run: str, settings: Any, task: Any = tiny.Tiny, stop_at: int = 0, hooks: Any = list) -> Any:
+    """A run that is stopped in a call of `forward` in training, and resumed, each with new `hooks()`."""
     tiny.Tiny.stop_at = stop_at
     try:
-        train(run, settings, task, **options)
+        train(run, settings, task, hooks=hooks())
         sys.exit("no signal came")
     except tiny.part("errors").Stopped:
         tiny.Tiny.stop_at = 0
     torch.manual_seed(99)
-    return train(run, settings, task, resume=tiny.part("engine.checkpoint").newest(Path(run)), **options)
+    return train(run, settings, task, resume=tiny.part("engine.checkpoint").newest(Path(run)), hooks=hooks())

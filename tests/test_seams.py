@@ -77,11 +77,26 @@ assert drop(one.rows) == drop(two.rows)
             assert whole[key] == part[key]
 
 
+def test_a_run_killed_between_saves_has_each_row_once(render: Render, tmp_path: Path) -> None:
+    """It resumes from a state that is older than its files: from right after a validation."""
+    code = f"""
+settings = config(train={{"max_steps": 12, "log_every": 1}}, valid={{"every_steps": 5}})
+one = train("{tmp_path}/run", settings)
+earlier = tiny.part("engine.checkpoint").load(Path("{tmp_path}/run/earlier/step-00000010.pt"))
+two = train("{tmp_path}/run", settings, resume=earlier)
+for whole, part in zip(one.model.parameters(), two.model.parameters(), strict=True):
+    assert torch.equal(whole, part)
+"""
+    play(render(), tmp_path, code)
+    assert [row["step"] for row in rows(tmp_path / "run/metrics.csv")] == ["5", "10", "12"]
+    assert [row["step"] for row in rows(tmp_path / "run/steps.csv")] == [str(n) for n in range(1, 13)]
+
+
 def test_a_hook_hears_all_and_its_state_and_figures_are_saved(render: Render, tmp_path: Path) -> None:
     code = f"""
 heard = []
 settings = config(train={{"epochs": 2, "log_every": 5}})
-state = resumed("{tmp_path}/run", settings, stop_at=12, hooks=[Listener(heard)])
+state = resumed("{tmp_path}/run", settings, stop_at=12, hooks=lambda: [Listener(heard)])
 print(heard)
 """
     said = play(render(), tmp_path, code).splitlines()[-1]
@@ -234,6 +249,7 @@ def test_a_stream_of_dicts_trains_by_steps(processes: int, render: Render, tmp_p
 settings = config(train={{"max_steps": 30}}, valid={{"every_steps": 10}}, scheduler={{"every": "step"}})
 state = train("{tmp_path}/run", settings, Dicts)
 assert state.step == 30 and state.epoch == 0
+assert state.samples == 8 * 30 * {processes}
 """
     play(render(), tmp_path, code, processes)
     found = rows(tmp_path / "run/metrics.csv")
