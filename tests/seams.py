@@ -87,7 +87,7 @@ class Dicts(tiny.Tiny):
 
 
 class Stream(torch.utils.data.IterableDataset[Any]):
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         rank, world = tiny.part("engine.distributed").rank(), tiny.part("engine.distributed").world()
         for number in range(rank, 1000, world):
             x, y = tiny.numbers(number, 8)
