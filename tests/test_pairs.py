@@ -55,7 +55,7 @@ def covering(factors: dict[str, list[Any]], seed: int = 0) -> list[Row]:
 
 ROWS = covering(FACTORS)
 # Three at once: only here does the schedule's length depend on the last, incomplete group of an epoch.
-ROWS.append(ROWS[0] | {"accumulate": 4, "scheduler": "cosine", "every": "step", "by": "epochs"})
+ROWS.append(ROWS[0] | {"precision": "fp32", "accumulate": 4, "scheduler": "cosine", "every": "step", "by": "epochs"})
 ALL = [row for row in covering(FACTORS | SLOW) if row["compile"] or row["strategy"] != "one"]
 
 
