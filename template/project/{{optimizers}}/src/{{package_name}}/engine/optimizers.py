@@ -27,7 +27,7 @@ class Group(Section):
     """A rule of `optimizer.groups`: what differs for the parameters that it fits."""
 
     match: str  # a pattern of names, with * and ?; the first rule that fits a parameter counts
-    ndim: Annotated[int | None, Field(ge=0)] = None  # only tensors of so many dimensions
+    ndim: Annotated[int | None, Field(ge=0)] = None  # only tensors with this number of dimensions
     name: str | None = None  # another optimizer
     lr: Annotated[float | None, Field(gt=0)] = None
     weight_decay: Annotated[float | None, Field(ge=0)] = None
