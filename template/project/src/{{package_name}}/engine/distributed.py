@@ -31,7 +31,7 @@ _wrapped: list[nn.parallel.DistributedDataParallel] = []
 _DEFAULTS = Distributed()
 # The extra `fsdp` replaces these once it has split a model.
 mixed_tensors: Callable[[], AbstractContextManager[None]] = nullcontext  # step shards with others
-take: Callable[[Iterator[Any], int], Iterator[Any]] = islice  # at most this number of the next batches
+take: Callable[[Iterator[Any], int], Iterator[Any]] = islice  # the next batches, up to a number
 
 
 def rank() -> int:
