@@ -246,5 +246,9 @@ class Case:
         about = f"{by.name} at {moment} of {self.commands} after {delay:.2f} s, then {how}"
         print(about)
         clean_up(self.project, self.said, how)
+        now, was = tree(self.project), self.before[0]
+        if changed := {name for name in {*now, *was} if now.get(name) != was.get(name)}:
+            assert changed <= ignored_files(self.project), about  # git has no copy of them; the update has
+            undo(self.project)
         assert state(self.project) == self.before, about
         self.again()
