@@ -549,7 +549,7 @@ def test_files_of_the_owner_in_src_block_no_update(published: Path, make: Callab
     assert (project / "src" / "train.py").read_text() == "import torch\n"
 
 
-@pytest.mark.parametrize("folder", ["it's 나의", "of all/a part"])
+@pytest.mark.parametrize("folder", ["it's 나의", pytest.param("of all/a part", marks=pytest.mark.exhaustive)])
 def test_the_adopted_project_trains_a_step(folder: str, template: Path, make: Callable[..., Path]) -> None:
     top = make({f"{folder}/src/__init__.py": "", f"{folder}/model.py": "import torch\n"}, "top")
     outcome = call(template, *GIVEN, "--smoke", top / folder)

@@ -51,7 +51,7 @@ def met(row: dict[str, str]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
 
 
 COMBINATIONS = pairwise(ANSWERS)
-LAYERS = [*([[]] * 6), *([[pytest.mark.slow]] * 18), *([[pytest.mark.exhaustive]] * len(COMBINATIONS))]
+LAYERS = [*([[]] * 6), *([[pytest.mark.slow]] * 10), *([[pytest.mark.exhaustive]] * len(COMBINATIONS))]
 SOME_QUICK = [pytest.param(row, marks=marks) for row, marks in zip(COMBINATIONS, LAYERS, strict=False)]
 
 

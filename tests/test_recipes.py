@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 LAUNCH = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
 Cook = Callable[..., Path]
-BOTH = pytest.mark.parametrize("processes", [1, 2])
+ONE = pytest.param(1, marks=pytest.mark.exhaustive)  # for most recipes, the page is tested so
+BOTH = pytest.mark.parametrize("processes", [ONE, 2])
 
 
 @pytest.fixture(scope="module")

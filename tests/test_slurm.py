@@ -153,7 +153,10 @@ def test_a_job_trains_with_one_process_per_gpu(project: Path, tmp_path: Path) ->
     assert "epoch 2/3" not in longer.said("output")
 
 
-@pytest.mark.parametrize(("nodes", "gpus", "signaled"), [(1, 2, "tasks"), (2, 1, "tasks"), (1, 2, "all")])
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "signaled"),
+    [pytest.param(1, 2, "tasks", marks=pytest.mark.exhaustive), (2, 1, "tasks"), (1, 2, "all")],
+)
 def test_a_job_at_its_time_limit_saves_is_requeued_and_resumes(
     project: Path, python: Path, tmp_path: Path, nodes: int, gpus: int, signaled: str
 ) -> None:

@@ -353,6 +353,7 @@ def test_answers_changed_and_changed_back_lose_no_line(
 
 
 @slow
+@pytest.mark.exhaustive
 def test_extras_pass_their_tests_in_a_project_of_the_first_release(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
