@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 STEPS, FIRST = 500, 100  # as many as are trained; the clock starts after the first ones
-MODEL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "dropout": 0.0, "bias": False}
+LENGTH = 64  # characters of a window
+MODEL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": LENGTH, "dropout": 0.0, "bias": False}
 RATES = {"learning_rate": 1e-3, "min_lr": 1e-4, "warmup_iters": 50, "lr_decay_iters": STEPS}
 BATCH, DECAY, BETAS = 12, 0.1, (0.9, 0.99)
 SCHEDULER = """
@@ -59,7 +60,7 @@ def main(checkout: Path, rounds: int) -> None:
             if number:
                 times.append({name: row[name] for name in CONTENDERS})
     print(peers.environment() + "\n")
-    print(peers.table(f"a step of {BATCH} x {MODEL['block_size']} characters", "ms", times, "nanoGPT"))
+    print(peers.table(f"a step of {BATCH} x {LENGTH} characters", "ms", times, "nanoGPT"))
     print(f"\nloss on the validation text after {STEPS} steps:", losses)
 
 
@@ -102,7 +103,14 @@ def nanogpt(vocabulary: int) -> tuple[float, dict[str, Any]]:
     import torch
 
     folder, checkout = Path(tempfile.mkdtemp(dir=".")), Path(os.environ["NANOGPT"])
-    settings = {**MODEL, **RATES, "beta1": BETAS[0], "beta2": BETAS[1], "weight_decay": DECAY, "max_iters": STEPS}
+    settings: dict[str, Any] = {
+        **MODEL,
+        **RATES,
+        "beta1": BETAS[0],
+        "beta2": BETAS[1],
+        "weight_decay": DECAY,
+        "max_iters": STEPS,
+    }
     settings |= {"batch_size": BATCH, "gradient_accumulation_steps": 1, "dataset": "characters", "log_interval": 10}
     settings |= {"device": "cpu", "compile": False, "eval_interval": STEPS, "eval_iters": 1, "out_dir": str(folder)}
     positions, real = Positions(), torch.randint
@@ -132,7 +140,7 @@ def ours(vocabulary: int) -> tuple[float, dict[str, Any]]:
 
     sys.path.insert(0, os.environ["NANOGPT"])
     task: Any = import_module("my_project.task")
-    positions, length = Positions(), MODEL["block_size"]
+    positions, length = Positions(), LENGTH
 
     class Windows:
         def __len__(self) -> int:
@@ -201,17 +209,13 @@ def contend(name: str, vocabulary: int) -> None:
     import torch
 
     milliseconds, weights = CONTENDERS[name](vocabulary)
-    model, length = network(vocabulary).eval(), MODEL["block_size"]
+    model = network(vocabulary).eval()
     model.load_state_dict(weights)
     data = torch.from_numpy(np.fromfile("data/characters/val.bin", dtype=np.uint16).astype(np.int64))
-    windows = (
-        data[: (len(data) - 1) // length * length].view(-1, length),
-        data[1:][: (len(data) - 1) // length * length],
-    )
+    whole = (len(data) - 1) // LENGTH * LENGTH
+    windows: list[Any] = [data[first : first + whole].view(-1, LENGTH) for first in (0, 1)]
     with torch.no_grad():
-        losses = [
-            model(x, y)[1] for x, y in zip(windows[0].split(64), windows[1].view(-1, length).split(64), strict=True)
-        ]
+        losses = [model(x, y)[1] for x, y in zip(*(part.split(64) for part in windows), strict=True)]
     print("\n" + json.dumps([milliseconds, statistics.mean(map(float, losses))]))
 
 
