@@ -170,6 +170,39 @@ with distributed.process_group("a-run"):
     assert said[3:] == [f"distributed.fsdp.activation_checkpointing: {reason}"] * 2
 
 
+def test_an_operation_in_place_on_what_a_split_layer_returns_is_right(render: Render, tmp_path: Path) -> None:
+    """A linear layer returns a view of more than two dimensions, as do many models."""
+    body = """
+import warnings
+from types import SimpleNamespace
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        x += 1
+        return self.second(x)
+
+def gradients(split):
+    torch.manual_seed(0)
+    model = Model()
+    config = SimpleNamespace(distributed=Distributed(strategy="fsdp"))
+    net = distributed.wrap(model, config, torch.device("cpu"), None) if split else model
+    out = net(torch.ones(3, 5, 4))
+    out *= 2
+    out.square().sum().backward()
+    return [p.grad.full_tensor() if split else p.grad for p in model.parameters()]
+
+warnings.simplefilter("error")
+with distributed.process_group("a-run"):
+    torch.testing.assert_close(gradients(True), gradients(False))
+"""
+    launched(render, tmp_path, body, extras="fsdp")
+
+
 def test_shards_are_written_while_the_next_step_runs(render: Render, tmp_path: Path) -> None:
     """With `checkpoint.background`: a write waits for the step after; one that fails ends the run with its folder."""
     body = """

@@ -103,8 +103,16 @@ def shard(model: nn.Module, device: torch.device, dtype: str = "fp32") -> None:
     uses = Counter(p for unit in units for p in unit.parameters())
     for unit in units:
         if all(uses[p] == 1 for p in unit.parameters()):  # tied weights belong to the root
+            unit.register_forward_hook(_no_view)
             fully_shard(unit, mesh=mesh, mp_policy=policy)
+    model.register_forward_hook(_no_view)
     fully_shard(model, mesh=mesh, mp_policy=outer)
+
+
+def _no_view(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """Copy an output that is a view: FSDP2 would not hear of an operation in place on it."""
+    view = isinstance(output, torch.Tensor) and output._base is not None
+    return output.clone() if view else output
 
 
 def _units(module: nn.Module) -> Iterator[nn.Module]:
