@@ -243,3 +243,116 @@ with distributed.process_group("a-run", Distributed(timeout_minutes=1)):
     assert said.count("met [True]") == 2
     assert said.count("/shards-00000002: cannot be written (") == 2
     assert "the disk is full" in said
+
+
+GPT = ["model.name=gpt", "model.args={layers: 12, width: 32, heads: 2, dropout: 0.0}", "data.batch_size=4"]
+GPT += ["train.accumulate=4", "train.limit_batches=16", "train.max_steps=6", "valid.every_steps=2", "run.device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def language(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    answers = {"data_kind": "language_modeling", "extras": "fsdp"}
+    return shutil.copytree(render(**answers), tmp_path_factory.mktemp("language") / "project")
+
+
+def losses(project: Path, name: str) -> list[float]:
+    rows = (project / "checkpoints" / name / "metrics.csv").read_text().splitlines()
+    place = rows[0].split(",").index("valid_loss")
+    return [float(row.split(",")[place]) for row in rows[1:]]
+
+
+def test_a_gpt_of_twelve_blocks_is_split_into_these_and_the_rest(language: Path) -> None:
+    """Its output layer has the weights of its embedding. Gradients are exchanged once in four batches."""
+    code = """
+from types import SimpleNamespace
+import torch
+from torch.distributed.fsdp import FSDPModule
+from torch.utils._python_dispatch import TorchDispatchMode
+from my_project.engine import distributed
+from my_project.model.gpt import gpt
+from my_project.options import Distributed
+
+class Counted(TorchDispatchMode):
+    sums = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        Counted.sums += "reduce" in str(function)
+        return function(*args, **(kwargs or {}))
+
+with distributed.process_group("a-run"):
+    model = gpt(40, 16, width=32, layers=12, heads=2, dropout=0.0)
+    config = SimpleNamespace(distributed=Distributed(strategy="fsdp"))
+    net = distributed.wrap(model, config, torch.device("cpu"), None)
+    units = [name for name, module in model.named_modules() if isinstance(module, FSDPModule)]
+    with Counted():
+        for number in range(4):
+            with distributed.accumulating(net, number < 3):
+                net(torch.zeros(2, 16, dtype=torch.int64)).square().mean().backward()
+    if distributed.rank() == 0:
+        print(len(units), units[0] == "", Counted.sums)
+"""
+    done = in_project(language, "-m", "my_project.engine.launch", "--nproc-per-node=2", write(language, code))
+    assert done.stdout.split() == ["13", "True", "13"]
+
+
+def test_a_weight_that_a_block_shares_with_the_rest_is_split_with_the_rest(language: Path) -> None:
+    """As in nanoGPT, whose embedding is in a ModuleDict with the blocks, and its output layer beside it."""
+    code = """
+from types import SimpleNamespace
+import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from my_project.engine import distributed
+from my_project.options import Distributed
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(2))
+        self.parts = nn.ModuleDict({"embed": nn.Embedding(11, 8), "blocks": blocks, "norm": nn.LayerNorm(8)})
+        self.head = nn.Linear(8, 11, bias=False)
+        self.head.weight = self.parts["embed"].weight
+
+    def forward(self, x):
+        x = self.parts["embed"](x)
+        for block in self.parts["blocks"]:
+            x = block(x)
+        return self.head(self.parts["norm"](x))
+
+with distributed.process_group("a-run"):
+    torch.manual_seed(0)
+    model, alone = Model(), Model()
+    alone.load_state_dict(model.state_dict())
+    config = SimpleNamespace(distributed=Distributed(strategy="fsdp"))
+    net = distributed.wrap(model, config, torch.device("cpu"), None)
+    x = torch.arange(10)[None]
+    for each in (net, alone):
+        each(x).square().sum().backward()
+    for p, q in zip(model.parameters(), alone.parameters()):
+        torch.testing.assert_close(p.grad.full_tensor(), q.grad)
+    if distributed.rank() == 0:
+        print(*(name for name, module in model.named_modules() if name and isinstance(module, FSDPModule)))
+"""
+    done = in_project(language, "-m", "my_project.engine.launch", "--nproc-per-node=2", write(language, code))
+    assert done.stdout.split() == ["parts.blocks.0", "parts.blocks.1", "parts.norm"]
+
+
+def write(project: Path, code: str) -> Path:
+    (project / "program.py").write_text(code)
+    return project / "program.py"
+
+
+@pytest.mark.exhaustive
+def test_a_gpt_of_twelve_blocks_trains_like_ddp_and_resumes_in_any_world_size(language: Path) -> None:
+    for strategy in ("ddp", "fsdp"):
+        in_project(language, *TWO, *TRAIN, *GPT, f"distributed.strategy={strategy}", f"run.name={strategy}")
+    assert losses(language, "fsdp") == pytest.approx(losses(language, "ddp"), rel=1e-5)
+    for processes in (1, 2, 3):
+        name = f"fsdp-{processes}"
+        for strategy in ("ddp", "fsdp"):
+            run = f"{strategy}-{processes}"
+            shutil.copytree(language / "checkpoints" / strategy, language / "checkpoints" / run)
+            launch = ["-m", "my_project.engine.launch", f"--nproc-per-node={processes}"] if processes > 1 else []
+            in_project(language, *launch, *TRAIN, "--resume", run, "train.max_steps=10")
+        assert losses(language, name) == pytest.approx(losses(language, f"ddp-{processes}"), rel=1e-5)
+        assert len(losses(language, name)) == 5

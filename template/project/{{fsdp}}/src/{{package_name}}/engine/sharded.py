@@ -101,6 +101,9 @@ def shard(model: nn.Module, device: torch.device, dtype: str = "fp32") -> None:
                 fully_shard(module, mesh=mesh)
     units = [unit for unit in _units(model) if any(True for _ in unit.parameters())]
     uses = Counter(p for unit in units for p in unit.parameters())
+    within = {module for unit in units for module in unit.modules()}
+    beside = [module for module in model.modules() if module not in within]
+    uses.update(p for module in beside for p in module.parameters(recurse=False))
     for unit in units:
         if all(uses[p] == 1 for p in unit.parameters()):  # tied weights belong to the root
             unit.register_forward_hook(_no_view)
@@ -115,15 +118,19 @@ def _no_view(module: nn.Module, inputs: Any, output: Any) -> Any:
     return output.clone() if view else output
 
 
-def _units(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules to split: the items of lists and dicts of modules, however deep, and the rest."""
-    lists = (nn.ModuleList, nn.ModuleDict)  # FSDP2 can't split them: they have no `forward`
+def _units(model: nn.Module) -> list[nn.Module]:
+    """The modules to split: items of lists and dicts of modules, else the model's children."""
+    return [*_items(model)] or [*model.children()]
+
+
+def _items(module: nn.Module) -> Iterator[nn.Module]:
+    """Items of the outermost lists and dicts; FSDP2 can't split those, which have no `forward`."""
     for child in module.children():
-        split = isinstance(module, lists) or not any(isinstance(m, lists) for m in child.modules())
-        if split and not isinstance(child, lists):
+        lists = (nn.ModuleList, nn.ModuleDict)
+        if isinstance(module, lists) and not isinstance(child, lists):
             yield child
         else:
-            yield from _units(child)
+            yield from _items(child)
 
 
 @contextmanager
