@@ -45,7 +45,7 @@ class Problem(Exception):
 
 
 @dataclass
-class Project:
+class Member:
     """A project of the list, and the outcome of its update."""
 
     name: str
@@ -58,7 +58,7 @@ class Project:
     detail: str = ""
 
 
-def read_list(source: str, clones: Path | None) -> list[Project]:
+def read_list(source: str, clones: Path | None) -> list[Member]:
     """The projects of a list. A duplicate is an error: two updates would run in one project."""
     home = Path() if source == "-" else Path(source).parent
     content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
@@ -74,7 +74,7 @@ def read_list(source: str, clones: Path | None) -> list[Project]:
         if folder in lines:
             raise Problem(f"{source}, line {number}: {name} is the same project as line {lines[folder]}")
         lines[folder] = number
-        projects.append(Project(name, folder, url, Path(f"{number:03d} {folder.name[:60]}.log")))
+        projects.append(Member(name, folder, url, Path(f"{number:03d} {folder.name[:60]}.log")))
     if not projects:
         raise Problem(f"{source}: no project in the list; add a folder or a URL per line")
     return projects
@@ -110,7 +110,7 @@ def git(folder: Path, *arguments: str) -> str:
         raise Problem(reason(1, str(error).encode())) from None
 
 
-def run_logged(project: Project, folder: Path, *command: str) -> tuple[int, bytes]:
+def run_logged(project: Member, folder: Path, *command: str) -> tuple[int, bytes]:
     """Exit status and output of a command; the output also goes to the project's log.
 
     All Copier processes share one cached clone of a remote template, and fail when they use it at the same time. So
@@ -129,7 +129,7 @@ def run_logged(project: Project, folder: Path, *command: str) -> tuple[int, byte
         return status, log.read()
 
 
-def run_checked(project: Project, folder: Path, *command: str) -> bytes:
+def run_checked(project: Member, folder: Path, *command: str) -> bytes:
     """The output of a command that must succeed."""
     status, output = run_logged(project, folder, *command)
     if status:
@@ -153,7 +153,7 @@ def reason(status: int, output: bytes) -> str:
 # --- one project ---
 
 
-def fetch(project: Project) -> None:
+def fetch(project: Member) -> None:
     """Clone a URL, or update its earlier clone."""
     folder = project.folder
     if not folder.exists():
@@ -198,7 +198,7 @@ def count_files(count: int) -> str:
     return f"{count} file{'s' * (count != 1)}"
 
 
-def dry_run(project: Project, options: argparse.Namespace) -> None:
+def dry_run(project: Member, options: argparse.Namespace) -> None:
     """Dry run: the version that is offered and the outcome of an update to it. Changes nothing in the project."""
     check(project, options)
     output = run_checked(project, project.folder, *COPIER, "check-update", "--output-format=json")
@@ -210,7 +210,7 @@ def dry_run(project: Project, options: argparse.Namespace) -> None:
             preview(project, Path(folder, "template"))
 
 
-def preview(project: Project, clone: Path) -> None:
+def preview(project: Member, clone: Path) -> None:
     """Ask the template's own program, if it has one, for the outcome of an update."""
     template, _ = origin(project.folder)
     url = re.sub(r"^git\+", "", template)
@@ -239,7 +239,7 @@ def list_names(names: Sequence[str], what: str = "") -> str:
     return f"{count_files(len(names))}{f' {what}' if what else ''}: {', '.join(names[:3])}{more}"
 
 
-def check(project: Project, options: argparse.Namespace) -> None:
+def check(project: Member, options: argparse.Namespace) -> None:
     """Refuse a project that is not ready, before anything changes."""
     folder = project.folder
     if names := unmerged(folder, ":/"):
@@ -251,7 +251,7 @@ def check(project: Project, options: argparse.Namespace) -> None:
         raise Problem(f"the branch {options.branch} already exists: delete it, or give another --branch")
 
 
-def update(project: Project, options: argparse.Namespace) -> None:
+def update(project: Member, options: argparse.Namespace) -> None:
     """Let Copier update one project, and note the outcome."""
     check(project, options)
     folder = project.folder
@@ -272,7 +272,7 @@ def update(project: Project, options: argparse.Namespace) -> None:
         project.outcome = "up to date"
 
 
-def commit(project: Project, message: str, branch: str) -> str:
+def commit(project: Member, message: str, branch: str) -> str:
     """Commit one project's update and nothing else of its repository; a hook may refuse the commit."""
     folder = project.folder
     try:
@@ -288,7 +288,7 @@ def commit(project: Project, message: str, branch: str) -> str:
 # --- all of them ---
 
 
-def update_group(projects: Sequence[Project], options: argparse.Namespace) -> None:
+def update_group(projects: Sequence[Member], options: argparse.Namespace) -> None:
     """Update the projects of one repository in turn; an error in one does not stop the others."""
     for project in projects:
         if stopping.is_set():
@@ -310,16 +310,16 @@ def update_group(projects: Sequence[Project], options: argparse.Namespace) -> No
             project.outcome, project.detail = "failed", str(problem)
 
 
-def repository(project: Project) -> str:
+def repository(project: Member) -> str:
     """The key for updates that must not run at the same time. Work trees of one repository share its branches."""
     with suppress(Problem, OSError):
         return git(project.folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
     return str(project.folder)
 
 
-def update_all(projects: Sequence[Project], options: argparse.Namespace) -> None:
+def update_all(projects: Sequence[Member], options: argparse.Namespace) -> None:
     """Update all projects, one thread per repository."""
-    groups: dict[str, list[Project]] = {}
+    groups: dict[str, list[Member]] = {}
     for project in projects:
         groups.setdefault(repository(project), []).append(project)
     with tempfile.TemporaryDirectory(prefix="fleet-", ignore_cleanup_errors=True) as caches:
@@ -348,7 +348,7 @@ def on_interrupt(*_: object) -> None:
         os.write(2, b"\nNo new update starts. Press Ctrl-C again to stop the running ones.\n")  # print is not reentrant
 
 
-def table(projects: Sequence[Project]) -> str:
+def table(projects: Sequence[Member]) -> str:
     """The results table, aligned for a terminal, where a Korean letter is two columns wide."""
     rows = [("project", "from", "to", "outcome", "detail")]
     rows += [(p.name, p.before, p.after, p.outcome, p.detail[:160]) for p in projects]
