@@ -165,7 +165,7 @@ class Owner:
         names = [path.relative_to(self.project).as_posix() for path in self.files()]
         here = tree(self.project)
         touched = [name for name in names if after.get(name) != here[name]]
-        added = sorted(set(after) - set(names))
+        added = sorted(set(after) - set(here))  # not the answers file, which Copier writes
         kinds = [names, touched or names, touched or names, added or names, ["own notes 메모.md", "src/other/task.py"]]
         path = self.project / self.rng.choice(self.rng.choice(kinds))
         if path.is_symlink():
