@@ -92,6 +92,31 @@ for whole, part in zip(one.model.parameters(), two.model.parameters(), strict=Tr
     assert [row["step"] for row in rows(tmp_path / "run/steps.csv")] == [str(n) for n in range(1, 13)]
 
 
+def test_a_row_that_cannot_be_written_is_there_once_after_a_resume(render: Render, tmp_path: Path) -> None:
+    """The error comes before the validation's figures are in the state, which is saved."""
+    code = f"""
+tracking, errors = tiny.part("engine.tracking"), tiny.part("errors")
+settings, write = config(train={{"epochs": 2}}), tracking.CSV.write
+one = train("{tmp_path}/one", settings)
+def fail(self):
+    if self.path.name == "metrics.csv":
+        raise errors.UserError("the disk is full")
+    write(self)
+tracking.CSV.write = fail
+try:
+    train("{tmp_path}/two", settings)
+    sys.exit("no error came")
+except errors.UserError:
+    tracking.CSV.write = write
+two = train("{tmp_path}/two", settings, resume=tiny.part("engine.checkpoint").newest(Path("{tmp_path}/two")))
+drop = lambda rows: [{{k: v for k, v in row.items() if k != "seconds"}} for row in rows]
+assert drop(one.rows) == drop(two.rows)
+"""
+    said = play(render(), tmp_path, code)
+    assert "saved at step 10; fix the error below" in said
+    assert [row["step"] for row in rows(tmp_path / "two/metrics.csv")] == ["10", "20"]
+
+
 def test_a_hook_hears_all_and_its_state_and_figures_are_saved(render: Render, tmp_path: Path) -> None:
     code = f"""
 heard = []

@@ -72,8 +72,7 @@ def read_rows(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         return list(rows)
     path = run / "metrics.csv"
-    found = enumerate(read_csv(path)[:epochs], 1)
-    rows = [row for n, row in found if row.get("epoch") == str(n)]
+    rows = [row for n, row in enumerate(read_csv(path)[:epochs], 1) if row.get("epoch") == str(n)]
     if len(rows) < epochs:
         print(f"warning: {path}: damaged, it has {len(rows)} of {epochs} epochs", file=sys.stderr)
     return rows
@@ -82,8 +81,9 @@ def read_rows(rows: Any, epochs: int, run: Path) -> list[dict[str, Any]]:
 def open_trackers(name: str, run: Path, config: dict[str, Any], state: Any) -> list[Any]:
     """The trackers of a run: metrics.csv, steps.csv, and the one called `name`."""
     tracker = open_tracker(name, run, config)
-    state.rows = read_rows(state.rows, state.epoch, run)
-    path = run / "steps.csv"
+    rows, path = read_rows(state.rows, state.epoch, run), run / "steps.csv"
+    due = state.step if state.validated_step < state.step else -1  # an error may leave its row
+    state.rows = [row for row in rows if int(row.get("step", 0)) != due]
     steps = [row for row in read_csv(path) if int(row.get("step", "0")) <= state.step]
     own = CSV(run / "metrics.csv", state.rows), StepsCSV(path, steps)
     return [*own, *([tracker] if tracker else [])]
