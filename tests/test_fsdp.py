@@ -73,11 +73,16 @@ def test_a_run_at_the_end_of_an_epoch_changes_to_fsdp_and_back(project: Path) ->
     assert left == ({best["shards"]} if "shards" in best else set()), "unused shards are removed"
 
 
+def within(releases: list[str]) -> list[str]:
+    """The releases that have FSDP without an extra."""
+    return releases[: releases.index("v0.10.0")]
+
+
 def test_an_update_takes_sharded_away_unless_the_extra_is_added(
     template: Path, releases: list[str], tmp_path: Path
 ) -> None:
     project, edited = tmp_path / "project", tmp_path / "edited"
-    copy(template, project, releases[-1])
+    copy(template, project, within(releases)[-1])
     save(project)
     shutil.copytree(project, edited)
     with (edited / SHARDED).open("a") as file:
@@ -96,7 +101,7 @@ def test_an_update_takes_sharded_away_unless_the_extra_is_added(
 def test_runs_of_earlier_releases_resume_from_their_shards(
     which: str, template: Path, releases: list[str], tmp_path: Path
 ) -> None:
-    for version in releases[-1:] if which == "last" else releases[:-1]:
+    for version in within(releases)[-1:] if which == "last" else within(releases)[:-1]:
         project = tmp_path / version
         copy(template, project, version)
         if not (project / SHARDED).exists():
