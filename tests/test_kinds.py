@@ -18,14 +18,14 @@ SMALLEST = ["train.epochs=1", "train.limit_batches=2"]
 
 EACH_LAYOUT = list(itertools.product(FORMATS, ["file", "folder"]))
 CELLS = """
-import os, sys
+import os, re, sys
 import nbformat
 from IPython.core.interactiveshell import InteractiveShell
 os.chdir("notebooks")
 shell = InteractiveShell.instance()
 for cell in nbformat.read(sys.argv[1], 4).cells:
     if cell.cell_type == "code":
-        shell.run_cell(cell.source).raise_error()
+        shell.run_cell(re.sub("train.epochs=[0-9]+", sys.argv[2], cell.source)).raise_error()
 """
 
 STEP = """
@@ -217,9 +217,14 @@ def test_the_debug_run_ends_the_same_in_each_format_and_layout(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["", "whole"])
 @pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
-def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name: str) -> None:
-    in_project(homes[kind], "-c", CELLS, f"{name}.ipynb", drawn=True, MPLBACKEND="agg")
+def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name: str, whole: bool) -> None:
+    """In the tutorial, the default kind trains as long as written; the others do so in `make exhaustive`."""
+    written = re.findall(r"train\.epochs=\d+", (homes[kind] / "notebooks" / f"{name}.ipynb").read_text())
+    assert len(written) == (name == "1_tutorial")
+    epochs = written[0] if written and (whole or kind == "image_classification") else "train.epochs=1"
+    in_project(homes[kind], "-c", CELLS, f"{name}.ipynb", epochs, drawn=True, MPLBACKEND="agg")
 
 
 @pytest.mark.slow
