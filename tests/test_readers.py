@@ -152,6 +152,13 @@ def test_an_image_with_the_longest_name_is_predicted(render: Render, kind: str, 
     assert ends[-1] == ("read", "run: ")
 
 
+@pytest.mark.exhaustive  # ten seconds
+def test_a_mask_as_large_as_its_image_is_predicted_band_by_band(render: Render, tmp_path: Path) -> None:
+    cases = {"wide": ("images/a.png", png(2**21, 20), "")}
+    ends = read_each(render(data_kind="image_segmentation"), "image_segmentation", tmp_path, cases)["wide"]
+    assert ends[-1] == ("read", "run: ")
+
+
 def test_file_names_that_are_not_utf_8_are_printed(render: Render, tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         folder = os.path.join(os.fsencode(tmp_path), split.encode(), b"caf\xe9")

@@ -35,6 +35,7 @@ from .options import Config
 from .visualization import plots
 from .visualization.charts import write
 
+BAND = 2**20  # pixels of a mask whose logits are in memory at once
 LARGEST_OVERLAY = 4096  # pixels of its longer side; the mask has the size of the image
 SHOWN = 15  # images of a picture, each twice: with the legend, four rows
 
@@ -127,11 +128,7 @@ class Task:
         if file.is_dir():
             raise UserError(f"{file}: holds no images")
         image, size = read_image(file, self.data.channels, self.data.max_size)
-        logits = model(image[None].to(self.device)).float()
-        if logits.shape[-2:] != size:
-            logits = F.interpolate(logits, size, mode="bilinear")
-            image = F.interpolate(image[None], size, mode="bilinear")[0]
-        mask = logits[0].argmax(dim=0).cpu()
+        mask = _enlarged(model(image[None].to(self.device)).float(), size)
         counts = torch.bincount(mask.flatten(), minlength=len(self.classes))
         shares = dict(zip(self.classes, (counts / mask.numel()).tolist(), strict=True))
         stem = os.fsencode(file.stem)[:200].decode(errors="ignore")  # a name has up to 255 bytes
@@ -140,6 +137,10 @@ class Task:
         folder = locate(self.config.run.images, inside=True) / "result"
         paths = {key: folder / f"{stem}-{key}.png" for key in ("mask", "overlay")}
         plots.save_mask(mask, len(self.classes), paths["mask"])
+        if image.shape[1:] != size:
+            share = min(1.0, LARGEST_OVERLAY / max(size))
+            shape = [max(1, round(side * share)) for side in size]
+            image = F.interpolate(image[None], shape, mode="bilinear", antialias=True)[0]
         side = min(LARGEST_OVERLAY, max(512, *size))
         write(paths["overlay"], plots.overlay(image, mask, side).save)
         return {"file": str(file), "shares": shares, **{key: str(p) for key, p in paths.items()}}
@@ -147,3 +148,17 @@ class Task:
     def sentence(self, prediction: dict[str, Any]) -> str:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in prediction["shares"].items())
         return f"{prediction['file']}: {shares}; {prediction['mask']}, {prediction['overlay']}"
+
+
+def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The class of each pixel, uint8 of `size`, of logits (1, C, h, w): enlarged band by band.
+
+    Bilinear, first along the height and then along the width, which is the same as both at once.
+    """
+    height, width = size
+    tall = F.interpolate(logits, (height, logits.shape[-1]), mode="bilinear")
+    masks = list[Tensor]()
+    for band in tall.split(max(1, BAND // width), dim=-2):
+        wide = F.interpolate(band, (band.shape[-2], width), mode="bilinear")
+        masks.append(wide[0].argmax(dim=0).byte().cpu())
+    return torch.cat(masks)
