@@ -204,6 +204,34 @@ def archive(path: Path, *members: str) -> Path:
     return path
 
 
+WEBDATASET = """
+import sys
+from pathlib import Path
+
+import numpy
+import webdataset
+from my_project.engine.shards import Tar
+
+folder = Path(sys.argv[1])
+with webdataset.ShardWriter(f"{folder}/%06d.tar", maxcount=7, verbose=0) as writer:
+    for number in range(25):
+        key = f"set.v1/{number // 5}/" + f"{number:06d}" * (1 + 20 * (number % 2))  # some longer than a header has room
+        sample = {"__key__": key, "cls": number, "meta.json": {"number": number}, "ARRAY.NPY": numpy.arange(number)}
+        writer.write(sample if number % 3 else sample | {"txt": "\N{GRINNING FACE}" * number})
+files = sorted(folder.glob("*.tar"))
+theirs = webdataset.WebDataset([str(file) for file in files], shardshuffle=False)
+theirs = [{name: content for name, content in sample.items() if name[:2] != "__"} for sample in theirs]
+shards = Tar(files, dict)
+assert [shards[number] for number in range(len(shards))] == theirs
+print(shards.sizes, *theirs[0])
+"""
+
+
+def test_what_webdataset_writes_is_read_as_by_webdataset(render: Render, tmp_path: Path) -> None:
+    said = in_project(render(extras="shards"), "-c", WEBDATASET, tmp_path).stdout
+    assert said == "[7, 7, 7, 4] array.npy cls meta.json txt\n"
+
+
 def rows(path: Path) -> Path:
     parquet.write_table(pa.table({"x": np.arange(100.0)}), path)
     return path
@@ -229,6 +257,8 @@ WRONG: list[tuple[Callable[[Path], Path], str, str]] = [
     (lambda folder: folder / "none", "Parquet([path], ['x'], dict)", "{path}: "),
     (lambda folder: folder, "Parquet([], ['x'], dict)", "no rows in 0 Parquet files"),
     (lambda folder: archive(folder / "a", "0.txt"), "Tar([path], lambda m: m['cls'])[0]", "has txt, and no cls"),
+    (lambda folder: archive(folder / "a", "0.a", "0.A"), "Tar([path], dict)[0]", "{path}: sample 0 has a twice"),
+    (lambda folder: archive(folder / "a", "LICENSE", "._0.a"), "Tar([path], dict)", "no samples in 1 tar files"),
     (lambda folder: archive(folder / "a"), "Tar([path], dict)", "no samples in 1 tar files"),
     (lambda folder: short(archive(folder / "a", *(f"{n}.txt" for n in range(20)))), "Tar([path], dict)", "{path}: "),
     (lambda folder: folder, "ShardSampler([3, 4], 0, 8)", "7 samples in 2 blocks, 1 readers: too few for 1 x 8"),

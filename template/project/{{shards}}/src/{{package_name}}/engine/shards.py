@@ -185,8 +185,9 @@ class Tar(Dataset[Any]):
     """Samples of tar files in WebDataset's format, whose blocks are files.
 
     The members of a sample are next to each other, and have one name up to the first dot:
-    `0001.png`, `0001.cls`. `decode` makes a sample of their contents by extension. At the start,
-    only headers are read. Raises UserError for a file that is compressed, damaged or empty.
+    `0001.png`, `0001.cls`. Members without a dot are ignored. `decode` makes a sample of their
+    contents by extension, in lower case. At the start, only headers are read. Raises UserError for
+    a file that is compressed, damaged or empty, and for two members of a sample with one extension.
     """
 
     def __init__(self, files: Sequence[Path], decode: Callable[[Mapping[str, bytes]], Any]) -> None:
@@ -200,13 +201,13 @@ class Tar(Dataset[Any]):
                     for member in archive:
                         archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
                         folder, slash, name = member.name.rpartition("/")
-                        if not member.isfile() or name.startswith("."):  # macOS adds ._0001.png
+                        name, dot, extension = name.partition(".")
+                        if not (member.isfile() and name and dot):  # macOS adds ._0001.png
                             continue
-                        name, _, extension = name.partition(".")
                         if folder + slash + name != last:
                             begins.append(len(members) // 3)
                             last = folder + slash + name
-                        number = numbers.setdefault(extension, len(numbers))
+                        number = numbers.setdefault(extension.lower(), len(numbers))
                         members.extend((number, member.offset_data, member.size))
             except (OSError, tarfile.TarError) as error:
                 raise UserError(f"{file}: no tar file, or compressed ({error})") from error
@@ -226,9 +227,12 @@ class Tar(Dataset[Any]):
         contents = dict[str, bytes]()
         with open(file, "rb") as opened:
             for number, offset, size in self.members[self.begins[index] : self.begins[index + 1]]:
+                extension = self.extensions[number]
+                if extension in contents:
+                    raise UserError(f"{file}: sample {index} has {extension} twice; write it again")
                 opened.seek(offset)
-                contents[self.extensions[number]] = opened.read(size)
-                if len(contents[self.extensions[number]]) < size:
+                contents[extension] = opened.read(size)
+                if len(contents[extension]) < size:
                     raise UserError(f"{file}: ends within sample {index}; copy it again")
         try:
             return self.decode(contents)
