@@ -107,9 +107,9 @@ def test_the_best_checkpoint_stays_as_it_is_while_the_next_epoch_runs(project: P
 def test_what_is_written_in_the_background_is_a_copy(render: Render) -> None:
     code = """if True:
         import torch
-        from my_project.engine.checkpoint import _cpu_copy
+        from my_project.engine.checkpoint import cpu_copy
         weight = torch.zeros(1)
-        copied = _cpu_copy({"a": [weight]})
+        copied = cpu_copy({"a": [weight]})
         weight += 1
         print(copied["a"][0].item())
     """

@@ -117,6 +117,26 @@ assert drop(one.rows) == drop(two.rows)
     assert [row["step"] for row in rows(tmp_path / "two/metrics.csv")] == ["10", "20"]
 
 
+def test_samples_that_are_a_dataset_are_not_read_at_the_start(render: Render, tmp_path: Path) -> None:
+    code = f"""
+class Slow(tiny.Pairs):
+    reads = 0
+    def __getitem__(self, index):
+        Slow.reads += 1
+        return super().__getitem__(index)
+
+class Wrapped(tiny.Tiny):
+    def train_loader(self):
+        pairs = tiny.Pairs(*tiny.numbers(1, tiny.SAMPLES))
+        pairs.samples = Slow(pairs.x, pairs.y)
+        return tiny.part("data.dataloader").train_loader(pairs, self.config)
+
+train("{tmp_path}/run", config(train={{"epochs": 1}}), Wrapped)
+assert Slow.reads == 0
+"""
+    play(render(), tmp_path, code)
+
+
 def test_a_hook_hears_all_and_its_state_and_figures_are_saved(render: Render, tmp_path: Path) -> None:
     code = f"""
 heard = []

@@ -23,6 +23,7 @@ import torch
 from ..config import FORMATS, locate
 from ..errors import UserError
 from . import distributed
+from .device import map_tensors
 
 LAST, EARLIER = "last.pt", "earlier"
 TYPES: dict[str, Any] = dict.fromkeys(("model", "optimizer", "scheduler", "config", "info"), dict)
@@ -45,7 +46,7 @@ class Writer:
         """
         self.wait()
         if distributed.rank() == 0 and self.thread:
-            snapshot = _cpu_copy(contents)
+            snapshot = cpu_copy(contents)
             self.writing = self.thread.submit(self._write, snapshot, replaced_step, old_best)
         elif distributed.rank() == 0:
             self._write(contents, replaced_step, old_best)
@@ -139,13 +140,9 @@ def _reason(error: Exception) -> str:
     return getattr(cause, "strerror", None) or str(error).splitlines()[0]
 
 
-def _cpu_copy(value: Any) -> Any:
+def cpu_copy(contents: Any) -> Any:
     """A deep copy on the CPU, which training does not change."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _cpu_copy(item) for key, item in value.items()}
-    return type(value)(map(_cpu_copy, value)) if isinstance(value, list | tuple) else value
+    return map_tensors(contents, lambda tensor: tensor.detach().to("cpu", copy=True))
 
 
 # --- reading ---

@@ -4,7 +4,7 @@ import os
 import random
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain, islice
 from typing import Any
@@ -75,19 +75,29 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, DTYPES[precision])
 
 
+def map_tensors(batch: Any, function: Callable[[torch.Tensor], Any]) -> Any:
+    """A batch with a function of each tensor: in dicts, lists and tuples, of any depth."""
+    if isinstance(batch, torch.Tensor):
+        return function(batch)
+    if isinstance(batch, dict):
+        return {key: map_tensors(value, function) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        mapped = [map_tensors(value, function) for value in batch]
+        return type(batch)(*mapped) if hasattr(batch, "_fields") else type(batch)(mapped)
+    return batch
+
+
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
     """A batch with all tensors on the device; (N, C, H, W) in that layout if `channels_last`."""
-    if isinstance(batch, torch.Tensor):
-        images = channels_last and batch.dim() == 4
-        layout = torch.channels_last if images else torch.preserve_format
+    layouts = {4: torch.channels_last} if channels_last else {}
+    keep, wait = torch.preserve_format, device.type == "cuda"
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        layout = layouts.get(tensor.dim(), keep)
         # Only CUDA's streams wait for such a copy: the CPU would read incomplete tensors.
-        return batch.to(device, non_blocking=device.type == "cuda", memory_format=layout)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device, channels_last) for key, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        moved = [to_device(value, device, channels_last) for value in batch]
-        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
-    return batch
+        return tensor.to(device, non_blocking=wait, memory_format=layout)
+
+    return map_tensors(batch, move)
 
 
 def prefetch(batches: Iterable[Any], device: torch.device, channels_last: bool) -> Iterator[Any]:
@@ -105,17 +115,8 @@ def prefetch(batches: Iterable[Any], device: torch.device, channels_last: bool) 
         if len(ready) > 1:
             yield ready.pop(0)
         compute.wait_event(copied)
-        _record_stream(ready[0], compute)
+        map_tensors(ready[0], lambda tensor: tensor.record_stream(compute))  # keeps its memory
     yield from ready
-
-
-def _record_stream(batch: Any, stream: torch.cuda.Stream) -> None:
-    """Keep the allocator from reusing a batch's memory before `stream` has read it."""
-    if isinstance(batch, torch.Tensor):
-        batch.record_stream(stream)
-    elif isinstance(batch, dict | list | tuple):
-        for value in batch.values() if isinstance(batch, dict) else batch:
-            _record_stream(value, stream)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -160,7 +160,9 @@ def fingerprint(loader: Any) -> list[int] | None:
     dataset = getattr(dataset, "dataset", dataset)
     if not hasattr(dataset, "__len__"):
         return None
-    files = (each[0] for each in getattr(dataset, "samples", []) if isinstance(each, tuple))
+    samples = getattr(dataset, "samples", ())  # in yours, it may be a dataset, slow to read
+    pairs = samples if isinstance(samples, list | tuple) else ()
+    files = (each[0] for each in pairs if isinstance(each, tuple))
     names = "\n".join(path.name for path in files if isinstance(path, Path))
     return [len(dataset), zlib.crc32(names.encode("utf-8", "surrogateescape"))]
 

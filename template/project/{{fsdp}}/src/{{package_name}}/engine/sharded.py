@@ -207,7 +207,7 @@ class Writer(checkpoint.Writer):
         if self.thread:
             self.group = self.group or dist.new_group(backend="gloo")
             shards = None if known else save_shards(tensors, folder, self.group)
-            arguments = checkpoint._cpu_copy(contents), replaced_step, old_best, shards
+            arguments = checkpoint.cpu_copy(contents), replaced_step, old_best, shards
             self.writing = self.thread.submit(self._write_shards, *arguments)
         else:
             if not known:
