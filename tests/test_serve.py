@@ -310,6 +310,28 @@ def test_unfinished_requests_end_in_time_and_stop_no_others(limited: Server) -> 
 
 
 @pytest.mark.slow
+def test_a_worker_that_hangs_as_it_loads_is_given_up(render: Render) -> None:
+    code = """if True:
+        import io, multiprocessing, threading, time
+        from my_project.serving import workers
+
+        class Hanging:
+            is_alive = join = kill = lambda self: True
+            exitcode, pid = None, 0
+
+        worker = object.__new__(workers.Worker)
+        worker.lock, worker.closed, worker.patience, worker.about = threading.Lock(), False, 0.1, {}
+        worker.process, (worker.connection, its) = Hanging(), multiprocessing.Pipe()
+        try:
+            worker.predict("a.txt", io.BytesIO(), threading.Event())
+        except workers.Refused as refused:
+            print(refused.status, refused)
+    """
+    done = in_project(render(data_kind="text_classification", extras="serve"), "-c", code)
+    assert done.stdout == "503 the worker process ended; try again, or another file\n"
+    assert "a worker had not loaded the model after 0 s" in done.stderr
+
+
 def test_a_service_that_is_told_to_stop_answers_what_it_has(troubled: Path, tmp_path: Path) -> None:
     with Server(troubled, tmp_path, "--stop-seconds=2") as server, ThreadPoolExecutor(2) as threads:
         upload = server.begin(BODY)

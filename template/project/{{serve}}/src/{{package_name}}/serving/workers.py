@@ -30,6 +30,7 @@ from .limits import Limits
 LOG = logging.getLogger(__name__)
 STEP = 0.02  # seconds between two looks at a prediction
 GRACE = 1.0  # seconds until a prediction whose client left is stopped; a restart takes as long
+LOADING = 60.0  # seconds that a restarted worker has at least to load the model
 
 
 class Refused(Exception):
@@ -141,6 +142,7 @@ class Worker:
             self.context.set_forkserver_preload([f"{package}.exported", __name__])
         self.limits = limits
         self.lock, self.closed = threading.Lock(), False
+        self.patience: float | None = None  # seconds to load the model; the first time, no limit
         self.arguments = folder, pt2, there, limits
         self.begin()
 
@@ -173,6 +175,9 @@ class Worker:
         """Wait until the model is loaded; UserError if it can't be."""
         if self.about:
             return
+        started = time.monotonic()
+        if not self.connection.poll(self.patience):
+            raise UserError(f"a worker had not loaded the model after {self.patience:.0f} s")
         try:
             about = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError) as error:
@@ -182,6 +187,7 @@ class Worker:
         if "error" in about:
             raise UserError(about["error"])
         self.about, self.idle_memory = about, self.memory()
+        self.patience = self.patience or max(LOADING, 10 * (time.monotonic() - started))
 
     def memory(self) -> float:
         """The resident memory of the process in MB; 0 where the system doesn't say."""
