@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import copy, git, in_project, save, start
+from conftest import ROOT, copy, git, in_project, save, start
 
 pytestmark = pytest.mark.slow
+
+KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir())
 
 QUICK = ["model.args.width=4", "run.device=cpu", "train.limit_batches=2"]
 WITHOUT_TORCH = (
@@ -118,3 +120,49 @@ def test_the_best_checkpoint_of_a_run_is_kept_and_resumed_from(project: Path, tm
     in_project(project, "-m", "my_project", "train", "--resume", str(folder / "first"), "train.epochs=3")
     assert yaml.safe_load((folder / "first/config.yaml").read_text())["train"]["epochs"] == 3
     assert len((folder / "first/metrics.csv").read_text().splitlines()) == 4
+
+
+SCIPY = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import scipy.stats
+import torch
+from my_project.engine import inference
+
+config, task, model = inference.load(Path(sys.argv[1]))
+right = []
+for images, targets in task.eval_loader("test"):
+    with torch.no_grad():
+        right += (model(images).argmax(dim=1) == targets).tolist()
+options = {"method": "percentile", "n_resamples": 9999, "rng": np.random.default_rng(0)}
+interval = scipy.stats.bootstrap((np.array(right, float),), np.mean, **options).confidence_interval
+print(json.dumps([np.mean(right), *interval]))
+"""
+
+
+def test_an_interval_is_that_of_scipy(project: Path, tmp_path: Path) -> None:
+    whole = ["run.name=whole", f"run.checkpoints={tmp_path}", "train.limit_batches=null", "train.epochs=3"]
+    in_project(project, "-m", "my_project", "train", *QUICK, *whole)
+    words = ["-m", "my_project", "intervals", *[str(tmp_path / "whole")] * 2, "--json", "--resamples", "4000"]
+    found = json.loads(in_project(project, *words).stdout)
+    one, same, difference = found["metrics"]["acc"]
+    value, low, high = json.loads(in_project(project, "-c", SCIPY, found["checkpoints"][0]).stdout)
+    assert (found["samples"], one) == (200, same)
+    assert one["value"] == value and low < value < high
+    assert [one["low"], one["high"]] == pytest.approx([low, high], abs=0.005)  # of 200 samples, one counts so much
+    assert difference == {"value": 0, "low": 0, "high": 0}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.exhaustive) for kind in KINDS])
+def test_intervals_hold_the_figures_of_a_test(kind: str, template: Path, tmp_path: Path) -> None:
+    copy(template, tmp_path / "project", extras="runs", data_kind=kind)
+    settings = ["configs/train.yaml", "run.name=a", "run.device=cpu", "train.epochs=1", "train.limit_batches=2"]
+    in_project(tmp_path / "project", "-m", "my_project", "train", *settings)
+    words = ["-m", "my_project", "intervals", "a", "--json", "--resamples=100"]
+    found = json.loads(in_project(tmp_path / "project", *words).stdout)
+    tested = json.loads(in_project(tmp_path / "project", "-m", "my_project", "test", "a", "--json").stdout)
+    assert found["metrics"]
+    for name, (figure,) in found["metrics"].items():
+        assert figure["value"] == pytest.approx(tested[name], rel=1e-3, abs=1e-6), name
+        assert figure["low"] <= figure["value"] <= figure["high"], name
