@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Render, copy, in_project, save, unmerged, update
+from test_seams import play
 from test_training import launched
 
 pytestmark = pytest.mark.slow
@@ -361,3 +362,40 @@ def test_a_gpt_of_twelve_blocks_trains_like_ddp_and_resumes_in_any_world_size(la
             in_project(language, *launch, *TRAIN, "--resume", run, "train.max_steps=10")
         assert losses(language, name) == pytest.approx(losses(language, f"ddp-{processes}"), rel=1e-5)
         assert len(losses(language, name)) == 5
+
+
+@pytest.mark.parametrize("ema", ["None", "0.9"])
+def test_what_is_beside_the_blocks_trains_as_with_ddp(ema: str, render: Render, tmp_path: Path) -> None:
+    """After an evaluation as well, which leaves the whole weights of the root in memory."""
+    code = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(6, 16), nn.Linear(16, 16)])
+        self.head = nn.Linear(16, tiny.CLASSES)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x).tanh()
+        return self.head(x)
+
+class Beside(tiny.Tiny):
+    def build_model(self):
+        return Net()
+
+runs = []
+for strategy in ("ddp", "fsdp"):
+    own = config(distributed={{"strategy": strategy}}, train={{"ema": {ema}}}, valid={{"every_steps": 4}})
+    runs.append(train(f"{tmp_path}/{{strategy}}", own, Beside))
+    best = tiny.part("engine.distributed").gather(runs[-1].best)
+    assert best[0] == best[1]
+for name in ("model", "evaluated"):
+    whole, split = (dict(getattr(run, name).named_parameters()) for run in runs)
+    assert len(whole) == len(split) == 6
+    for key, weight in whole.items():
+        torch.testing.assert_close(split[key].full_tensor(), weight, rtol=1e-5, atol=1e-6, msg=f"{{name}} {{key}}")
+"""
+    play(render(extras="fsdp"), tmp_path, code, processes=2)
+    tables = [(tmp_path / name / "metrics.csv").read_text().splitlines() for name in ("ddp", "fsdp")]
+    for row, same in zip(*tables, strict=True):
+        assert row.rpartition(",")[0][:40] == same.rpartition(",")[0][:40]
