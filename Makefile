@@ -14,7 +14,7 @@
 #   make losses      what Copier alone loses and the template's merge keeps: the table of docs/updating.md
 #   make transcript  run the update that the README shows
 #   make tags        a tag for each release commit
-#   make pictures    draw the README's first three pictures
+#   make pictures    draw the README's first three pictures, and the page of serve (needs Chromium)
 #   make kinds       train every kind of data: the table of docs/kinds.md and the pictures of new projects (minutes)
 #   make help        this list
 
@@ -51,10 +51,11 @@ demo: build/demo-venv/installed
 	PYTHON=$(demo) build/demo/scripts/test.sh
 
 # The README's first three, from a run like the demo's. `kinds` makes those of new projects and of docs/kinds.md.
-pictures: demo
+pictures: demo .venv/installed
 	cp build/demo/images/loader/train.png docs/pictures/loader.png
 	cp build/demo/images/result/confusion.png docs/pictures/confusion.png
 	cp build/demo/images/result/curves.png docs/pictures/curves.png
+	$(venv) bench/page.py
 
 kinds: .venv/installed
 	$(venv) bench/kinds.py
