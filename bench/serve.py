@@ -4,8 +4,9 @@
 
 The handler is FastAPI and the same ONNX model in one file, with neither limits nor a page; uvicorn runs it in one
 process, as written, and in two, as many as the service has workers. All get the same image, over 1, 8 and 64
-connections, SECONDS each (5), in turns. Another process asks for `/health` every 20 ms meanwhile. The attacks are those
-that once stopped the service: large images, long texts and tables, heads and uploads that never end.
+connections, SECONDS each (5), in turns: once for the small CNN of the default project on 20 x 20 pixels, and once for a
+ResNet on 160 x 160. Another process asks for `/health` every 20 ms meanwhile. The attacks are those that once stopped
+the service: large images, long texts and tables, heads and uploads that never end.
 """
 
 import asyncio
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+LARGE = ["model.name=resnet", "model.args={width: 32}", "data.image_size=160"]
 BY_HAND = """
+import os
 import sys
 
 import numpy as np
@@ -35,7 +38,7 @@ from fastapi import FastAPI, UploadFile
 from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("exports/a-run/model.onnx")
-name = session.get_inputs()[0].name
+name, size = session.get_inputs()[0].name, int(os.environ["SIZE"])
 app = FastAPI()
 
 
@@ -46,7 +49,7 @@ def health():
 
 @app.post("/predict")
 def predict(file: UploadFile):
-    image = ImageOps.fit(Image.open(file.file).convert("L"), (20, 20), Image.Resampling.BILINEAR)
+    image = ImageOps.fit(Image.open(file.file).convert("L"), (size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image, np.float32)[None, None] / 255
     (logits,) = session.run(None, {name: pixels})
     shares = np.exp(logits[0] - logits[0].max())
@@ -59,14 +62,15 @@ if __name__ == "__main__":
 """
 
 
-def project(kind: str, folder: Path) -> Path:
+def project(kind: str, folder: Path, *settings: str) -> Path:
     """A project with a model that was trained on two batches, and exported."""
     made, python = folder / kind, sys.executable
+    folder.mkdir(exist_ok=True)
     answers = ["-d", f"data_kind={kind}", "-d", "package_name=my_project", "-d", "extras=[serve]"]
     copy = [python, "-W", "ignore", "-m", "copier", "copy", "-q", "--defaults", "--vcs-ref=HEAD"]
     env = os.environ | {"PYTHONPATH": str(made / "src"), "OMP_NUM_THREADS": "1"}
     subprocess.run([*copy, *answers, ROOT, made], check=True)
-    train = ["train", "configs/train.yaml", "run.name=a-run", "train.epochs=1", "train.limit_batches=2"]
+    train = ["train", "configs/train.yaml", "run.name=a-run", "train.epochs=1", "train.limit_batches=2", *settings]
     for command in (train, ["export", "--only", "onnx"]):
         subprocess.run([python, "-m", "my_project", *command], cwd=made, env=env, check=True, capture_output=True)
     (made / "by_hand.py").write_text(BY_HAND)
@@ -82,7 +86,8 @@ def serving(made: Path, *command: str) -> Iterator[int]:
         port = free.getsockname()[1]
     command = command or ("-m", "my_project", "serve", "exports/a-run", "--port", "PORT")
     words = [sys.executable, *(word.replace("PORT", str(port)) for word in command)]
-    env = os.environ | {"PYTHONPATH": str(made / "src"), "OMP_NUM_THREADS": "1"}
+    size = "160" if "large" in str(made) else "20"
+    env = os.environ | {"PYTHONPATH": str(made / "src"), "OMP_NUM_THREADS": "1", "SIZE": size}
     files: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(words, cwd=made, env=env, **files) as server:
         try:
@@ -211,18 +216,20 @@ def main(seconds: float) -> None:
             "by hand, two": ("by_hand.py", "PORT", "2"),
             "service": (),
         }
-        for count in (1, 8, 64):
+        models = {"CNN": digits, "ResNet": project("image_classification", Path(folder) / "large", *LARGE)}
+        for (model, made), count in itertools.product(models.items(), (1, 8, 64)):
             for name, command in contenders.items():
-                with serving(digits, *command) as port:
+                with serving(made, *command) as port:
                     asyncio.run(load(port, request, count, 1))
                     with watching(port, seconds) as health:
                         speed, times = asyncio.run(load(port, request, count, seconds))
-                    rows.append((count, name, speed, times[len(times) // 2], times[len(times) * 99 // 100], health))
-        print("| connections | server | requests a second | median | p99 | `/health`: p99 | longest |")
-        print("|---|---|---|---|---|---|---|")
-        for count, name, speed, median, p99, health in rows:
+                    last = times[len(times) * 99 // 100]
+                    rows.append((model, count, name, speed, times[len(times) // 2], last, health))
+        print("| model | connections | server | requests a second | median | p99 | `/health`: p99 | longest |")
+        print("|---|---|---|---|---|---|---|---|")
+        for model, count, name, speed, median, p99, health in rows:
             figures = [f"{1000 * x:.0f} ms" for x in (median, p99, health["p99"], health["max"])]
-            print(f"| {count} | {name} | {speed:.0f} | {' | '.join(figures)} |")
+            print(f"| {model} | {count} | {name} | {speed:.0f} | {' | '.join(figures)} |")
 
         words = b"one two three\n" * 22_000
         table = b"carat,cut,color,clarity,depth,table,x,y,z,price\n" + b"1,Ideal,E,SI1,61,55,4,4,2,900\n" * 150_000

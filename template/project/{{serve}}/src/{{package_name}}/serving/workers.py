@@ -16,7 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -109,8 +109,7 @@ def predict(task: Any, model: Any, path: Path, there: Path) -> tuple[int, bytes]
 
 def without(folders: list[Path], value: Any) -> Any:
     """Remove this machine's folders from all texts in nested values."""
-    paths = [path for each in (*folders, ROOT) for path in (each, locate(each, inside=True))]
-    pattern = re.compile("|".join(re.escape(f"{path}{os.sep}") for path in paths))
+    pattern = pattern_of(*folders, ROOT)
 
     def cleaned(value: Any) -> Any:
         if isinstance(value, dict):
@@ -120,6 +119,13 @@ def without(folders: list[Path], value: Any) -> Any:
         return pattern.sub("", value) if isinstance(value, str) else value
 
     return cleaned(value)
+
+
+@cache
+def pattern_of(*folders: Path) -> re.Pattern[str]:
+    """What the paths of files in these folders begin with, also as the project shows them."""
+    paths = [path for each in folders for path in (each, locate(each, inside=True))]
+    return re.compile("|".join(re.escape(f"{path}{os.sep}") for path in paths))
 
 
 def as_uri(picture: Path) -> str:
