@@ -124,9 +124,11 @@ def test_figures_of_a_hook_are_exported(processes: int, cook: Cook) -> None:
     assert summary["step"] == 8
 
 
-def test_rates_decay_layer_by_layer(cook: Cook) -> None:
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
+def test_rates_decay_layer_by_layer(processes: int, cook: Cook) -> None:
     project = cook("Layer-wise learning-rate decay")
-    train(project, "configs/train.yaml", "configs/layers.py", "model.name=resnet", "model.args={width: 4}")
+    settings = ["configs/train.yaml", "configs/layers.py", "model.name=resnet", "model.args={width: 4}"]
+    train(project, *settings, processes=processes)
     groups = torch.load(project / "checkpoints/run/last.pt", weights_only=True)["optimizer"]["param_groups"]
     rates = list(dict.fromkeys(group["initial_lr"] for group in groups))
     assert rates == pytest.approx([0.001 * 0.8**depth for depth in [*range(1, 8), 0]])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Render, in_project
 
 pytestmark = pytest.mark.slow
@@ -234,6 +235,21 @@ assert len(muon) == 1 and len(muon[0].state) == 1
         "['0.bias', '3.bias'] 0.0002 0.0 [0.5, 0.6] None",
         "['3.weight'] 0.0002 0.01 (0.9, 0.999) None",
     }
+
+
+def test_rules_train_in_two_processes_as_in_one(render: Render, tmp_path: Path) -> None:
+    code = f"""
+rules = [{{"match": "0.*", "ndim": 2, "name": "Muon", "lr": 0.1}}, {{"match": "3.*", "lr": 0.003}}]
+settings = config(optimizer={{"groups": rules}}, model={{"args": {{"dropout": 0.0}}}})
+class Plain(tiny.Tiny):
+    def loss(self, outputs, batch):
+        return F.cross_entropy(outputs, batch[1])  # class weights would count in each process apart
+train("{tmp_path}/" + str(tiny.part("engine.distributed").world()), settings, Plain)
+"""
+    for processes in (1, 2):
+        play(render(extras="optimizers"), tmp_path, code, processes)
+    one, two = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in "12")
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
