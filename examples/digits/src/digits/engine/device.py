@@ -90,12 +90,11 @@ def map_tensors(batch: Any, function: Callable[[torch.Tensor], Any]) -> Any:
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
     """A batch with all tensors on the device; (N, C, H, W) in that layout if `channels_last`."""
     layouts = {4: torch.channels_last} if channels_last else {}
-    keep, wait = torch.preserve_format, device.type == "cuda"
+    ordered = device.type == "cuda"  # by its streams; the CPU would read incomplete tensors
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
-        layout = layouts.get(tensor.dim(), keep)
-        # Only CUDA's streams wait for such a copy: the CPU would read incomplete tensors.
-        return tensor.to(device, non_blocking=wait, memory_format=layout)
+        layout = layouts.get(tensor.dim(), torch.preserve_format)
+        return tensor.to(device, non_blocking=ordered, memory_format=layout)
 
     return map_tensors(batch, move)
 
