@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -316,6 +316,15 @@ def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], *
     given, out, err = files
     whole = [sys.executable, *words]
     return subprocess.Popen(whole, cwd=project, env=env, stdin=given, stdout=out, stderr=err, start_new_session=True)
+
+
+def of_the_day(cases: Iterable[Any], count: int) -> list[Any]:
+    """Parameters of a test: `count` of the cases, others each day; `make exhaustive` runs all."""
+    every = [case if isinstance(case, tuple) else (case,) for case in cases]
+    first = int(os.environ["SEED"]) // 1000 * count
+    chosen = {(first + number) % len(every) for number in range(count)}
+    marks = [() if number in chosen else (pytest.mark.exhaustive,) for number in range(len(every))]
+    return [pytest.param(*case, marks=mark) for case, mark in zip(every, marks, strict=True)]
 
 
 def in_project(

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import pytest
 import warm
-from conftest import EXTRAS, ROOT, Render, copy, git, save, server
+from conftest import EXTRAS, ROOT, Render, copy, git, of_the_day, save, server
 
 TEMPLATE = ROOT / "template" / "project"
 EVERYTHING = {"extras": EXTRAS, "tracker": "tensorboard"}
@@ -515,7 +515,7 @@ def test_each_command_of_a_page_works_as_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", of_the_day(KINDS, 4))
 def test_commands_in_the_pages_of_other_kinds_work_too(
     render: Render, used: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Render, git, in_project, save
+from conftest import Render, git, in_project, of_the_day, save
 
 QUICK = ["train.epochs=1", "train.limit_batches=2"]
 # Models with growing texts, several outputs, several inputs; each project's own test exports its default model.
@@ -76,7 +76,7 @@ def values(text: str) -> tuple[list[float], str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", of_the_day(MODELS, 2))
 def test_an_exported_model_predicts_the_same_as_its_checkpoint(kind: str, render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind=kind), project)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import Render
+from conftest import Render, of_the_day
 
 pytestmark = pytest.mark.slow
 
@@ -155,7 +155,7 @@ def test_a_job_trains_with_one_process_per_gpu(project: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("nodes", "gpus", "signaled"),
-    [pytest.param(1, 2, "tasks", marks=pytest.mark.exhaustive), (2, 1, "tasks"), (1, 2, "all")],
+    of_the_day([(1, 2, "tasks"), (2, 1, "tasks"), (1, 2, "all")], 1),
 )
 def test_a_job_at_its_time_limit_saves_is_requeued_and_resumes(
     project: Path, python: Path, tmp_path: Path, nodes: int, gpus: int, signaled: str

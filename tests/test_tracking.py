@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Render, git, in_project, save
+from conftest import Render, git, in_project, of_the_day, save
 
 TRACKERS = ["tensorboard", "mlflow", "wandb", "trackio"]
 TINY = ["configs/train.yaml", "configs/debug.yaml", "train.limit_batches=2", "optimizer.lr=0.0625", "run.name=a"]
@@ -134,7 +134,7 @@ def command(project: Path, *arguments: str | Path, ok: bool = True) -> subproces
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.parametrize("tracker", of_the_day(TRACKERS, 2))
 def test_a_tracker_holds_each_epoch_once_after_a_kill_and_the_test_too(tracked: Path, tracker: str) -> None:
     program = ["-m", "my_project"]
     command(tracked, *program, "train", *TINY)
@@ -197,7 +197,7 @@ def test_each_start_of_a_run_is_recorded_with_its_code(tracked: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.parametrize("tracker", of_the_day(TRACKERS, 2))
 def test_a_signal_to_the_whole_job_still_saves_and_exits_with_75(tracked: Path, tracker: str) -> None:
     """Ctrl-C and Slurm also signal workers and the tracker's process; if these die first, the run must still save."""
     program = [sys.executable, "-m", "my_project", "train", *TINY, "train.epochs=10000", "data.workers=1"]

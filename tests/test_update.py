@@ -28,6 +28,7 @@ from conftest import (
     extension,
     git,
     in_project,
+    of_the_day,
     pruned,
     run,
     save,
@@ -58,9 +59,10 @@ MORE = [
     *({"tracker": tracker} for tracker in ("mlflow", "wandb", "trackio")),
     *({"ci": ci} for ci in ("gitlab", "none")),
 ]
+EVERYTHING = {"extras": EXTRAS}
 each_answers = pytest.mark.parametrize(
     "answers",
-    [*MANY, *(pytest.param(answers, marks=pytest.mark.exhaustive) for answers in [*MORE, {"extras": EXTRAS}])],
+    [{}, *of_the_day(MANY[1:], 1), *(pytest.param(each, marks=pytest.mark.exhaustive) for each in [*MORE, EVERYTHING])],
     ids=lambda answers: " ".join(answers.values())[:30] or "defaults",
 )
 
@@ -1002,12 +1004,14 @@ def test_tags_are_made_for_release_commits_only_and_never_moved(tmp_path: Path, 
 
 
 @slow
-@pytest.mark.parametrize("which", ["first and last", pytest.param("all others", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "which", [*of_the_day(["first", "last"], 1), pytest.param("all others", marks=pytest.mark.exhaustive)]
+)
 def test_projects_of_each_release_pass_their_tests_and_resume_runs(
     which: str, releases: list[str], template: Path, tmp_path: Path
 ) -> None:
     quick = ["model.args.width=4", "run.device=cpu"]
-    for version in dict.fromkeys([releases[0], releases[-1]]) if which == "first and last" else releases[1:-1]:
+    for version in {"first": releases[:1], "last": releases[-1:]}.get(which, releases[1:-1]):
         project = made(template, tmp_path / version, version)
         train = ["-m", "my_project", "train", "configs/train.yaml", *quick]
         in_project(project, *train, "run.name=whole", "train.epochs=2")
