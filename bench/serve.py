@@ -28,7 +28,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = ["model.name=resnet", "model.args={width: 32}", "data.image_size=160"]
 BY_HAND = """
-import os
 import sys
 
 import numpy as np
@@ -38,7 +37,7 @@ from fastapi import FastAPI, UploadFile
 from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession("exports/a-run/model.onnx")
-name, size = session.get_inputs()[0].name, int(os.environ["SIZE"])
+name, size = session.get_inputs()[0].name, SIZE
 app = FastAPI()
 
 
@@ -62,7 +61,7 @@ if __name__ == "__main__":
 """
 
 
-def project(kind: str, folder: Path, *settings: str) -> Path:
+def project(kind: str, folder: Path, *settings: str, size: int = 20) -> Path:
     """A project with a model that was trained on two batches, and exported."""
     made, python = folder / kind, sys.executable
     folder.mkdir(exist_ok=True)
@@ -73,7 +72,7 @@ def project(kind: str, folder: Path, *settings: str) -> Path:
     train = ["train", "configs/train.yaml", "run.name=a-run", "train.epochs=1", "train.limit_batches=2", *settings]
     for command in (train, ["export", "--only", "onnx"]):
         subprocess.run([python, "-m", "my_project", *command], cwd=made, env=env, check=True, capture_output=True)
-    (made / "by_hand.py").write_text(BY_HAND)
+    (made / "by_hand.py").write_text(BY_HAND.replace("SIZE", str(size)))
     return made
 
 
@@ -86,8 +85,7 @@ def serving(made: Path, *command: str) -> Iterator[int]:
         port = free.getsockname()[1]
     command = command or ("-m", "my_project", "serve", "exports/a-run", "--port", "PORT")
     words = [sys.executable, *(word.replace("PORT", str(port)) for word in command)]
-    size = "160" if "large" in str(made) else "20"
-    env = os.environ | {"PYTHONPATH": str(made / "src"), "OMP_NUM_THREADS": "1", "SIZE": size}
+    env = os.environ | {"PYTHONPATH": str(made / "src"), "OMP_NUM_THREADS": "1"}
     files: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(words, cwd=made, env=env, **files) as server:
         try:
@@ -216,7 +214,7 @@ def main(seconds: float) -> None:
             "by hand, two": ("by_hand.py", "PORT", "2"),
             "service": (),
         }
-        models = {"CNN": digits, "ResNet": project("image_classification", Path(folder) / "large", *LARGE)}
+        models = {"CNN": digits, "ResNet": project("image_classification", Path(folder) / "large", *LARGE, size=160)}
         for (model, made), count in itertools.product(models.items(), (1, 8, 64)):
             for name, command in contenders.items():
                 with serving(made, *command) as port:

@@ -75,6 +75,18 @@ def test_make_install_installs_the_packages_of_each_extra(render: Render, extra:
     assert set(line.split(",")) == set(groups)
 
 
+def test_the_help_of_all_commands_is_shown_and_of_your_own(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(extras=EXTRAS), tmp_path / "project")
+    own = 'def own(args):\n    """Do 5 % count, in %s."""\n\n\ndef add_to(add):\n    add(own)\n'
+    (project / "src/my_project/commands/own.py").write_text(own)
+    help = in_project(project, "-m", "my_project", "--help").stdout
+    names = re.findall(r"^    ([a-z][\w-]*)", help, re.MULTILINE)
+    assert {"train", "intervals", "runs", "serve", "sweep", "own"} <= {*names}
+    assert "Do 5 % count, in %s." in help
+    for name in names:
+        assert "usage" in in_project(project, "-m", "my_project", name, "--help").stdout
+
+
 @pytest.mark.slow
 def test_own_tests_of_extras_pass_in_the_kind_of_the_day(render: Render, tmp_path: Path) -> None:
     """`make exhaustive` runs all tests of projects with all extras, of each kind, format and layout."""

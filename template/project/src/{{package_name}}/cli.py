@@ -234,8 +234,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(command: Any, **positional: Any) -> argparse.ArgumentParser:
-        name, text = command.__name__.replace("_", "-"), command.__doc__
-        sub = commands.add_parser(name, help=text, description=text)
+        name, text = command.__name__.replace("_", "-"), command.__doc__ or ""
+        sub = commands.add_parser(name, help=text.replace("%", "%%"), description=text)
         sub.set_defaults(command=command)
         for dest, options in positional.items():
             sub.add_argument(dest, **options)

@@ -53,9 +53,11 @@ def intervals(args: argparse.Namespace) -> None:
     paths = [checkpoint.find(name, args.checkpoints) for name in names or [""]]
     tests = [of_each_sample(path, args.split, overrides) for path in paths]
     counts = [len(tested.states) for tested in tests]
-    if min(counts) < 2 or len({*counts}) > 1:
-        numbers = " and ".join(map(str, counts))
-        raise UserError(f"{args.split}: {numbers} samples cannot be compared; see data.folder")
+    if min(counts) < 2:
+        raise UserError(f"{args.split}: has fewer than 2 samples; add some, or set another --split")
+    if len({*counts}) > 1:
+        numbers = f"{counts[0]} samples for the first, {counts[1]} for the second"
+        raise UserError(f"{args.split}: {numbers}; set data.folder to the same data for both")
     columns = bootstrap(tests, args.resamples)
     known = [name for name in columns[0] if all(name in column for column in columns)]
     if args.json:
