@@ -318,13 +318,13 @@ def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], *
     return subprocess.Popen(whole, cwd=project, env=env, stdin=given, stdout=out, stderr=err, start_new_session=True)
 
 
-def of_the_day(cases: Iterable[Any], count: int) -> list[Any]:
-    """Parameters of a test: `count` of the cases, others each day; `make exhaustive` runs all."""
+def of_the_day(cases: Iterable[Any], count: int, *marks: pytest.MarkDecorator) -> list[Any]:
+    """Parameters of a test: `count` of the cases, others each day; `make exhaustive` runs all. `marks` are for each."""
     every = [case if isinstance(case, tuple) else (case,) for case in cases]
     first = int(os.environ["SEED"]) // 1000 * count
     chosen = {(first + number) % len(every) for number in range(count)}
-    marks = [() if number in chosen else (pytest.mark.exhaustive,) for number in range(len(every))]
-    return [pytest.param(*case, marks=mark) for case, mark in zip(every, marks, strict=True)]
+    later = [() if number in chosen else (pytest.mark.exhaustive,) for number in range(len(every))]
+    return [pytest.param(*case, marks=(*marks, *more)) for case, more in zip(every, later, strict=True)]
 
 
 def in_project(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Render, in_project
+from conftest import ROOT, Render, in_project, of_the_day
 
 FORMATS = ["yaml", "json", "ini", "py"]
 KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir())
+DEFAULT = "image_classification"
 NAMES = ["train", "debug", "long"]
 
 
@@ -20,11 +21,11 @@ def resolved(project: Path, *files: str) -> object:
 
 each_kind = pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "image_classification")) for kind in KINDS],
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind != DEFAULT)) for kind in KINDS],
 )
 
 
-@each_kind
+@pytest.mark.parametrize("kind", [DEFAULT, *of_the_day([k for k in KINDS if k != DEFAULT], 3, pytest.mark.slow)])
 def test_all_formats_give_the_same_config(render: Render, kind: str) -> None:
     code = "import sys; from my_project.cli import main; "
     code += "[main(['config', *files.split(), '--to', 'json']) for files in sys.argv[1:]]"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import EXTRAS, ROOT, Render, in_project, mypy_cache, run, tree
+from conftest import EXTRAS, ROOT, Render, in_project, mypy_cache, of_the_day, run, tree
 from test_configs import KINDS
 
 ANSWERS = {
@@ -98,9 +98,7 @@ TYPED = [
 ]
 
 
-@pytest.mark.parametrize(
-    "answers", [TYPED[0], *(pytest.param(row, marks=pytest.mark.slow) for row in TYPED[1:])], ids=name
-)
+@pytest.mark.parametrize("answers", [TYPED[0], *of_the_day(TYPED[1:], 5, pytest.mark.slow)], ids=name)
 def test_mypy_reports_nothing(render: Render, answers: dict[str, str]) -> None:
     assert mypy(render(**answers)).startswith("Success")
 
