@@ -103,7 +103,7 @@ def ordinary(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 TROUBLE = """
 
 def _predict(self, model, inputs, predict=Task.predict):
-    import os, time
+    import os, threading, time
     from pathlib import Path
 
     order = Path(inputs[0]).read_text()
@@ -115,6 +115,8 @@ def _predict(self, model, inputs, predict=Task.predict):
         time.sleep(1)
     if order == "die":
         os._exit(9)
+    if order == "die later":
+        threading.Timer(0.2, os._exit, [9]).start()
     if order == "fail":
         raise ValueError("a mistake")
     more = {"more": "x" * 20_000_000} if order == "much" else {}
@@ -252,6 +254,13 @@ def test_a_costly_file_costs_no_more_than_its_worker(limited: Server) -> None:
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_killed_between_two_requests_is_replaced(limited: Server) -> None:
+    assert limited.post(b"die later").status_code == 200
+    time.sleep(1)
+    assert limited.post(b"text").status_code == 200
+
+
+@pytest.mark.slow
 def test_a_full_service_says_when_to_try_again(limited: Server) -> None:
     with ThreadPoolExecutor(4) as threads:
         answers = threads.map(limited.post, [b"sleep"] * 4)
@@ -312,18 +321,21 @@ def test_unfinished_requests_end_in_time_and_stop_no_others(limited: Server) -> 
 @pytest.mark.slow
 def test_a_worker_that_hangs_as_it_loads_is_given_up(render: Render) -> None:
     code = """if True:
-        import io, multiprocessing, threading, time
+        import asyncio, socket, threading
         from my_project.serving import workers
 
         class Hanging:
             is_alive = join = kill = lambda self: True
             exitcode, pid = None, 0
 
+        async def content():
+            return b""
+
         worker = object.__new__(workers.Worker)
         worker.lock, worker.closed, worker.patience, worker.about = threading.Lock(), False, 0.1, {}
-        worker.process, (worker.connection, its) = Hanging(), multiprocessing.Pipe()
+        worker.process, (worker.socket, its) = Hanging(), socket.socketpair()
         try:
-            worker.predict("a.txt", io.BytesIO(), threading.Event())
+            asyncio.run(worker.predict("a.txt", content, asyncio.Event()))
         except workers.Refused as refused:
             print(refused.status, refused)
     """

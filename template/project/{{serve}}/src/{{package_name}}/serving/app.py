@@ -110,7 +110,7 @@ def build(
 
     @app.post("/predict", response_model=Answer, responses=refused)
     async def predict(file: UploadFile) -> Response:
-        status, answer = await workers.predict(plain_name(file.filename or ""), file.file)
+        status, answer = await workers.predict(plain_name(file.filename or ""), file.read)
         return Response(answer, status, media_type="application/json")
 
     return app
