@@ -466,6 +466,20 @@ def test_the_seed_and_a_checkpoint_cover_torch_numpy_and_random(render: Render) 
     in_project(render(), "-c", code)
 
 
+def test_the_start_of_training_leaves_garbage_collection_as_it_was(render: Render) -> None:
+    code = """if True:
+        import gc
+        from my_project.engine.device import prepare
+        from my_project.options import Run
+        prepare(Run())
+        print(gc.isenabled())
+        gc.disable()
+        prepare(Run())
+        print(gc.isenabled())
+    """
+    assert in_project(render(), "-c", code).stdout == "True\nFalse\n"
+
+
 def test_ties_of_the_monitored_figure_go_to_the_lower_loss(render: Render) -> None:
     code = """if True:
         import torch

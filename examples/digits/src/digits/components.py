@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from . import loss, model, optim, scheduler, transforms
 from .config import did_you_mean
@@ -147,10 +147,9 @@ def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optim
         return extra("optimizers", "optimizer.groups: needs").by_rules(config, known, *modules)
     groups: list[Any] = []
     for module in modules:
-        params = list(module.parameters())
-        bare = [] if config.decay_all else [p for p in params if p.dim() < 2]
-        groups.append({"params": [p for p in params if config.decay_all or p.dim() >= 2]})
-        groups.append({"params": bare, "weight_decay": 0.0})
+        whole = [p for p in module.parameters() if config.decay_all or p.dim() >= 2]
+        bare = [p for p in module.parameters() if not config.decay_all and p.dim() < 2]
+        groups += [{"params": whole}, {"params": bare, "weight_decay": 0.0}]
     if "fused" not in config.args and all(p.is_cuda for g in groups for p in g["params"]):
         given["fused"] = True  # one kernel for all parameters; with fp16, no wait for the GPU
     given |= {"params": [group for group in groups if group["params"]], "model": modules[0]}
@@ -181,8 +180,7 @@ def build_scheduler(
     """A scheduler of yours or of torch; `mode` is for ReduceLROnPlateau. UserError as `build`."""
     known = _classes(torch.optim.lr_scheduler, LRScheduler) | defined_in(scheduler)
     given: dict[str, Any] = {"optimizer": optimizer, "total_steps": total_steps}
-    plateau = known.get(config.name) is torch.optim.lr_scheduler.ReduceLROnPlateau
-    if plateau and "mode" not in config.args:
+    if known.get(config.name) is ReduceLROnPlateau and "mode" not in config.args:
         given["mode"] = mode
     return build("scheduler", known, config, **given)
 

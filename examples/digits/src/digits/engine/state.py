@@ -105,8 +105,7 @@ def warn_if_short(config: Config, loader: Iterable[Batch], steps: int) -> None:
     """Warn of few steps in all, as with a batch as large as the data, unless it is a trial."""
     options = config.train
     trial = options.limit_batches or options.overfit_batches or options.max_steps
-    trial = trial or options.epochs < 5
-    if steps < 100 and not trial and (samples := fingerprint(loader)):
+    if steps < 100 and options.epochs >= 5 and not trial and (samples := fingerprint(loader)):
         size = config.data.batch_size * options.accumulate * distributed.world()
         why = f"{samples[0]} samples, batch size {size}, {options.epochs} epochs"
         log(f"warning: {steps} steps in all ({why}): lower data.batch_size or raise train.epochs")

@@ -1,5 +1,6 @@
 """The device, its memory, seeds and precision; and batches on their way to the device."""
 
+import gc
 import os
 import random
 import sys
@@ -67,7 +68,11 @@ def prepare(options: Run) -> None:
     torch.autograd.set_detect_anomaly(options.detect_anomaly)
     if options.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it for this
+    collects = gc.isenabled()
+    gc.disable()  # the next line imports torch's compiler: a million objects, which all stay
     torch.use_deterministic_algorithms(options.deterministic)
+    if collects:
+        gc.enable()
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

@@ -38,8 +38,7 @@ class Session:
         self.hear = partial(self.tell, "gradients") if heard else None  # costs nothing if not
         self.device = pick_device(config.run.device)
         self.state, self.best_file = state, state.best_file
-        modules = state.model, state.loss_module
-        self.weights: list[torch.Tensor] = [p for module in modules for p in module.parameters()]
+        self.weights = [*state.model.parameters(), *state.loss_module.parameters()]
         self.signals = Signals()
         saving = distributed.fsdp() or checkpoint  # it also removes shards that no state needs
         self.writer = saving.Writer(run, config.checkpoint.keep, config.checkpoint.background)
