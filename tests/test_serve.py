@@ -322,6 +322,7 @@ def test_unfinished_requests_end_in_time_and_stop_no_others(limited: Server) -> 
 def test_a_worker_that_hangs_as_it_loads_is_given_up(render: Render) -> None:
     code = """if True:
         import asyncio, socket, threading
+        from concurrent.futures import ThreadPoolExecutor
         from my_project.serving import workers
 
         class Hanging:
@@ -333,6 +334,7 @@ def test_a_worker_that_hangs_as_it_loads_is_given_up(render: Render) -> None:
 
         worker = object.__new__(workers.Worker)
         worker.lock, worker.closed, worker.patience, worker.about = threading.Lock(), False, 0.1, {}
+        worker.thread = ThreadPoolExecutor(1)
         worker.process, (worker.socket, its) = Hanging(), socket.socketpair()
         try:
             asyncio.run(worker.predict("a.txt", content, asyncio.Event()))
@@ -342,6 +344,37 @@ def test_a_worker_that_hangs_as_it_loads_is_given_up(render: Render) -> None:
     done = in_project(render(data_kind="text_classification", extras="serve"), "-c", code)
     assert done.stdout == "503 the worker process ended; try again, or another file\n"
     assert "a worker had not loaded the model after 0 s" in done.stderr
+
+
+@pytest.mark.slow
+def test_no_request_gets_the_answer_of_another_one(troubled: Path) -> None:
+    """The first one ends with its event loop, at several moments, so that nothing takes its answer."""
+    code = """if True:
+        import asyncio
+        from pathlib import Path
+        from my_project.serving.limits import Limits
+        from my_project.serving.workers import Workers
+
+        async def nap():
+            return b"nap"
+
+        async def text():
+            return b"text"
+
+        async def first(workers, seconds):
+            await asyncio.wait([asyncio.ensure_future(workers.predict("first.txt", nap))], timeout=seconds)
+
+        workers = Workers(Path("exports/a-run"), False, Path("there"), Limits(workers=1))
+        for seconds in (0, 0.1, 0.5):
+            asyncio.run(first(workers, seconds))
+            workers.idle = asyncio.Queue()
+            workers.idle.put_nowait(workers.all[0])
+            status, answer = asyncio.run(workers.predict("second.txt", text))
+            print(status, b"second.txt" in bytes(answer), b"first.txt" in bytes(answer))
+        workers.close()
+    """
+    done = in_project(troubled, "-c", code)
+    assert done.stdout == "200 True False\n" * 3, done.stderr
 
 
 def test_a_service_that_is_told_to_stop_answers_what_it_has(troubled: Path, tmp_path: Path) -> None:

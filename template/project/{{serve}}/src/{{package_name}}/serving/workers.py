@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -50,6 +51,10 @@ class Worker:
             self.context.set_forkserver_preload([f"{package}.exported", work.__module__])
         self.limits = limits
         self.lock, self.closed = threading.Lock(), False
+        self.thread = ThreadPoolExecutor(1)  # for what takes time: the start, the load, the end
+        self.process: Any = None
+        self.socket: Any = None
+        self.busy = False  # with a request, whose answer may still come
         self.patience: float | None = None  # seconds to load the model; the first time, no limit
         self.arguments = folder, pt2, there, limits
         self.begin()
@@ -62,14 +67,19 @@ class Worker:
             there = self.arguments[2]
             shutil.rmtree(there, ignore_errors=True)  # of an ended process
             (there / "input").mkdir(parents=True)
-            self.socket, its = socket.socketpair()
-            self.process = self.context.Process(target=work, args=(its, *self.arguments))
+            ours, its = socket.socketpair()
+            process = self.context.Process(target=work, args=(its, *self.arguments))
             mask = getattr(signal, "pthread_sigmask", None)  # inherited, by the fork server too
             before = mask(signal.SIG_BLOCK, [signal.SIGTERM]) if mask else ()
-            self.process.start()
-            if mask:
-                mask(signal.SIG_SETMASK, before)
-            its.close()
+            try:
+                process.start()
+            finally:
+                if mask:
+                    mask(signal.SIG_SETMASK, before)
+                its.close()
+            if self.socket:
+                self.socket.close()
+            self.process, self.socket, self.busy = process, ours, False
             self.about: dict[str, Any] = {}
 
     def end(self, closed: bool = False) -> None:
@@ -84,20 +94,19 @@ class Worker:
         started = time.monotonic()
         self.socket.settimeout(self.patience)
         try:
-            about = receive(self.socket.makefile("rb"))
+            with self.socket.makefile("rb") as file:
+                about = json.loads(receive(file))
         except TimeoutError as error:
             what = f"a worker had not loaded the model after {self.patience:.0f} s"
             raise UserError(what) from error
-        except OSError:  # the connection was reset
-            about = b""
-        if not about:
-            self.process.join()
+        except (OSError, ValueError, OverflowError) as error:  # no message, or half of one
+            self.end()
             what = f"a worker ended while it loaded the model (exit code {self.process.exitcode})"
-            raise UserError(what)
-        if problem := json.loads(about).get("error"):
-            raise UserError(problem)
+            raise UserError(what) from error
+        if "error" in about:
+            raise UserError(about["error"])
         self.socket.setblocking(False)
-        self.about, self.idle_memory = json.loads(about), self.memory()
+        self.about, self.idle_memory = about, self.memory()
         self.patience = self.patience or max(LOADING, 10 * (time.monotonic() - started))
 
     def memory(self) -> float:
@@ -109,23 +118,15 @@ class Worker:
             return 0.0
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    def has_ended(self) -> bool:
-        """Whether the process, which has nothing to say between two requests, is gone."""
-        try:
-            self.socket.recv(1, socket.MSG_PEEK)
-        except OSError as error:
-            return not isinstance(error, BlockingIOError)
-        return True
-
-    async def predict(self, name: str, read: Read, left: asyncio.Event) -> tuple[int, bytes]:
+    async def predict(self, name: str, read: Read, left: asyncio.Event) -> tuple[int, memoryview]:
         """The status and the JSON of the response for a file; Refused if it takes too much.
 
         `read` returns the file's content; `left` is set when the client is gone.
         """
-        content = await read()
         try:
             await self.renew()
-            answer = asyncio.create_task(self.exchange(name.encode(), content))
+            message = framed(name.encode(), await read())
+            answer = asyncio.create_task(self.exchange(b"".join(message)))
             try:
                 await self.watch(answer, left)
                 return await answer
@@ -138,8 +139,8 @@ class Worker:
             raise Refused(503, "the worker process ended; try again, or another file") from error
         except Refused:
             await self.stop()
-            with suppress(UserError):
-                await asyncio.to_thread(self.begin)  # it loads the model meanwhile
+            with suppress(UserError, OSError, EOFError):
+                await self.aside(self.begin)  # it loads the model meanwhile
             raise
 
     async def watch(self, answer: asyncio.Task[Any], left: asyncio.Event) -> None:
@@ -151,23 +152,31 @@ class Worker:
             if time.monotonic() > end:
                 what = f"the prediction took more than {most.max_seconds:g} s"
                 raise Refused(504, f"{what}; send a smaller file, or see --max-seconds")
+            if self.has_ended():  # a process of its own may hold the connection
+                raise EOFError
             if self.memory() - self.idle_memory > most.max_memory:
                 what = f"the prediction needs more than {most.max_memory:g} MB of memory"
                 raise Refused(413, f"{what}; send a smaller file, or see --max-memory")
 
-    async def exchange(self, name: bytes, content: bytes) -> tuple[int, bytes]:
+    async def exchange(self, message: bytes) -> tuple[int, memoryview]:
         """Send a file to the process, and receive the answer; EOFError if the process ends."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self.socket, b"".join(framed(name, content)))
-        return int(await self.receive()), bytes(await self.receive())
+        self.busy = True
+        await asyncio.get_running_loop().sock_sendall(self.socket, message)
+        del message  # after an error, tracebacks would hold it for long
+        status, answer = await self.receive(), await self.receive()
+        self.busy = False
+        return int(bytes(status)), answer
 
-    async def receive(self) -> bytearray:
+    async def receive(self) -> memoryview:
         """As the function `receive`; in the meantime, other requests go on."""
-        return await self.read(int.from_bytes(await self.read(SIZE), "big"))
+        size = int.from_bytes(await self.read(SIZE), "big")
+        if size > 10e6 * self.limits.max_megabytes:
+            raise EOFError("its answer can't be read")
+        return await self.read(size)
 
-    async def read(self, size: int) -> bytearray:
-        content = bytearray(size)
-        left = memoryview(content)
+    async def read(self, size: int) -> memoryview:
+        content = memoryview(bytearray(size))
+        left = content
         while left:
             count = await asyncio.get_running_loop().sock_recv_into(self.socket, left)
             if not count:
@@ -180,19 +189,26 @@ class Worker:
     async def renew(self) -> None:
         """Have a process with the model: a new one if it ended, or kept much of its memory."""
         if self.about:
-            most = self.limits.max_memory / 2
-            if not self.has_ended() and self.memory() - self.idle_memory <= most:
+            kept = self.memory() - self.idle_memory
+            if not (self.busy or self.has_ended() or kept > self.limits.max_memory / 2):
                 return
             await self.stop()
         if not self.process.is_alive():
-            await asyncio.to_thread(self.begin)
-        await asyncio.to_thread(self.ready)
+            await self.aside(self.begin)
+        await self.aside(self.ready)
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self.memory() == 0 if self.idle_memory else not self.process.is_alive()
 
     async def stop(self) -> None:
-        """End the process and the connection to it, which no task may use any more."""
-        await asyncio.to_thread(self.end)
-        self.socket.close()
+        """End the process, which no request uses any more."""
+        await self.aside(self.end)
         self.about = {}
+
+    async def aside(self, function: Callable[[], None]) -> None:
+        """Call a function in the worker's thread."""
+        await asyncio.get_running_loop().run_in_executor(self.thread, function)
 
 
 class Workers:
@@ -214,7 +230,7 @@ class Workers:
         for each in self.all:
             self.idle.put_nowait(each)
 
-    async def predict(self, name: str, read: Read) -> tuple[int, bytes]:
+    async def predict(self, name: str, read: Read) -> tuple[int, memoryview]:
         """As `Worker.predict`, when a worker has time.
 
         A request that is cancelled leaves the queue, or ends its prediction.
