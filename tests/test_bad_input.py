@@ -118,6 +118,8 @@ CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("a.yaml", "train: {epochs: 1}\ntrain: {epochs: 2}", "a.yaml, line 2: duplicate key 'train'"),
     ("a.yaml", "train: {epochs: 1, epochs: 2}", "a.yaml, line 1: duplicate key 'epochs'"),
     ("a.yaml", "x: !!python/object/apply:os.getcwd []", "a.yaml, line 1: could not determine a constructor"),
+    ("a.yaml", "model: {args: {a: !!timestamp x}}", "a.yaml: "),
+    ("a.yaml", "model: {args: {a: !!bool x}}", "a.yaml: "),
     ("a.yaml", "just text", "a.yaml: should hold sections (model, data, ...), not a single value"),
     ("a.yaml", "- model\n- data", "a.yaml: should hold sections (model, data, ...), not a single value"),
     ("a.yaml", "3: {epochs: 1}", "a.yaml: 3: Keys should be strings"),
@@ -205,6 +207,7 @@ SETTINGS = [
     ("configs/debg.yaml", "configs/debug.yaml?"),
     ("train.epochs=" + "9" * 400, "command line: train.epochs: an integer is too large"),
     ("model.args.a=" + "[" * 5000, "command line: model.args: cannot be read"),
+    ("model.args={a: !!bool x}", "command line: model.args: cannot be read; put text between double quotes"),
     ("model" + ".a" * 5000 + "=3", "an override is section.key=value"),
     ("model.args={a: &a {b: *a}}", "command line: model.args: is nested too deeply, or contains itself"),
     ("train.epochs", "train.epochs: should be a .yaml, .json, .ini or .py file, or section.key=value"),
@@ -985,6 +988,15 @@ def test_a_start_that_was_killed_before_its_first_save_is_started_anew(main: Mai
     train = ["train", str(home / "configs/train.yaml"), *QUICK]
     assert main([*train, f"run.checkpoints={tmp_path}/runs", f"run.images={tmp_path}/images"]) == 0
     assert epochs(run) == ["1"]
+
+
+def test_a_run_with_an_equals_sign_in_its_name_can_be_named(main: Main, home: Path, tmp_path: Path) -> None:
+    places = [f"run.checkpoints={tmp_path}/runs", f"run.images={tmp_path}/images"]
+    run = f"{tmp_path}/runs/lr=0.01"
+    assert main(["train", str(home / "configs/train.yaml"), *QUICK, *places, "run.name=lr=0.01"]) == 0
+    assert main(["train", "--resume", run, "train.epochs=2"]) == 0
+    assert epochs(Path(run)) == ["1", "2"]
+    assert main(["test", run, f"run.images={tmp_path}/images"]) == 0
 
 
 def test_a_folder_that_is_no_run_is_left_alone(refuse: Refuse, home: Path, tmp_path: Path) -> None:

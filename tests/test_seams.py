@@ -260,6 +260,10 @@ train("{tmp_path}/" + str(tiny.part("engine.distributed").world()), settings, Pl
         ('{match: "*", name: Adma}', "error: optimizer.groups: unknown name 'Adma'"),
         ('{match: "*", name: Muon}', "error: optimizer: Muon"),
         ("{lr: 1}", "error: optimizer.groups.0.match: Field required"),
+        ('{match: "*", args: {lr: -1}}', "error: optimizer.groups.args.lr: is set by optimizer.groups.lr"),
+        ('{match: "*", args: {betas: high}}', "error: optimizer.groups: "),
+        ('{match: "*", ndim: 2, name: Muon, args: {momentum: high}}', "error: optimizer.groups: "),
+        ('{match: "*"}, {match: "*", ndim: 2}', "error: optimizer.groups: no parameter of those that the rules before"),
         ('{match: "*", name: LBFGS}', "error: optimizer.groups: LBFGS cannot be used: it needs the loss several times"),
     ],
 )

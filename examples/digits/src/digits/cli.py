@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .config import FORMATS, check_model, dump, find_keys, load, locate, read, script_command
+from .config import FORMATS, ROOT, check_model, dump, find_keys, load, locate, read, script_command
 from .errors import Stopped, UserError
 from .options import Config, file_name
 
@@ -59,7 +59,7 @@ def train(args: argparse.Namespace) -> None:
 
 def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Config, Path, Any]:
     """The config and folder of the run, and the checkpoint to resume; the stack holds its lock."""
-    if args.resume and "=" in args.resume:  # argparse took a setting for the run's name
+    if args.resume and files_and_overrides([args.resume])[1]:  # argparse took it for a run
         args.settings, args.resume = [args.resume, *args.settings], ""
     files, overrides = files_and_overrides(args.settings)
     rank_0 = os.environ.get("RANK", "0") == "0"
@@ -98,8 +98,7 @@ def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
 
 def default_config() -> list[str]:
     """The files configs/train.*; UserError if there is none."""
-    files = [str(path) for path in locate("configs", inside=True).glob("train.*")]
-    if not files:
+    if not (files := [str(path) for path in locate("configs", inside=True).glob("train.*")]):
         raise UserError("configs: has no train.*; name a config file")
     return files
 
@@ -224,8 +223,10 @@ def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, d
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:
-    """The settings that are files, and those that are `section.key=value`."""
-    return [s for s in settings if "=" not in s], [s for s in settings if "=" in s]
+    """The settings that are files or runs, maybe with a `=`, and the `section.key=value`."""
+    places = Path(), ROOT, ROOT / "checkpoints"
+    files = [s for s in settings if "=" not in s or any(os.path.exists(p / s) for p in places)]
+    return files, [s for s in settings if s not in files]
 
 
 def build_parser() -> argparse.ArgumentParser:

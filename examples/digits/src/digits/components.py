@@ -54,8 +54,7 @@ def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: 
         if arg not in parameters and not takes_any:
             hint = did_you_mean(arg, parameters)
             raise UserError(f"{key}: {name} takes no argument {arg!r}{hint}")
-    taken = {arg: value for arg, value in given.items() if arg in parameters}
-    return partial(known[name], **taken, **args)
+    return partial(known[name], **{k: v for k, v in given.items() if k in parameters}, **args)
 
 
 def build(key: str, known: Mapping[str, Factory], config: Component, **given: Any) -> Any:

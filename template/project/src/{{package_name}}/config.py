@@ -106,7 +106,7 @@ def parse_text(value: object) -> Any:
         return value
     try:
         found = json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):  # by tags
         raise ValueError("cannot be read; put text between double quotes") from None
     check_size(found)
     return found
@@ -195,7 +195,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except RecursionError as error:
         raise UserError(f"{path}: is nested too deeply") from error
-    except (yaml.YAMLError, configparser.Error, ValueError) as error:
+    except (yaml.YAMLError, configparser.Error, ValueError, LookupError, AttributeError) as error:
         reason = str(error).partition("; use sys.")[0]  # Python's advice for long integers
         raise UserError(f"{path}: {reason}".replace("\n", " ")) from error
     if not isinstance(config, dict | None):

@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from .. import optim
-from ..components import UNSUPPORTED, bind, build, defined_in
+from ..components import UNSUPPORTED, build, defined_in
 from ..config import Section
 from ..errors import UserError
 from ..options import Component, Config, Optimizer
@@ -74,25 +74,26 @@ def by_rules(
         key = ".".join(map(str, ("optimizer.groups", *first["loc"])))
         raise UserError(f"{key}: {first['msg']}") from error
     parts: dict[str, list[Any]] = {config.name: []}  # groups by optimizer
-    unused = {rule.match for rule in rules}
+    for rule in rules:
+        check_rule(rule, config, known, modules[0])
+    used = set[int]()
     for module in modules:
         left = dict(module.named_parameters())
-        for rule in [*rules, Group(match="*")]:
+        for number, rule in enumerate([*rules, Group(match="*")]):
             fits = {n: p for n, p in left.items() if fnmatchcase(n, rule.match)}
             fits = {n: p for n, p in fits.items() if rule.ndim in (None, p.dim())}
             left = {name: p for name, p in left.items() if name not in fits}
-            unused -= {rule.match} if fits else set()
-            name = rule.name or config.name
-            key = "optimizer.groups" if rule in rules else "optimizer"
-            bind(key, known, name, rule.args)  # raises for a wrong argument
+            used |= {number} if fits else set()
             options = rule.model_dump(include={"lr", "weight_decay"}, exclude_none=True)
             bare = [] if config.decay_all else [p for p in fits.values() if p.dim() < 2]
             rest = [p for p in fits.values() if config.decay_all or p.dim() >= 2]
             found = {"params": rest}, {"params": bare, "weight_decay": 0.0}
             groups = [{**options, **rule.args, **group} for group in found if group["params"]]
-            parts.setdefault(name, []).extend(groups)
-    if unused:
-        raise UserError(f"optimizer.groups: no parameter fits {', '.join(sorted(unused))}")
+            parts.setdefault(rule.name or config.name, []).extend(groups)
+    if unused := [rule for number, rule in enumerate(rules) if number not in used]:
+        shown = (f"{r.match} (ndim {r.ndim})" if r.ndim is not None else r.match for r in unused)
+        left_by = "" if len(rules) == 1 else " of those that the rules before leave"
+        raise UserError(f"optimizer.groups: no parameter{left_by} fits {', '.join(shown)}")
     built = []
     for name, groups in parts.items():
         if name in UNSUPPORTED.keys() - {"Muon"} - defined_in(optim).keys():
@@ -104,6 +105,15 @@ def by_rules(
         if groups:
             built.append(build("optimizer", known, one, **given, params=groups, model=modules[0]))
     return Optimizers(built) if len(built) > 1 else built[0]
+
+
+def check_rule(rule: Group, config: Optimizer, known: Mapping[str, Any], model: nn.Module) -> None:
+    """Raise UserError if the rule's optimizer refuses its arguments, by building one."""
+    name, weight = rule.name or config.name, nn.Parameter(torch.zeros(1, 1))
+    args = {**(config.args if name == config.name else {}), **rule.args}
+    given: dict[str, Any] = {"lr": rule.lr or config.lr, "weight_decay": 0.0}
+    given |= {"params": [weight], "model": model}
+    build("optimizer.groups", known, Component(name=name, args=args), **given)
 
 
 def wrap(model: nn.Module, config: Config, *_: object) -> nn.Module:
