@@ -8,13 +8,14 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from conftest import Render, in_project
 from pyarrow import parquet
-from test_documents import merge, steps
+from test_documents import merge, sections, steps
 from test_kill import kill_and_compare
 from test_seams import play
 
@@ -52,6 +53,34 @@ while tried < 200:
 
 def test_an_order_is_the_same_however_many_processes_read_it(render: Render, tmp_path: Path) -> None:
     play(render(extras="shards"), tmp_path, ORDERS.replace("SEED", os.environ["SEED"]))
+
+
+UNSEEN = """
+import contextlib, io
+from my_project.engine import shards
+
+for sizes, size, readers, world, unseen in CASES:
+    shards.distributed.world = lambda: world
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        sampler = shards.ShardSampler(sizes, 0, size, readers)
+    left = set(range(sum(sizes)))
+    for sampler.epoch in range(50):
+        for sampler.rank in range(world):
+            left -= {row for _, row in sampler}
+    assert len(left) == unseen, (sizes, len(left))
+    warned = f"warning: {unseen} of {sum(sizes)} samples are never trained on (1 of " if unseen else ""
+    assert said.getvalue()[: len(warned) or None] == warned
+"""
+
+
+def test_samples_that_no_epoch_reads_are_counted_at_the_start(render: Render, tmp_path: Path) -> None:
+    cases = [  # sizes, batch size, readers, processes, samples
+        ([1000, 1000, 1000, 30], 64, 4, 1, 30),
+        ([1000, 1000, 1000, 30], 64, 3, 1, 0),
+        ([64, 64, 64], 64, 3, 2, 64),  # the third batch is not enough for two processes
+        ([9, 0, 8], 8, 3, 1, 0),  # a reader without samples lacks none
+    ]
+    play(render(extras="shards"), tmp_path, f"CASES = {cases}\n{UNSEEN}")
 
 
 READ = """
@@ -177,31 +206,142 @@ def test_a_run_from_parquet_files_survives_being_killed(kills: int, render: Rend
     kill_and_compare(follow(project), tmp_path, kills, settings)
 
 
-def test_parquet_files_give_the_same_tensors_as_csv_files(render: Render, tmp_path: Path) -> None:
-    project = shutil.copytree(render(extras="shards", data_kind="tabular"), tmp_path / "project")
-    code = """
+TASK = """
 import torch
 from my_project.config import load
 from my_project.options import Config
 from my_project.task import Task
 
 task = Task(load(Config, ["configs/train.yaml"], []), torch.device("cpu"))
+"""
+
+SAME = """
 whole = task._dataset("train")
 order = torch.randperm(len(whole))
 batch = task.train_loader().dataset.__getitems__(order.tolist())
 for ours, theirs in zip(batch, (whole.numbers, whole.categories, whole.targets), strict=True):
     torch.testing.assert_close(ours, theirs[order])
 """
-    in_project(follow(project), "-c", code)
 
 
-def archive(path: Path, *members: str) -> Path:
+def of_texts(project: Path) -> Path:
+    """Give a project for tables classes and categories that pyarrow takes for numbers and booleans."""
+    (project / "data" / "train").mkdir()
+    lines = ["code,zip,on,m,new", "007,101,true,1.5,true", "08, 102 ,false,?,false", "7,,true,2,true", "?,101,,3,true"]
+    (project / "data" / "train" / "0.csv").write_text("".join(f"{line}\n" for line in lines))
+    config = project / "configs" / "train.yaml"
+    text = config.read_text()
+    changed = {"target": "new", "task": "classification", "target_log": "false", "categorical": "[code, zip]"}
+    changed |= {"  name: HuberLoss": "CrossEntropyLoss", "monitor": "auroc", "mode": "max", "batch_size": "4"}
+    for key, value in changed.items():
+        name, _, old = key.strip().partition(": ")
+        text, count = re.subn(rf"^(  {name}:) {old or '.*'}", rf"\1 {value}", text, flags=re.MULTILINE)
+        assert count == 1, key
+    config.write_text(text)
+    return project
+
+
+@pytest.mark.parametrize("change", [lambda project: project, of_texts], ids=["the_sample", "texts_like_numbers"])
+def test_parquet_files_give_the_same_tensors_as_csv_files(
+    change: Callable[[Path], Path], render: Render, tmp_path: Path
+) -> None:
+    project = shutil.copytree(render(extras="shards", data_kind="tabular"), tmp_path / "project")
+    in_project(follow(change(project)), "-c", TASK + SAME)
+
+
+def test_categories_and_classes_of_parquet_files_must_be_known_texts(render: Render, tmp_path: Path) -> None:
+    project = follow(of_texts(shutil.copytree(render(extras="shards", data_kind="tabular"), tmp_path / "project")))
+    shard = project / "data" / "shards" / "0.parquet"
+    table = parquet.read_table(shard)
+    wrong = {
+        "zip": (pa.array([101, 102, None, 101]), "column 'zip' has a float; write it as text"),
+        "on": (pa.array([True, False, True, None]), "column 'on' has a bool; write it as text"),
+        "new": (pa.array(["yes", "true", "true", "true"]), "data/train has no row of the class 'yes'"),
+    }
+    for name, (values, message) in wrong.items():
+        parquet.write_table(table.set_column(table.column_names.index(name), name, values), shard)
+        said = in_project(project, "-c", TASK + "next(iter(task.train_loader()))", ok=False).stderr
+        assert f"UserError: data/shards: {message}" in said, said
+
+
+@pytest.mark.parametrize("kind", ["custom", "tabular"])
+def test_a_flipped_bit_in_a_written_row_group_is_an_error(kind: str, render: Render, tmp_path: Path) -> None:
+    project = follow(shutil.copytree(render(extras="shards", data_kind=kind), tmp_path / "project"))
+    shard = min((project / "data" / "shards").glob("*.parquet"))
+    column = parquet.read_metadata(shard).row_group(0).column(0)  # a number
+    content = bytearray(shard.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    shard.write_bytes(content)
+    code = "dataset = task.train_loader().dataset; dataset.__getitems__(list(range(len(dataset))))"
+    said = in_project(project, "-c", TASK + code, ok=False).stderr
+    assert f"UserError: data/shards/{shard.name}: " in said, said
+
+
+def test_linked_images_are_written_to_tar_files_with_their_contents(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(extras="shards"), tmp_path / "project")
+    in_project(project, "-c", "from my_project.data.splits import *; unpack_sample(Path('data'))")
+    image, other = sorted((project / "data" / "train").glob("*/*.png"))[:2]
+    image.with_name("hard.png").hardlink_to(image)
+    image.with_name("symbolic.png").symlink_to(other)
+    count = len([*(project / "data" / "train").glob("*/*.png")])
+    code = "tar = task.train_loader().dataset.dataset; print(len([tar[index] for index in range(len(tar))]))"
+    assert in_project(follow(project), "-c", TASK + code).stdout == f"{count}\n"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_stream_ends_with_an_error_at_a_damaged_tar_file(damaged: bool, render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(extras="shards"), tmp_path / "project")
+    for step in steps(sections(project / "docs" / "recipes.md")["Stream data"]):
+        if step.whole:
+            (project / step.path).write_text(step.code)
+        elif step.merged:
+            merge(project / step.path, step.code)
+    in_project(project, "-c", "from my_project.data.splits import *; unpack_sample(Path('data'))")
+    shard = Path(shutil.make_archive(str(tmp_path / "0"), "tar", project / "data" / "valid"))
+    with tarfile.open(shard) as file:
+        images = [member for member in file if member.isfile()]
+    if damaged:
+        changed(shard, DAMAGE["two_joined_with_cat"])
+    code = f"from pathlib import Path; print(len([*task._read(Path({str(shard)!r}))]))"
+    done = in_project(project, "-c", TASK + code, ok=not damaged)
+    assert done.stdout == ("" if damaged else f"{len(images)}\n")
+    assert (f"UserError: {shard}: cut, damaged, or joined" in done.stderr) == damaged
+
+
+def archive(path: Path, *members: str, **fields: Any) -> Path:
     with tarfile.open(path, "w") as file:
         for name in members:
             member = tarfile.TarInfo(name)
             member.size = 3
+            for field, value in fields.items():
+                setattr(member, field, value)
             file.addfile(member, io.BytesIO(b"abc"))
     return path
+
+
+def changed(path: Path, change: Callable[[bytes], bytes]) -> Path:
+    path.write_bytes(change(path.read_bytes()))
+    return path
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {  # to a file of members of 1024 bytes, half of them header
+    "cut_between_samples": lambda content: content[:2048],
+    "cut_within_a_sample": lambda content: content[:1024],
+    "cut_within_a_header": lambda content: content[:2100],
+    "without_its_end": lambda content: content[:4096],
+    "a_flipped_bit": lambda content: content[:2050] + bytes([content[2050] ^ 1]) + content[2051:],
+    "a_header_of_zeros": lambda content: content[:2048] + bytes(512) + content[2560:],
+    "two_joined_with_cat": lambda content: content + content,
+    "two_joined_after_a_long_end": lambda content: content + bytes(2**21) + content,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_tar_file_is_one_clear_error(damage: str, render: Render, tmp_path: Path) -> None:
+    path = changed(archive(tmp_path / "a.tar", "0.jpg", "0.cls", "1.jpg", "1.cls"), DAMAGE[damage])
+    code = f"from pathlib import Path; from my_project.engine.shards import Tar; Tar([Path({str(path)!r})], dict)"
+    said = in_project(render(extras="shards"), "-c", code, ok=False).stderr
+    assert re.search(rf"UserError: {path}: cut, damaged, or joined with cat, at byte \d+; write it again", said), said
 
 
 WEBDATASET = """
@@ -232,6 +372,23 @@ def test_what_webdataset_writes_is_read_as_by_webdataset(render: Render, tmp_pat
     assert said == "[7, 7, 7, 4] array.npy cls meta.json txt\n"
 
 
+def test_samples_of_tar_files_make_batches(render: Render, tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", "0.a", "1.b", "2.c", "3.d")
+    code = f"""
+from pathlib import Path
+from my_project.config import load
+from my_project.engine.shards import Tar, shard_loader
+from my_project.options import Config
+
+config = load(Config, ["configs/train.yaml"], ["data.batch_size=2"])
+tar = Tar([Path({str(path)!r})], "".join)  # a sample is its extension
+print(*shard_loader(tar, tar.sizes, config, False))
+print(*sorted(name for batch in shard_loader(tar, tar.sizes, config, True) for name in batch))
+"""
+    said = in_project(render(extras="shards"), "-c", code).stdout
+    assert said == "['a', 'b'] ['c', 'd']\na b c d\n"
+
+
 def rows(path: Path) -> Path:
     parquet.write_table(pa.table({"x": np.arange(100.0)}), path)
     return path
@@ -245,6 +402,14 @@ def flipped(path: Path) -> Path:
     return path
 
 
+def twice(path: Path) -> Path:
+    parquet.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"]), path)
+    return path
+
+
+SPARSE = {"GNU.sparse.map": "0,3"}  # as tar --sparse writes it: the content's pieces
+
+
 def short(path: Path) -> Path:
     os.truncate(path, 600)
     return path
@@ -254,7 +419,13 @@ WRONG: list[tuple[Callable[[Path], Path], str, str]] = [
     (lambda folder: rows(folder / "a"), "Parquet([path], ['y'], dict)", "{path}: no column 'y'; there are: x"),
     (lambda folder: short(rows(folder / "a")), "Parquet([path], ['x'], dict)", "{path}: Parquet magic bytes not found"),
     (lambda folder: flipped(folder / "a"), "Parquet([path], ['x'], dict).__getitems__([7])", "{path}: "),
-    (lambda folder: folder / "none", "Parquet([path], ['x'], dict)", "{path}: "),
+    (lambda folder: folder / "none", "Parquet([path], ['x'], dict)", "{path}: no such file; list files that exist"),
+    (lambda folder: folder, "Parquet([path], ['x'], dict)", "{path}: is a folder; list the files in it"),
+    (lambda folder: twice(folder / "a"), "Parquet([path], ['x'], dict)", "{path}: duplicate column 'x'; rename"),
+    (lambda folder: folder / "none", "Tar([path], dict)", "{path}: no such file; list files that exist"),
+    (lambda folder: archive(folder / "a", "0.a", type=tarfile.LNKTYPE), "Tar([path], dict)", "{path}: 0.a is a link"),
+    (lambda folder: archive(folder / "a", "0.a", type=tarfile.SYMTYPE), "Tar([path], dict)", "{path}: 0.a is a link"),
+    (lambda folder: archive(folder / "a", "0.a", pax_headers=SPARSE), "Tar([path], dict)", "{path}: 0.a is sparse"),
     (lambda folder: folder, "Parquet([], ['x'], dict)", "no rows in 0 Parquet files"),
     (lambda folder: archive(folder / "a", "0.txt"), "Tar([path], lambda m: m['cls'])[0]", "has txt, and no cls"),
     (lambda folder: archive(folder / "a", "0.a", "0.A"), "Tar([path], dict)[0]", "{path}: sample 0 has a twice"),

@@ -8,7 +8,7 @@ Parquet files, and holds only these.
 import math
 import tarfile
 from array import array
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -48,6 +48,13 @@ class ShardSampler(EpochSampler):
         if len(self) == 0:
             found = f"{self.size} samples in {len(sizes)} blocks, {readers} readers"
             raise UserError(f"data.batch_size: {found}: too few for {self.world} x {batch_size}")
+        used = [number for number, count in enumerate(self.counts) if count]
+        used = used[: len(self) // batch_size * self.world]  # the rest fills no global batch
+        if lost := self.size - sum(int(self.sizes[self.dealt[number]].sum()) for number in used):
+            what = f"{lost} of {self.size} samples are never trained on"
+            why = f"{readers - len(used)} of {readers} readers get no batch"
+            fix = "lower data.workers or data.batch_size, or write more blocks, of equal sizes"
+            distributed.log(f"warning: {what} ({why}): {fix}")
 
     def __len__(self) -> int:
         return sum(self.counts) // self.world * self.batch_size
@@ -127,6 +134,9 @@ class Parquet(Dataset[Any]):
                 meta, names = opened.metadata, opened.schema_arrow.names
             if missing := sorted({*columns} - {*names}):
                 raise UserError(f"{file}: no column {missing[0]!r}; there are: {', '.join(names)}")
+            counts = Counter(names)
+            if twice := [name for name in columns if counts[name] > 1]:
+                raise UserError(f"{file}: duplicate column {twice[0]!r}; rename one of them")
             for number in range(meta.num_row_groups):
                 self.blocks.append((file, number))
                 self.sizes.append(meta.row_group(number).num_rows)
@@ -178,7 +188,16 @@ def _opened(file: Path) -> Iterator[Any]:
         with parquet.ParquetFile(file, page_checksum_verification=True) as opened:
             yield opened
     except (OSError, import_module("pyarrow").ArrowException) as error:
-        raise UserError(f"{file}: {' '.join(str(error).split())}; write it again") from error
+        raise _unreadable(file, f"{' '.join(str(error).split())}; write it again") from error
+
+
+def _unreadable(file: Path, why: str) -> UserError:
+    """An error that says why, unless the file is missing or a folder."""
+    if file.is_dir():
+        why = "is a folder; list the files in it"
+    elif not file.exists():
+        why = "no such file; list files that exist"
+    return UserError(f"{file}: {why}")
 
 
 class Tar(Dataset[Any]):
@@ -187,7 +206,8 @@ class Tar(Dataset[Any]):
     The members of a sample are next to each other, and have one name up to the first dot:
     `0001.png`, `0001.cls`. Members without a dot are ignored. `decode` makes a sample of their
     contents by extension, in lower case. At the start, only headers are read. Raises UserError for
-    a file that is compressed, damaged or empty, and for two members of a sample with one extension.
+    a file that is compressed, damaged or empty, for a link, and for two members of a sample with
+    one extension. Contents have no checksums in a tar file.
     """
 
     def __init__(self, files: Sequence[Path], decode: Callable[[Mapping[str, bytes]], Any]) -> None:
@@ -202,15 +222,21 @@ class Tar(Dataset[Any]):
                         archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
                         folder, slash, name = member.name.rpartition("/")
                         name, dot, extension = name.partition(".")
-                        if not (member.isfile() and name and dot):  # macOS adds ._0001.png
+                        if not (name and dot):  # macOS adds ._0001.png
+                            continue
+                        if wrong := _without_content(member):
+                            raise UserError(f"{file}: {member.name} {wrong}")
+                        if not member.isfile():
                             continue
                         if folder + slash + name != last:
                             begins.append(len(members) // 3)
                             last = folder + slash + name
                         number = numbers.setdefault(extension.lower(), len(numbers))
                         members.extend((number, member.offset_data, member.size))
+                    _check_end(file, archive)
             except (OSError, tarfile.TarError) as error:
-                raise UserError(f"{file}: no tar file, or compressed ({error})") from error
+                why = f"no tar file, or compressed, or damaged ({error}); write it again"
+                raise _unreadable(file, why) from error
             self.sizes.append(len(begins) - before)
         if not begins:
             raise UserError(f"no samples in {len(files)} tar files")
@@ -222,7 +248,9 @@ class Tar(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.begins) - 1
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int | tuple[int, ...]) -> Any:
+        """The sample of this index, or of a pair of an epoch and an index."""
+        index = index[-1] if isinstance(index, tuple) else index
         file = self.files[int(np.searchsorted(self.ends, index, side="right"))]
         contents = dict[str, bytes]()
         with open(file, "rb") as opened:
@@ -241,6 +269,25 @@ class Tar(Dataset[Any]):
                 raise
             found = f"sample {index} has {', '.join(contents)}, and no {error.args[0]}"
             raise UserError(f"{file}: {found}") from error
+
+
+def _without_content(member: tarfile.TarInfo) -> str:
+    """What is wrong with a member whose content isn't in one piece behind its header."""
+    if member.issym() or member.islnk():
+        return "is a link; write it with tar --dereference --hard-dereference"
+    return "is sparse; write it without tar --sparse" if member.issparse() else ""
+
+
+def _check_end(file: Path, archive: tarfile.TarFile) -> None:
+    """UserError if there is more than zeros after the last member, where tarfile just stops."""
+    source: Any = archive.fileobj
+    source.seek(archive.offset)
+    zeros = 0
+    while (part := source.read(2**20)) and not part.strip(b"\0"):
+        zeros += len(part)
+    if part or zeros < tarfile.BLOCKSIZE:
+        what = f"cut, damaged, or joined with cat, at byte {archive.offset}"
+        raise UserError(f"{file}: {what}; write it again")
 
 
 def identity(batch: Any) -> Any:
