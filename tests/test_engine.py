@@ -157,12 +157,14 @@ def test_one_batch_to_overfit_is_validated_on(project: Path) -> None:
     assert float(rows(project)[0]["valid_acc"]) * 8 % 1 == 0, "of eight images, not of the 150 in valid/"
 
 
-def test_processes_with_fewer_batches_count_no_sample_twice(project: Path) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_processes_with_fewer_batches_count_no_sample_twice(strategy: str, render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(extras="fsdp" if strategy == "fsdp" else ""), tmp_path / "project")
     in_project(project, "-m", "my_project", "train", "--smoke")  # unpacks the sample
     assert [path.name for path in (project / "checkpoints").iterdir()] == ["README.md"], "a smoke test leaves nothing"
     sorted((project / "data/valid/3").glob("*.png"))[0].unlink()  # 149: 75 and 74, two batches of 74 and one
     launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2", "-m", "my_project", "train", *QUICK]
-    in_project(project, *launch, "data.batch_size=74")
+    in_project(project, *launch, "data.batch_size=74", f"distributed.strategy={strategy}")
     alone = json.loads(in_project(project, "-m", "my_project", "test", "a-run", "--split", "valid", "--json").stdout)
     assert float(rows(project)[0]["valid_acc"]) == pytest.approx(alone["acc"], rel=1e-6)
 

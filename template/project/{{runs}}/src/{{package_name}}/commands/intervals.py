@@ -3,8 +3,9 @@
 import argparse
 import json
 import math
+import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,21 @@ import numpy as np
 from ..cli import files_and_overrides
 from ..config import locate
 from ..errors import UserError
+from .runs import print_aligned
 
 # torch takes seconds to import, so only what tests imports it.
 
 GROUPS = 500  # samples are drawn in up to this many groups of equal size, put together at random
 Figure = dict[str, float]  # value, and low and high of its interval
+
+
+@dataclass
+class Target:
+    """What is the same of a sample in all runs, whatever their options."""
+
+    checksum: int  # of all that has to be equal
+    numbers: list[float]  # what may differ a little
+    slack: float = 0.0  # how much, in standard deviations over all samples
 
 
 @dataclass
@@ -27,6 +38,7 @@ class Tested:
     path: Path
     make: Callable[[], Any]  # an empty object of the task's metrics
     states: list[dict[str, Any]]
+    targets: list[Target] = field(default_factory=list)
 
     def together(self, which: Iterable[int]) -> Any:
         """The metrics of some samples; a sample may be among them several times."""
@@ -55,9 +67,8 @@ def intervals(args: argparse.Namespace) -> None:
     counts = [len(tested.states) for tested in tests]
     if min(counts) < 2:
         raise UserError(f"{args.split}: has fewer than 2 samples; add some, or set another --split")
-    if len({*counts}) > 1:
-        numbers = f"{counts[0]} samples for the first, {counts[1]} for the second"
-        raise UserError(f"{args.split}: {numbers}; set data.folder to the same data for both")
+    if len(tests) == 2:
+        check_pair(tests[0], tests[1], args.split)
     columns = bootstrap(tests, args.resamples)
     known = [name for name in columns[0] if all(name in column for column in columns)]
     if args.json:
@@ -69,12 +80,42 @@ def intervals(args: argparse.Namespace) -> None:
     words = ["first: ", "second: "] if len(paths) == 2 else [""]
     print("\n".join(f"{word}{path}" for word, path in zip(words, paths, strict=True)))
     print(f"{args.split}: {counts[0]} samples, 95 % intervals by {args.resamples} resamples")
-    if len(paths) == 2:
-        print(f"  {'':<12}{'first':<30}{'second':<30}first - second")
+    lines = [["", "first", "second", "first - second"]] if len(paths) == 2 else []
     for name in known:
         cells = [column[name] for column in columns]
         texts = ["{value:.4f} ({low:.4f} to {high:.4f})".format(**cell) for cell in cells]
-        print(f"  {name:<12}" + "".join(f"{text:<30}" for text in texts).rstrip())
+        lines.append([name, *texts])
+    print_aligned(lines, "  ")
+
+
+def check_pair(one: Tested, two: Tested, split: str) -> None:
+    """UserError unless two tests have a metric in common, and the same samples in one order."""
+    metrics = [list(tested.make().compute()) for tested in (one, two)]
+    if not {*metrics[0]} & {*metrics[1]}:
+        first, second = (", ".join(names) or "none" for names in metrics)
+        found = f"{first} for the first, {second} for the second"
+        raise UserError(f"no metric in common: {found}; name two runs of the same task")
+    advice = "set data.folder to the same data for both"
+    counts = [len(tested.targets) for tested in (one, two)]
+    if counts[0] != counts[1]:
+        numbers = f"{counts[0]} samples for the first, {counts[1]} for the second"
+        raise UserError(f"{split}: {numbers}; {advice}")
+    if different := differing(one.targets, two.targets):
+        number = f"{len(different)} of {counts[0]} samples, the first is number {different[0] + 1}"
+        advice += ", and train both to predict the same target"
+        raise UserError(f"{split}: the runs have different targets in {number}; {advice}")
+
+
+def differing(one: list[Target], two: list[Target]) -> list[int]:
+    """The indices of the samples that have different targets in two tests."""
+    spread = float(np.std([number for target in one for number in target.numbers] or [0.0]))
+    return [
+        index
+        for index, (a, b) in enumerate(zip(one, two, strict=True))
+        if a.checksum != b.checksum
+        or len(a.numbers) != len(b.numbers)
+        or not np.allclose(a.numbers, b.numbers, rtol=1e-4, atol=a.slack * spread)
+    ]
 
 
 def of_each_sample(path: Path, split: str, overrides: list[str]) -> Tested:
@@ -88,14 +129,71 @@ def of_each_sample(path: Path, split: str, overrides: list[str]) -> Tested:
     if not hasattr(task.metrics(), "merge"):
         raise UserError("task.metrics(): has no `state` and `merge`; add them as docs/api.md says")
     device, states = pick_device(config.run.device), list[dict[str, Any]]()
+    targets, read_target = list[Target](), TargetReader(task)
     with no_grad():
         for batch in task.eval_loader(split):
+            targets.append(read_target(batch))
             moved, one = to_device(batch, device), task.metrics()
             with autocast(device, config.train.precision):
                 outputs = task.forward(model, moved)
             one.update(outputs, moved)
             states.append(map_tensors(one.state(), lambda tensor: tensor.cpu()))
-    return Tested(path, task.metrics, states)
+    return Tested(path, task.metrics, states, targets)
+
+
+class TargetReader:
+    """From a batch of one sample to its target: the last part of the batch, before any mask.
+
+    The inputs are not read: an image size or a normalization may differ between two runs.
+    """
+
+    def __init__(self, task: Any) -> None:
+        import torch
+
+        self.torch, self.decode = torch, getattr(task.metrics(), "decode", None)
+        # Numbers of classes and tokens depend on the training data; their names do not.
+        names = task.info.get("classes") or getattr(getattr(task, "vocabulary", None), "signs", ())
+        known = names if isinstance(names, list | tuple) else ()
+        self.codes = torch.tensor([zlib.crc32(str(name).encode()) for name in known])
+
+    def __call__(self, batch: Any) -> Target:
+        parts = list(batch.values() if hasattr(batch, "values") else batch)
+        known = [p for p in parts[1:] if getattr(p, "dtype", None) != self.torch.bool]
+        target = (known or parts)[-1]
+        if isinstance(target, self.torch.Tensor):
+            target, floating = target.cpu(), target.is_floating_point()
+            if floating and self.decode:  # normalized by the training data
+                return Target(0, self.decode(target).double().flatten().tolist(), 1e-4)
+            if target.dim() == 3 and not floating:  # of pixels: the quarters of any image size
+                pixels = target.clamp(min=-1).double()
+                means = self.torch.nn.functional.adaptive_avg_pool2d(pixels, 2)
+                return Target(0, means.flatten().tolist(), 1.0)
+            return Target(zlib.crc32(self._values(target)), [])
+        return Target(self._nested(target), [])
+
+    def _nested(self, target: Any) -> int:
+        """Of the integers, and of how boxes are ordered: their pixels depend on an image size."""
+        from ..engine.device import map_tensors
+
+        found = list[bytes]()
+
+        def add(tensor: Any) -> None:
+            if not tensor.is_floating_point():
+                found.append(self._values(tensor.cpu()))
+            elif tensor.dim() > 1:
+                found.append(self._values(tensor.cpu().flatten().argsort(stable=True), raw=True))
+
+        map_tensors(target, add)
+        return zlib.crc32(b"".join(found))
+
+    def _values(self, tensor: Any, raw: bool = False) -> bytes:
+        """Of a tensor on the CPU; the code of its name for each class or token, unless `raw`."""
+        raw |= tensor.is_floating_point() or not len(self.codes)
+        values = tensor.double() if tensor.is_floating_point() else tensor.long()
+        if not raw:
+            known = (values >= 0) & (values < len(self.codes))
+            values = values.where(~known, self.codes[values.where(known, 0)])
+        return bytes(values.contiguous().numpy().tobytes())
 
 
 def bootstrap(tests: list[Tested], resamples: int) -> list[dict[str, Figure]]:

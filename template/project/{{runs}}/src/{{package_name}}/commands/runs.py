@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Info:
     run: str  # the name: its folder in `checkpoints`
     path: Path
     config: dict[str, Any]  # of config.yaml
-    rows: list[dict[str, float]]  # of metrics.csv, one an epoch
+    rows: list[dict[str, float]]  # of metrics.csv, one a validation
     starts: list[dict[str, Any]]  # of provenance.json
 
     @property
@@ -66,7 +66,7 @@ class Info:
 
     @property
     def best(self) -> dict[str, float] | None:
-        """The row of the best epoch; None before the first."""
+        """The row of the best validation; None before the first."""
         return min(self.rows, key=self.rank, default=None)
 
     def rank(self, row: dict[str, float] | None) -> tuple[float, float]:
@@ -80,13 +80,41 @@ class Info:
         """running, done, stopped (it can be resumed) or empty (without a checkpoint)."""
         if locked(self.path / "run.lock"):
             return "running"
-        epochs, patience = (value(self.config, f"train.{k}") for k in ("epochs", "patience"))
-        ends = [epochs] if epochs else []
-        if patience and self.best:
-            ends.append(int(self.best["epoch"]) + patience)
-        if ends and len(self.rows) >= min(ends):
+        names = ("epochs", "max_steps", "patience")
+        epochs, most, patience = (value(self.config, f"train.{name}") for name in names)
+        done = self.step >= most if most else bool(epochs) and self.epochs >= epochs
+        if patience and self.best:  # counts validations, as the engine does
+            done |= len(self.rows) - 1 - self.rows.index(self.best) >= patience
+        if done:
             return "done"
         return "stopped" if (self.path / "last.pt").is_file() else "empty"
+
+    @property
+    def step(self) -> int:
+        """Of the newest validation; 0 before the first, and where an old version wrote none."""
+        return int(self.rows[-1].get("step", 0)) if self.rows else 0
+
+    @property
+    def epochs(self) -> int:
+        """How many are completed for certain, at the newest validation."""
+        if not self.rows:
+            return 0
+        number, most = int(self.rows[-1]["epoch"]), value(self.config, "train.max_steps")
+        every = value(self.config, "valid.every_steps")
+        if not self.step or not (every or (most and self.step >= most)):
+            return number  # validated at its end
+        length = math.inf  # steps of an epoch
+        if every and not most:
+            length = (self.total_steps() or math.inf) / (value(self.config, "train.epochs") or 1)
+        elif not every and len(self.rows) > 1:
+            length = self.rows[0].get("step", math.inf)
+        return number if self.step >= number * length else number - 1
+
+    def total_steps(self) -> int | None:
+        """The last step of all epochs, which train.log has if validations are not at their ends."""
+        text = _read(self.path / "train.log", str, "")
+        found = re.findall(r"^step \d+/(\d+)  epoch ", text, re.M)
+        return int(found[-1]) if found else None
 
 
 def locked(lock: Path) -> bool:
@@ -172,8 +200,10 @@ def chosen(runs: list[Info], words: list[str], folder: Path) -> list[Info]:
     names, wanted = files_and_overrides(words)
     found = {run.run: run for run in runs} if not names else {}
     for name in names:
-        pattern = name.removeprefix(f"{folder.as_posix()}/").rstrip("/")
-        matching = {run.run: run for run in runs if fnmatch(run.run, pattern)}
+        word = Path(name).as_posix().removeprefix(f"{folder.as_posix()}/")
+        pattern = word.replace("[", "[[]")  # not a set of characters
+        matching = {run.run: run for run in runs if run.run == word}
+        matching = matching or {run.run: run for run in runs if fnmatchcase(run.run, pattern)}
         if not matching:
             raise UserError(f"{name}: no such run in {folder}")
         found |= matching
@@ -205,7 +235,7 @@ def table(found: list[Info], args: argparse.Namespace) -> None:
     if args.sort == "best":
         found.sort(key=lambda run: (run.monitor, run.rank(run.best)))
     elif args.sort != "started":
-        keys = {"run": lambda run: run.run, "epochs": lambda run: len(run.rows)}
+        keys = {"run": lambda run: run.run, "epochs": lambda run: (run.epochs, run.step)}
         found.sort(key=keys.get(args.sort, lambda run: run.seconds))
     rows = [record(run, default) for run in found]
     if args.json:
@@ -229,8 +259,10 @@ def record(run: Info, default: dict[str, Any]) -> dict[str, Any]:
         "run": run.run,
         "started": run.started,
         "state": run.state,
-        "epoch": len(run.rows),
+        "epoch": run.epochs,
         "epochs": value(run.config, "train.epochs"),
+        "step": run.step or None,
+        "max_steps": value(run.config, "train.max_steps"),
         "monitor": run.monitor,
         "best": best.get(f"valid_{run.monitor}"),
         "best_epoch": int(best["epoch"]) if best else None,
@@ -241,6 +273,8 @@ def record(run: Info, default: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(row: dict[str, Any], name: str) -> str:
+    if name == "epochs" and row["max_steps"]:
+        return f"{row['step'] or 0}/{row['max_steps']} steps"
     if name == "epochs":
         return f"{row['epoch']}/{row['epochs']}"
     if name == "best":
@@ -355,16 +389,20 @@ def draw(found: list[Info], path: Path) -> None:
     from ..visualization.charts import BLUE, ORANGE, write
 
     names = [n for n in found[0].rows[-1] if n.startswith("valid_") and n in found[1].rows[-1]]
+    numbers = [[row["epoch"] for row in run.rows] for run in found]
+    several = any(len({*each}) < len(each) for each in numbers)  # validations in an epoch
+    several &= all("step" in row for run in found for row in run.rows)
+    x = "step" if several else "epoch"
     across = min(3, len(names)) or 1
     down = math.ceil(len(names) / across) or 1
     figure = Figure((5 * across, 3.6 * down + 0.4), layout="constrained", dpi=110)
     for index, name in enumerate(names):
         axes = figure.add_subplot(down, across, index + 1)
         for run, colour, dash in zip(found, (BLUE, ORANGE), ("-", "--"), strict=True):
-            points = [(row["epoch"], row[name]) for row in run.rows if name in row]
+            points = [(row[x], row[name]) for row in run.rows if name in row]
             line = "o" if len(points) == 1 else dash  # one point makes no line
             axes.plot(*zip(*points, strict=True), line, color=colour, label=run.run)
-        axes.set(title=name, xlabel="epoch")
+        axes.set(title=name, xlabel=x)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
