@@ -153,7 +153,7 @@ def by_hand(model: str, batches: Batches) -> None:
             figures.line(step, scheduler)
 
 
-def ours(model: str, batches: Batches) -> None:
+def ours(model: str, batches: Batches, *settings: str) -> None:
     """The command `train`, with a task that has these batches."""
     task: Any = import_module("my_project.task")
     own: Any = task.Task
@@ -170,10 +170,25 @@ def ours(model: str, batches: Batches) -> None:
 
     task.Task = InMemory
     name = f"run.name={model}-{time.time_ns()}"
-    settings = [name, "train.epochs=1", f"train.log_every={LINE}", "run.device=cpu"]
+    settings = (*settings, name, "train.epochs=1", f"train.log_every={LINE}", "run.device=cpu")
     status = import_module("my_project.cli").main(["train", "configs/train.yaml", *settings])
     task.Task = own
     assert status == 0
+
+
+def with_a_hook(model: str, batches: Batches) -> None:
+    """The same with a hook that counts steps."""
+    hooks: Any = import_module("my_project.hooks")
+
+    class Count:
+        __module__ = hooks.__name__  # as if it were written there
+        steps = 0
+
+        def on_step(self, session: Any) -> None:
+            self.steps += 1
+
+    hooks.Count = Count
+    ours(model, batches, "train.hooks={Count: {}}")
 
 
 def lightning(model: str, batches: Batches, **options: Any) -> None:
@@ -288,6 +303,7 @@ def ignite(model: str, batches: Batches) -> None:
 CONTENDERS: dict[str, Callable[[str, Batches], None]] = {
     "by hand": by_hand,
     "the project": ours,
+    "the project, a hook": with_a_hook,
     "Lightning": lightning,
     "Lightning, all off": lightning_bare,
     "Fabric": fabric,
