@@ -223,7 +223,7 @@ def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, d
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:
-    """The settings that are files or runs, maybe with a `=`, and the `section.key=value`."""
+    """The settings that name files or runs, which may contain a `=`; and the overrides."""
     places = Path(), ROOT, ROOT / "checkpoints"
     files = [s for s in settings if "=" not in s or any(os.path.exists(p / s) for p in places)]
     return files, [s for s in settings if s not in files]

@@ -195,7 +195,9 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not UTF-8 text: save it as UTF-8") from error
     except RecursionError as error:
         raise UserError(f"{path}: is nested too deeply") from error
-    except (yaml.YAMLError, configparser.Error, ValueError, LookupError, AttributeError) as error:
+    except (LookupError, AttributeError) as error:  # from yaml's constructors
+        raise UserError(f"{path}: a value does not fit its tag; remove the tag (!!)") from error
+    except (yaml.YAMLError, configparser.Error, ValueError) as error:
         reason = str(error).partition("; use sys.")[0]  # Python's advice for long integers
         raise UserError(f"{path}: {reason}".replace("\n", " ")) from error
     if not isinstance(config, dict | None):

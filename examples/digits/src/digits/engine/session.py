@@ -167,8 +167,7 @@ class Session:
         every, minutes = self.config.checkpoint.every_steps, self.config.checkpoint.every_minutes
         due = bool(every) and (self.state.step + 1) % (every or 1) == 0
         due |= bool(minutes) and time.monotonic() - self.saved_at > 60 * (minutes or 0)
-        stop = bool(self.signals.received)
-        flags = samples == 0, stop, due, self.finish
+        flags = samples == 0, bool(self.signals.received), due, self.finish
         total, without, stops, saves, finish = distributed.all_sum(samples, *flags)
         self.stop_due, self.save_due = stops > 0, saves > 0
         self.finished |= finish > 0

@@ -96,9 +96,8 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     scaler = GradScaler(device.type, enabled=options.precision == "fp16")
     if rank := distributed.rank():  # after the weights: dropout should differ between ranks
         seed_all(derived_seed(config.run.seed, rank))
-    state = State(model, net, ema, loss, optimizer, scheduler, scaler, task.metrics())
-    state.total_steps = total
-    return state
+    parts = model, net, ema, loss, optimizer, scheduler, scaler, task.metrics()
+    return State(*parts, total_steps=total)
 
 
 def warn_if_short(config: Config, loader: Iterable[Batch], steps: int) -> None:

@@ -152,7 +152,7 @@ class Worker:
             if time.monotonic() > end:
                 what = f"the prediction took more than {most.max_seconds:g} s"
                 raise Refused(504, f"{what}; send a smaller file, or see --max-seconds")
-            if self.has_ended():  # a process of its own may hold the connection
+            if self.has_ended():  # a child process of it may hold the connection open
                 raise EOFError
             if self.memory() - self.idle_memory > most.max_memory:
                 what = f"the prediction needs more than {most.max_memory:g} MB of memory"
@@ -168,7 +168,7 @@ class Worker:
         return int(bytes(status)), answer
 
     async def receive(self) -> memoryview:
-        """As the function `receive`; in the meantime, other requests go on."""
+        """As the function `receive`, without blocking other requests."""
         size = int.from_bytes(await self.read(SIZE), "big")
         if size > 10e6 * self.limits.max_megabytes:
             raise EOFError("its answer can't be read")
@@ -183,7 +183,7 @@ class Worker:
                 raise EOFError
             left = left[count:]
             if left:
-                await asyncio.sleep(0)  # data that are there already would not let others go on
+                await asyncio.sleep(0)  # without it, a large answer would block other requests
         return content
 
     async def renew(self) -> None:
