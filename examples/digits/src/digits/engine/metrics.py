@@ -52,7 +52,7 @@ class Confusion:
 
     def update(self, logits: Tensor, batch: tuple[Tensor, Tensor]) -> None:
         """Add logits (N, C) and a batch of inputs and targets (N,), int64."""
-        cells = batch[1] * len(self.matrix) + logits.detach().argmax(dim=1)
+        cells = torch.add(logits.argmax(dim=1), batch[1], alpha=len(self.matrix))
         self.matrix.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
 
     def compute(self) -> dict[str, float]:
@@ -118,6 +118,6 @@ def merged(make: Callable[[], Any], own: Any) -> Any:
 
 def _wide(value: Any) -> Any:
     """As float32 at least: a long sum stops growing in bf16, and overflows in fp16."""
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and value.dtype != torch.float32:
         return value.to(torch.promote_types(value.dtype, torch.float32))
     return value

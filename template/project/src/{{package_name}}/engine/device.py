@@ -107,7 +107,8 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
 def prefetch(batches: Iterable[Any], device: torch.device, channels_last: bool) -> Iterator[Any]:
     """Batches on the device; CUDA copies the next batch while it computes this one."""
     if device.type != "cuda":
-        yield from (to_device(batch, device, channels_last) for batch in batches)
+        there = device.type == "cpu" and not channels_last  # saves a hundredth of a small step
+        yield from batches if there else (to_device(b, device, channels_last) for b in batches)
         return
     copies, compute = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     ready: list[Any] = []
@@ -128,8 +129,7 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
-        import resource
+        from resource import RUSAGE_SELF, getrusage
     except ImportError:  # on Windows
         return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
