@@ -35,7 +35,7 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_wrong_option_of_fsdp_is_one_clear_error(setting: str, said: str, project: Path) -> None:
     done = in_project(project, *TRAIN, "--smoke", FSDP, f"distributed.fsdp.{setting}", ok=False)
-    known = "there are: activation_checkpointing, param_dtype"
+    known = "there are: activation_checkpointing, param_dtype, meta_device"
     assert done.stderr == f"error: distributed.fsdp.{said}; {known}\n"
 
 
@@ -343,9 +343,88 @@ with distributed.process_group("a-run"):
     assert done.stdout.split() == ["parts.blocks.0", "parts.blocks.1", "parts.norm"]
 
 
+def test_a_model_starts_on_the_meta_device_and_no_process_holds_it(language: Path) -> None:
+    """Each kind of weight starts as in one process, by its mean and deviation; shards differ; buffers are kept."""
+    code = """
+from types import SimpleNamespace
+import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from my_project.engine import distributed, sharded
+from my_project.errors import UserError
+from my_project.model.gpt import GPT, gpt
+from my_project.options import Distributed
+
+def build():
+    return gpt(64, 16, width=64, layers=3, heads=2, dropout=0.0)
+
+def config(ema=0.0):
+    options = Distributed(strategy="fsdp", fsdp={"meta_device": True})
+    return SimpleNamespace(distributed=options, train=SimpleNamespace(ema=ema))
+
+def refusal(build, ema=0.0):
+    try:
+        built = sharded.build_model(SimpleNamespace(build_model=build), config(ema), device)
+        distributed.wrap(built, config(), device, None)
+    except UserError as error:
+        return str(error)
+
+def pretrained():
+    model = build()
+    model.load_state_dict(alone.state_dict())
+    return model
+
+page = {"nn": nn}
+exec(open("docs/fsdp.md").read().split("```python")[1].split("```")[0], page)
+device = torch.device("cpu")
+with distributed.process_group("a-run"):
+    torch.manual_seed(0)
+    alone = build()
+    model = sharded.build_model(SimpleNamespace(build_model=build), config(), device)
+    assert all(parameter.is_meta for parameter in model.parameters()) and not model.turns.is_meta
+    distributed.wrap(model, config(), device, None)
+    assert sum(isinstance(module, FSDPModule) for module in model.modules()) == 4
+    torch.testing.assert_close(model.turns, alone.turns)
+    for (name, p), q in zip(model.named_parameters(), alone.parameters(), strict=True):
+        assert p.to_local().numel() == q.numel() / 2
+        whole = p.full_tensor()
+        torch.testing.assert_close(whole.std(), q.std(), rtol=0.15, atol=1e-6, msg=name)
+        first, second = whole.chunk(2)
+        assert q.dim() == 1 or not torch.equal(first, second), name
+    model(torch.zeros(2, 16, dtype=torch.int64)).square().mean().backward()
+    said = [refusal(build, ema=0.9), refusal(pretrained), refusal(lambda: nn.Sequential(nn.Linear(4, 4)))]
+    own = type("Own", (nn.Sequential,), {"init_weights": page["init_weights"]})
+    assert refusal(lambda: own(nn.Embedding(8, 8), nn.LayerNorm(8), nn.Conv1d(8, 8, 3), nn.LSTM(8, 8))) is None
+    GPT.init_weights = lambda model: [nn.init.zeros_(p) for p in model.parameters() if p.dim() == 2]
+    said.append(refusal(build))
+    if distributed.rank() == 0:
+        print(*said, sep="\\n")
+"""
+    done = in_project(language, "-m", "my_project.engine.launch", "--nproc-per-node=2", write(language, code))
+    key = "distributed.fsdp.meta_device"
+    norms = [f"blocks.{n}.norm{k}.weight" for n in range(3) for k in (1, 2)] + ["norm.weight"]
+    assert done.stdout.splitlines() == [
+        f"{key}: train.ema starts as a copy of the whole model; set it to 0",
+        f"{key}: the model reads pretrained weights; use false",
+        f"{key}: the model has no method init_weights (docs/fsdp.md)",
+        f"model: init_weights sets no value of {', '.join(norms)}",
+    ]
+
+
 def write(project: Path, code: str) -> Path:
     (project / "program.py").write_text(code)
     return project / "program.py"
+
+
+@pytest.mark.exhaustive
+def test_a_run_resumes_on_the_meta_device_as_without_it(language: Path) -> None:
+    meta = "distributed.fsdp.meta_device=true"
+    in_project(language, *TWO, *TRAIN, *GPT, FSDP, meta, "run.name=on-meta")
+    shutil.copytree(language / "checkpoints/on-meta", language / "checkpoints/off-meta")
+    in_project(language, *TWO, *TRAIN, "--resume", "on-meta", "train.max_steps=10")
+    in_project(language, *TWO, *TRAIN, "--resume", "off-meta", "train.max_steps=10", meta.replace("true", "false"))
+    assert losses(language, "on-meta") == losses(language, "off-meta")
+    assert 2.5 < losses(language, "on-meta")[0] < 5  # a start near the logarithm of the number of tokens
 
 
 @pytest.mark.exhaustive

@@ -37,9 +37,8 @@ class Session:
         heard = any(hasattr(hook, "on_gradients") for hook in self.hooks)
         self.hear = partial(self.tell, "gradients") if heard else None  # costs nothing if not
         self.device = pick_device(config.run.device)
-        self.state, self.best_file = state, state.best_file
+        self.state, self.best_file, self.signals = state, state.best_file, Signals()
         self.weights = [*state.model.parameters(), *state.loss_module.parameters()]
-        self.signals = Signals()
         saving = distributed.fsdp() or checkpoint  # it also removes shards that no state needs
         self.writer = saving.Writer(run, config.checkpoint.keep, config.checkpoint.background)
         self.resume_command = script_command("train", "--resume", str(run))

@@ -68,7 +68,8 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
     """A new state; `batches` is the length of an epoch. UserError for an unknown metric or name."""
     options = config.train
     monitored(config, {"loss": math.nan, **task.metrics().compute()})  # fails before training
-    model = task.build_model().to(device)
+    sharded = distributed.fsdp() if config.distributed.fsdp.get("meta_device") else None
+    model = sharded.build_model(task, config, device) if sharded else task.build_model().to(device)
     if options.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.distributed.sync_batchnorm and distributed.world() > 1:

@@ -9,6 +9,7 @@ number of processes. The `.pt` file beside it holds the rest. The contents of a 
 """
 
 import copy
+import math
 import pickle
 import shutil
 import sys
@@ -29,7 +30,7 @@ from torch.serialization import _get_layout as _layout
 
 from ..config import Section
 from ..errors import UserError
-from ..options import Distributed
+from ..options import Config, Distributed
 from . import checkpoint, distributed
 
 
@@ -38,6 +39,7 @@ class Options(Section):
 
     activation_checkpointing: Annotated[int, Field(ge=0)] = 0  # of every Nth block; 0: of none
     param_dtype: Literal["fp32", "bf16"] = "fp32"  # of the weights that a process gathers
+    meta_device: bool = False  # no process ever holds all weights: see `build_model`
 
 
 def read_options(options: Distributed) -> Options:
@@ -52,6 +54,64 @@ def read_options(options: Distributed) -> Options:
 
 
 # --- models ---
+def build_model(task: Any, config: Config, device: torch.device) -> nn.Module:
+    """The model on the device; with `meta_device`, its parameters have no values yet.
+
+    `split` gives them values by the model's own method `init_weights`, which sets them all. The
+    buffers have theirs. Raises UserError if the model or the config can't be used so.
+    """
+    options, key = config.distributed, "distributed.fsdp.meta_device"
+    on_meta = read_options(options).meta_device and options.strategy == "fsdp"
+    if not (on_meta and dist.is_initialized()):
+        return task.build_model().to(device)
+    if config.train.ema:
+        raise UserError(f"{key}: train.ema starts as a copy of the whole model; set it to 0")
+    with _parameters_on_meta(), warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*non-meta parameter in the checkpoint.*")
+        try:
+            model: nn.Module = task.build_model()
+        except UserWarning as error:  # of load_state_dict
+            raise UserError(f"{key}: the model reads pretrained weights; use false") from error
+    if not hasattr(model, "init_weights"):
+        raise UserError(f"{key}: the model has no method init_weights (docs/fsdp.md)")
+    return model
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Modules that are built in this block keep no values of parameters, only their shapes."""
+    register = nn.Module.register_parameter
+
+    def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None and not parameter.is_meta:
+            parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = on_meta  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+@torch.no_grad()
+def _materialize(model: Any, device: torch.device) -> None:
+    """Give the shards of all parameters memory and values; UserError if one gets no value."""
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    model.to_empty(device=device)
+    for buffer, value in zip(model.buffers(), buffers, strict=True):
+        buffer.copy_(value)
+    for parameter in model.parameters():
+        parameter.fill_(math.nan)
+    if device.type == "cpu":  # where DTensors draw in each process from its own generator
+        torch.manual_seed(torch.initial_seed() + distributed.rank())
+    model.init_weights()
+    shards = [(name, p.to_local()) for name, p in model.named_parameters()]
+    empty = [name for name, shard in shards if shard.isnan().any()]
+    if names := sorted({name for each in distributed.gather(empty) for name in each}):
+        raise UserError(f"model: init_weights sets no value of {', '.join(names)}")
+
+
 def split(
     model: nn.Module, options: Distributed, device: torch.device, ema: nn.Module | None = None
 ) -> None:
@@ -64,6 +124,8 @@ def split(
     from torch.distributed.tensor.experimental import implicit_replication  # slow to import
 
     shard(model, device, own.param_dtype)
+    if any(parameter.is_meta for parameter in model.parameters()):
+        _materialize(model, device)
     if ema:
         shard(ema, device)  # in fp32, as `test` and `run` use it
     model.no_sync = partial(_no_sync, model)  # type: ignore[assignment]

@@ -88,11 +88,16 @@ class GPT(nn.Module):
         size = width // heads
         angles = torch.arange(context)[:, None] / 10000 ** (torch.arange(0, size, 2) / size)
         self.register_buffer("turns", torch.stack([angles.cos(), angles.sin()]), persistent=False)
-        # What a block adds starts the smaller, the more blocks there are, as in GPT-2.
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Set all weights; what a block adds starts the smaller, the more blocks there are."""
         for name, weight in self.named_parameters():
-            if weight.dim() == 2:
-                last = name.endswith(("out.weight", "down.weight"))
-                nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5 if last else 0.02)
+            if weight.dim() == 1:  # of norms
+                nn.init.ones_(weight)
+                continue
+            last = name.endswith(("out.weight", "down.weight"))
+            nn.init.normal_(weight, std=0.02 / (2 * len(self.blocks)) ** 0.5 if last else 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (N, L), int64, to logits (N, L, vocab_size) of the tokens that follow."""
