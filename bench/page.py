@@ -1,4 +1,6 @@
-"""The page of `serve`, after a click on a sample: draws docs/pictures/serve.png, and can have axe-core check the page.
+"""Draws docs/pictures/serve.png and site.png: the page of `serve` after a click on a sample, and a site of `docs_site`.
+
+Can have axe-core check the page of `serve`.
 
     .venv/bin/python bench/page.py
     npm install --prefix build/axe axe-core && .venv/bin/python bench/page.py build/axe/node_modules/axe-core/axe.min.js
@@ -19,14 +21,14 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from test_serve import Server, browser  # noqa: E402
+from test_serve import Browser, Server, browser  # noqa: E402
 
 
 def main(axe: str | None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "digits"
         copy = [sys.executable, "-W", "ignore", "-m", "copier", "copy", "-q", "--defaults", "--vcs-ref=HEAD"]
-        answers = ["-d", "package_name=my_project", "-d", "project_name=Digits", "-d", "extras=[serve]"]
+        answers = ["-d", "package_name=my_project", "-d", "project_name=Digits", "-d", "extras=[serve,docs_site]"]
         subprocess.run([*copy, *answers, ROOT, project], check=True)
         env = os.environ | {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
         for words in (["train", "configs/train.yaml", "run.name=a-run"], ["export", "--only", "onnx"]):
@@ -37,9 +39,7 @@ def main(axe: str | None) -> int:
             page.wait("document.querySelectorAll('article').length")
             size = page.call("Page.getLayoutMetrics")["cssContentSize"]
             clip = {"x": 60, "y": 0, "width": size["width"] - 120, "height": size["height"], "scale": 1}
-            picture = page.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
-            shot = base64.b64decode(picture)
-            Image.open(io.BytesIO(shot)).quantize(64).save(ROOT / "docs/pictures/serve.png", optimize=True)
+            draw(page, clip, "serve.png")
             if axe:
                 page.js(Path(axe).read_text() + "; 0")
                 page.js("axe.run().then(found => { window.found = found }); 0")
@@ -48,8 +48,22 @@ def main(axe: str | None) -> int:
                     "({violations: found.violations.map(v => [v.id, v.help]), passes: found.passes.length})"
                 )
                 print(json.dumps(found))
-                return len(found["violations"])
+                if found["violations"]:
+                    return 1
+        site = [sys.executable, "-m", "sphinx", "-q", "docs", "docs/_site"]
+        subprocess.run(site, cwd=project, env=env, check=True)
+        address = (project / "docs/_site/running.html").as_uri()
+        with browser(address, Path(folder) / "second") as page:
+            page.wait("document.readyState === 'complete'")
+            page.call("Emulation.setDeviceMetricsOverride", width=1280, height=640, deviceScaleFactor=1, mobile=False)
+            draw(page, {"x": 0, "y": 0, "width": 1280, "height": 640, "scale": 1}, "site.png")
     return 0
+
+
+def draw(page: Browser, clip: dict[str, float], name: str) -> None:
+    """Save a part of a page as a picture."""
+    shot = base64.b64decode(page.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"])
+    Image.open(io.BytesIO(shot)).quantize(64).save(ROOT / "docs/pictures" / name, optimize=True)
 
 
 if __name__ == "__main__":

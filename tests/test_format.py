@@ -1,5 +1,6 @@
 """For every combination of answers, formatting or linting a fresh project changes nothing."""
 
+import ast
 import itertools
 import re
 import shutil
@@ -127,6 +128,16 @@ def test_pre_commit_pins_the_same_ruff_as_constraints(place: str) -> None:
     config = yaml.safe_load((ROOT / place / ".pre-commit-config.yaml").read_text())
     revisions = {repository["repo"].rpartition("/")[2]: repository.get("rev") for repository in config["repos"]}
     assert revisions["ruff-pre-commit"] == f"v{pins['ruff']}"
+
+
+def test_every_python_file_of_the_template_can_be_read_as_python() -> None:
+    """By editors, ctags and linters: `.py.jinja` names the package, and may import words in lines of their own."""
+    files = [path for path in (ROOT / "template").rglob("*.py.jinja") if path.is_file()]
+    for file in [*files, *(ROOT / "template").rglob("*.py")]:
+        text = re.sub(r"^{%.*%}$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        ast.parse(text.replace("{{ package_name }}", "package") if file.suffix == ".jinja" else text, str(file))
+    assert len(files) > 30
+    assert (ROOT / ".ctags.d" / "template.ctags").read_text().splitlines()[0] == "--map-Python=+(*.py.jinja)"
 
 
 def test_constraints_use_only_markers_that_their_check_reads() -> None:
