@@ -243,7 +243,8 @@ def state_dicts(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> 
     """The plain values for the `.pt` file, and under `tensors` those for `save_shards`."""
     from torch.distributed.checkpoint import state_dict as states
 
-    for root in (model, ema):  # an evaluation leaves its weights whole, as no backward pass comes
+    roots: list[Any] = [model, ema]
+    for root in roots:  # an evaluation leaves its weights whole, as no backward pass comes
         if hasattr(root, "reshard"):
             root.reshard()
     optimizer_state: Any = states.get_optimizer_state_dict(_with_loss(model, loss), optimizer)
