@@ -92,9 +92,15 @@ def mypy(project: Path) -> str:
         return in_project(project, "-m", "mypy", "--cache-dir", cache, ok=False).stdout
 
 
-# Each kind of data, each tracker and each layout: no other answer reaches a file of the package, and none meets there.
+# Each kind of data, each tracker and each layout, by turns without extras and with all: no other answer reaches a file of
+# the package.
 TYPED = [
-    {"data_kind": KINDS[number % len(KINDS)], "tracker": tracker, "components": components}
+    {
+        "data_kind": KINDS[number % len(KINDS)],
+        "tracker": tracker,
+        "components": components,
+        "extras": EXTRAS if number % 2 else "",
+    }
     for number, (components, tracker) in enumerate(itertools.product(ANSWERS["components"], ANSWERS["tracker"]))
 ]
 
