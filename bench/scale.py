@@ -91,6 +91,15 @@ def link_annotated(train: Path, times: int) -> str:
     return f"{len(images)} images"
 
 
+def other_documents(train: Path, times: int) -> str:
+    """Every text again; a number at its end keeps the documents different."""
+    files = sorted(train.glob("*.txt"))
+    for file in files:
+        for number in range(1, times):
+            file.with_name(f"{number}-{file.name}").write_text(f"{file.read_text(encoding='utf-8')}{number}\n")
+    return f"{len(files)} documents"
+
+
 def repeat_lines(train: Path, times: int) -> str:
     """Every line of texts again; the number keeps lines different."""
     count = 0
@@ -135,7 +144,7 @@ GROW: dict[str, Callable[[Path, int], str]] = {
     "image_segmentation": link_files,
     "object_detection": link_annotated,
     "text_classification": repeat_lines,
-    "language_modeling": link_files,
+    "language_modeling": other_documents,
     "tabular": repeat_rows,
     "audio_classification": link_files,
     "time_series": longer_series,
