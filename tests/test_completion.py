@@ -42,7 +42,6 @@ SHELLS = {
 START = {"bash": "--norc --noprofile", "zsh": "-f", "fish": "--no-config"}
 TYPED = [  # a line, and what the Tab key makes of it in each shell: a space ends a word that is complete
     ("scripts/train.sh optim", "scripts/train.sh optimizer."),
-    ("scripts/train.sh train.precision=b", "scripts/train.sh train.precision=bf16 "),
     ("../my\\ project/scripts/test.sh lr=", "../my\\ project/scripts/test.sh lr=0.1 "),
     ("python -m my_project sp", "python -m my_project split-data "),
     ("python mi", "python mine "),
@@ -50,6 +49,7 @@ TYPED = [  # a line, and what the Tab key makes of it in each shell: a space end
     ("../broken/scripts/train.sh optim", "../broken/scripts/train.sh optim"),
 ]
 IN_BASH = [
+    ("scripts/train.sh train.precision=b", "scripts/train.sh train.precision=bf16 "),
     ("scripts/train.sh no.such", "scripts/train.sh no.such"),
     ("scripts/train.sh optimizer.l", "scripts/train.sh optimizer.lr="),
     ("scripts/train.sh data.folder=im", "scripts/train.sh data.folder=images/"),
@@ -89,7 +89,7 @@ def press(project: Path, request: pytest.FixtureRequest) -> Iterator[Press]:
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
     env = {"PATH": os.environ["PATH"], "HOME": str(project.parent), "LANG": "C.UTF-8", "TERM": "dumb"}
-    env |= {"PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1", "INPUTRC": os.devnull}
+    env |= {"PYTHON": sys.executable, "INPUTRC": os.devnull}
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 400, 0, 0))
     process = subprocess.Popen(
@@ -160,7 +160,7 @@ def completed(project: Path, *lines: str) -> list[list[str]]:
 
 
 def test_values_are_those_that_the_project_takes_without_torch(project: Path) -> None:
-    own, torchs, metrics, trackers, splits, args, runs, train, device = completed(
+    own, torchs, metrics, trackers, splits, args, runs, folders, train, device = completed(
         project,
         "train model.name=",
         "train optimizer.name=",
@@ -169,6 +169,7 @@ def test_values_are_those_that_the_project_takes_without_torch(project: Path) ->
         "test --split ",
         "train model.name=cnn model.args.",
         "runs compare ",
+        "runs --checkpoints ",
         "train ",
         "train run.device=",
     )
@@ -181,6 +182,7 @@ def test_values_are_those_that_the_project_takes_without_torch(project: Path) ->
     assert args == ["model.args.width=", "model.args.dropout="]  # the others are given by the data
     assert {NASTY, "lr=0.1", "optimizer."} <= {*runs}
     assert "compare" not in runs
+    assert "checkpoints/" in folders
     assert {"configs/", "model.", "data/"} <= {*train}
     assert "README.md" not in train
     assert device == [f"run.device={name}" for name in ("auto", "cpu", "cuda", "cuda:1", "mps")]

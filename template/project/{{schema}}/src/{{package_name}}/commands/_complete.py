@@ -24,6 +24,7 @@ TORCH = {  # the files that define what a config can name; importing them takes 
     "scheduler": ("optim/lr_scheduler.py", r"^class ([A-Z]\w*)\("),
 }
 BY_NAME = {"data.transforms": "transforms", "train.hooks": "hooks"}  # names, each with arguments
+RUNS = ["compare", "delete", "keep-best"]  # first words of the command `runs`
 PATHS = ("data.folder", "model.weights", "run.checkpoints", "run.images")
 
 
@@ -55,13 +56,13 @@ def argument(action: argparse.Action, before: list[str], word: str) -> list[str]
     text, found = action.help or "", list[str]()
     if "section.key=value" in text:
         found += setting(before, word)
-    if before[0] == "runs":
-        found += run_names(before) + ["compare", "delete", "keep-best"][: 3 * (len(before) == 1)]
+    if before[0] == "runs" and not action.option_strings:
+        found += run_names(before) + (RUNS if len(before) == 1 else [])
     elif re.search(r"\brun\b", text):
         found += run_names(before) + files(word, (".pt",))
     elif "config files" in text:
         found += files(word, [f".{suffix}" for suffix in FORMATS])
-    elif not action.option_strings or action.metavar in ("FILE", "FOLDER"):
+    elif not action.option_strings or action.metavar in ("FILE", "FOLDER") or action.type is locate:
         found += files(word)
     return found
 
@@ -164,8 +165,7 @@ def arguments(place: str, owners: list[str]) -> list[str]:
 
 # --- the shells
 def split(line: str, breaks: str) -> tuple[list[str], str, int]:
-    """The words of a line of bash up to the cursor; the open quote; and where readline's part
-    of the last word begins: behind the last one of `breaks`, or of the quotes."""
+    """The words of a line of bash, the open quote, and how much of the last word readline keeps."""
     words, quote, escaped, start = [""], "", False, 0
     for char in line:
         if escaped or (quote and char not in (quote, "\\")) or (quote == "'" and char == "\\"):
