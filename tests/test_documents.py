@@ -36,7 +36,7 @@ KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir() if 
 
 PROGRAMS = (
     r"(\w+=\S* )*(scripts/\w+\.sh|\.venv/bin/|"
-    r"(make|python3|pip|uv|git|grep|echo|mkdir|rm|cp|tar|curl|copier|sbatch|docker) )"
+    r"(make|python3|pip|uv|git|source|grep|echo|mkdir|rm|cp|tar|curl|copier|sbatch|docker) )"
 )
 SHOWN = [  # first lines of blocks without commands: a program's output, a tree, a file
     r"(configs|checkpoints|data|images)/",

@@ -74,12 +74,16 @@ def describe(section: type[Section]) -> tuple[str, dict[str, str]]:
     return about, found
 
 
-def names(place: str) -> list[str]:
-    """The public functions and classes in a file or folder of the package; of models, functions."""
+def files_of(place: str) -> list[Path]:
+    """The file or the files of the package in which your parts of a kind are."""
     package = Path(__file__).parents[1]
     files = [package / f"{place}.py", *sorted((package / place).rglob("*.py"))]
-    files = [path for path in files if path.is_file() and path.name != "utils.py"]
-    text = "\n".join(path.read_text("utf-8") for path in files)
+    return [path for path in files if path.is_file() and path.name != "utils.py"]
+
+
+def names(place: str) -> list[str]:
+    """The public functions and classes in a file or folder of the package; of models, functions."""
+    text = "\n".join(path.read_text("utf-8") for path in files_of(place))
     kinds = "def" if place == "model" else "def|class"
     return sorted(set(re.findall(rf"^(?:{kinds}) ([^\W_]\w*)", text, re.MULTILINE)))
 
