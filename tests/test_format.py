@@ -92,8 +92,8 @@ def mypy(project: Path) -> str:
         return in_project(project, "-m", "mypy", "--cache-dir", cache, ok=False).stdout
 
 
-# Each kind of data, each tracker and each layout, by turns without extras and with all: no other answer reaches a file of
-# the package.
+# Each kind of data, each tracker and each layout, by turns without extras and with all: no other answer reaches a file
+# of the package.
 TYPED = [
     {
         "data_kind": KINDS[number % len(KINDS)],
