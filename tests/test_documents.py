@@ -57,6 +57,7 @@ VALUES = [
     (r"max_steps=10000", {"10000": "4", "200": "2"}),  # as many steps as a test can take
     (r"batch_size\.py", {"4096": "4"}),
     (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is installed, so pip doesn't use it
+    (r" push ", {"RUN": "a-run", "ORG": "me", "NAME": "model"}),
     (r"", {"RUN": "a-run"}),
 ]
 NO_PLACEHOLDERS = {"HEAD"}
@@ -83,6 +84,7 @@ ELSEWHERE = [
     Elsewhere(r"^docker ", "needs an engine for containers", "tests/test_extras.py"),
     Elsewhere(r"--nnodes=2 --nproc-per-node=4", "needs two machines of four GPUs", "tests/test_slurm.py"),
     Elsewhere(r" submit .*--partition", "needs Slurm", "tests/test_sweep.py"),
+    Elsewhere(r" pull | push .*--private", "needs the Hub", "tests/test_hub.py"),
 ]
 
 # Commands that run in the background until the page ends, with their default port.

@@ -29,6 +29,7 @@ WORDS = {  # names that an extra adds to a project: each occurs in projects with
     "docker": ["docker"],
     "docs_site": ["sphinx", "furo", "myst"],
     "export": ["onnx"],
+    "hub": ["huggingface"],
     "serve": ["fastapi", "uvicorn"],
     "submitit": ["submitit"],
     "sweep": ["optuna"],

@@ -71,6 +71,8 @@ def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
         if rank_0 and run.is_dir():
             provenance.lock_run(run, new=False)
         contents = checkpoint.newest(run)
+        if not contents["rng"]:  # of a model from elsewhere
+            raise UserError(f"{run}: has only weights; start a new run with model.weights={run}")
         config = load(Config, files, overrides, contents["config"])
         most = config.train.max_steps
         unit, done = ("step", "max_steps") if most else ("epoch", "epochs")

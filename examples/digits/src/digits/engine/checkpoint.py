@@ -231,8 +231,7 @@ def find_run(name: str | None, folder: Path) -> Path:
         if path.suffix[1:] in FORMATS and path.is_file():
             raise UserError(f"{path}: a config, not a checkpoint; give a run or a .pt file")
         return path
-    runs = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
-    if not runs:
+    if not (runs := sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)):
         raise UserError(f"{folder}: has no run with a {LAST}; train one first")
     return runs[-1].parent
 

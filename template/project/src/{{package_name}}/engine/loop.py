@@ -177,8 +177,7 @@ def evaluate(
 ) -> dict[str, float]:
     """The loss and metrics of a model on a split, over all processes; fills `metrics`, if given."""
     model.eval()
-    criterion = states.loss_module(task).eval()
-    distributed.broadcast(*model.buffers(), *criterion.buffers())
+    distributed.broadcast(*model.buffers(), *states.loss_module(task).eval().buffers())
     loss, metrics = Average(), task.metrics() if metrics is None else metrics
     for batch, counts in distributed.even_batches(loader):
         batch = to_device(batch, device)

@@ -48,20 +48,14 @@ def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
     except ImportError as error:
         raise UserError(f"export: {error}; run pip install -e '.[export]'") from error
 
-    from ..card import card
-    from ..engine import checkpoint, inference, loop
-    from ..engine.device import pick_device
+    from ..card import card, line, measured
+    from ..engine import checkpoint, inference
     from ..exported import About, write
 
     config, task, model = inference.load(path)
-    device, figures = pick_device(config.run.device), list[str]()
+    found = measured(config, task, model)
+    figures = [f"{split}: {line(metrics)}" for split, metrics in found.items()]
     data = locate(config.data.folder, inside=True)
-    for split in ("valid", "test"):
-        if (data / split).is_dir():
-            loader = task.eval_loader(split)
-            found = loop.evaluate(model, task, loader, device, config.train.precision)
-            line = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
-            figures.append(f"{split}: {line}")
     _, task, model = inference.load(path, ["run.device=cpu"])
     inputs, tried = write(folder, task, model, next(iter(task.eval_loader("valid"))), formats)
     save_model(model, str(folder / "model.safetensors"))
