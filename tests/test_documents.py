@@ -517,7 +517,7 @@ def test_each_command_of_a_page_works_as_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", of_the_day(KINDS, 4))
+@pytest.mark.parametrize("kind", of_the_day(KINDS, 3))
 def test_commands_in_the_pages_of_other_kinds_work_too(
     render: Render, used: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
