@@ -209,30 +209,6 @@ def test_a_student_learns_from_a_teacher(processes: int, kind: str, cook: Cook) 
     assert keys[0].keys() == keys[1].keys()
 
 
-@pytest.mark.parametrize(
-    "kind", ["image_classification", "text_classification", "tabular", "image_segmentation", "custom"]
-)
-def test_folds_are_disjoint_and_cover_all(kind: str, cook: Cook) -> None:
-    project = cook("Cross-validation", data_kind=kind)
-    code = """
-source = open("scripts/folds.py").read().partition("config = ")[0]
-exec(source)
-folds = [Fold(config, torch.device("cpu"), fold=n) for n in range(5)]
-held_out = sum((fold.held_out.tolist() for fold in folds), [])
-assert sorted(held_out) == list(range(len(folds[0].pool)))
-assert all(sorted([*fold.held_out, *fold.rest]) == sorted(held_out) for fold in folds)
-assert len(next(iter(folds[0].train_loader()))) == len(next(iter(Task(config, torch.device("cpu")).train_loader())))
-"""
-    in_task(project, code)
-
-
-def test_two_processes_cross_validate(cook: Cook) -> None:
-    project = cook("Cross-validation")
-    said = in_project(project, *LAUNCH, "scripts/folds.py").stdout  # the page runs it in one process
-    assert re.search(r"^\d\.\d{4} ± \d\.\d{4} \[", said, re.MULTILINE)
-    assert len(list(project.glob("checkpoints/fold-*/last.pt"))) == 5
-
-
 VIEWS = "data.transforms={two_views: {random_affine: {degrees: 20, translate: 0.2}}}"
 
 

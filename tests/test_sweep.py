@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -145,6 +146,104 @@ def test_seeds_of_a_killed_sweep_have_the_averages_of_an_unkilled_one(project: P
     assert [(row["model.args.width"], row["seeds"]) for row in averages] == [("8", "3"), ("16", "3")]
 
 
+KILLED = """if True:
+    import os, signal, sys
+    from my_project.cli import main
+    from my_project.engine import loop
+    def until(left, function):
+        def call(*arguments, **options):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+        return call
+    os.link = until(int(sys.argv[1]), os.link)
+    loop.train_step = until(int(sys.argv[2]), loop.train_step)
+    main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize("folds", [2, pytest.param(5, marks=pytest.mark.exhaustive)])
+def test_folds_of_a_killed_sweep_are_those_of_an_unkilled_one(template: Path, tmp_path: Path, folds: int) -> None:
+    copy(template, tmp_path / "project", extras="sweep")
+    project, short = tmp_path / "project", ["train.epochs=2", "train.limit_batches=2"]
+    sweep = ["sweep", f"--folds={folds}", "--test", *short, *QUICK]
+    in_project(project, "-m", "my_project", *sweep, "--study=whole")
+    shutil.rmtree(project / "data" / "folds")
+    limits = [("1500", "0"), ("9999", "3"), ("9999", "2"), ("9999", "3"), ("9999", "6")]
+    for links, steps in limits[: max(3, folds)]:
+        killed = in_project(project, "-c", KILLED, links, steps, *sweep, "--study=broken", ok=False)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    in_project(project, "-m", "my_project", *sweep, "--study=broken")
+    whole, broken = (project / "checkpoints" / f"folds-{name}" for name in ("whole", "broken"))
+    for name in ("results.csv", "folds.csv"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+    assert [row["fold"] for row in rows(broken)] == [str(fold) for fold in range(folds)]
+    assert len({row["test loss"] for row in rows(broken)}) == folds
+    assert len([path for path in (project / "data" / "folds").iterdir() if path.is_dir()]) == 1
+
+
+def test_processes_make_the_folds_once_and_share_them(project: Path) -> None:
+    arguments = ["sweep", "--folds=4", "--study=shared", "train.epochs=1", "run.seed=7"]
+    both = [begin(project, *command(*arguments)[1:]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    in_project(project, *command(*arguments, "--show")[1:])
+    found = rows(project / "checkpoints" / "folds-shared")
+    assert [(row["fold"], row["state"]) for row in found] == [(str(fold), "complete") for fold in range(4)]
+    assert len([*(project / "data" / "folds").glob("4-7-*")]) == 1
+
+
+def test_folds_are_even_and_keep_samples_of_one_key_together(project: Path) -> None:
+    code = """if True:
+        import random
+        from collections import Counter
+        from pathlib import Path
+        from my_project.commands._folds import deal
+        for seed in range(300):
+            draw = random.Random(seed)
+            folds, keys = draw.randint(2, 6), draw.choice([20, 10**9])
+            power = 3 if keys == 20 else 1  # some keys have many samples
+            drawn = [int(keys * draw.random() ** power) for _ in range(draw.randint(40, 90))]
+            samples = [(key, "ab"[key % 3 > 1]) for key in drawn]
+            of = deal(samples, folds, seed, Path("data"))
+            assert of == deal(samples, folds, seed, Path("data"))
+            assert len({*zip([key for key, _ in samples], of)}) == len({key for key, _ in samples})
+            for label in "ab":
+                counts = Counter(fold for (_, own), fold in zip(samples, of) if own == label)
+                groups = {key for key, own in samples if own == label}
+                assert len(counts) == min(folds, len(groups))
+                assert keys == 20 or max(counts.values()) - min(counts[fold] for fold in range(folds)) <= 1
+            totals = Counter(of)
+            assert keys == 20 or max(totals.values()) - min(totals.values()) <= 1
+    """
+    in_project(project, "-c", code)
+
+
+def test_folds_are_copies_where_the_file_system_has_no_hard_links(project: Path) -> None:
+    code = """if True:
+        import os
+        from pathlib import Path
+        from my_project.commands import _folds
+        from my_project.config import load
+        from my_project.options import Config
+        def link(*_):
+            raise PermissionError("no hard links here")
+        test = Path("data/test/points.csv")
+        Path("outside.csv").write_bytes(test.read_bytes())
+        test.unlink()
+        test.symlink_to("../../outside.csv")
+        for seed in (8, 9):
+            config = load(Config, ["configs/train.yaml"], [f"run.seed={seed}"])
+            for fold in _folds.make(config, 2):
+                made = Path(fold, "test", "points.csv")
+                assert made.read_bytes() == Path("outside.csv").read_bytes()
+                assert not made.is_symlink() and made.samefile("outside.csv") == (seed == 8)
+            os.link = link
+    """
+    in_project(project, "-c", code)
+
+
 def test_failed_trials_with_others_between_do_not_end_a_sweep(project: Path) -> None:
     code = """if True:
         from my_project.commands import sweep
@@ -218,9 +317,9 @@ def test_submit_passes_all_options_of_sweep_to_its_jobs(project: Path) -> None:
         main(["submit", *sys.argv[1:]])
         print(*sent, sep="\\n")
     """
-    options = ["--grid", "--study=sent", "--jobs=2", "--trials=2", "--seeds=3", *GRID]
+    options = ["--grid", "--study=sent", "--jobs=2", "--trials=2", "--seeds=3", "--folds=2", *GRID]
     said = in_project(project, "-c", code, *options).stdout.splitlines()[-2:]
-    assert said == [str([*GRID, "--trials=2", "--study=sent", "--seeds=3", "--grid"])] * 2
+    assert said == [str([*GRID, "--trials=2", "--study=sent", "--seeds=3", "--folds=2", "--grid"])] * 2
 
 
 def test_the_printed_command_trains_like_the_best_trial(project: Path) -> None:

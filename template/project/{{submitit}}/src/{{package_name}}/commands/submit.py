@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import sweep
+from ._plan import kind_of
 
 
 class Job:
@@ -34,17 +35,18 @@ def submit(args: argparse.Namespace) -> None:
     except ImportError:
         raise UserError("submit needs submitit: run pip install 'submitit>=1.5.2'") from None
     plan = sweep.plan(args)  # so that errors are printed here, not in a job
-    names = ("space", "trials", "study", "storage", "seeds")
+    names = ("space", "trials", "study", "storage", "seeds", "folds")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     arguments = [*args.settings, *(f"--{name}={value}" for name, value in given.items())]
     arguments += ["--grid"] if args.grid else []
+    kind = kind_of(args)
     more = dict(text.split("=", 1) for text in args.slurm if "=" in text)
     if len(more) < len(args.slurm):
         raise UserError(f"--slurm {' '.join(args.slurm)}: write each as KEY=VALUE, once")
-    if args.cluster == "slurm" and not (args.grid or args.seeds or plan.sweep.storage):
+    if args.cluster == "slurm" and kind == "sweep" and not plan.sweep.storage:
         advice = "set --storage checkpoints/trials.log, a journal"
         raise UserError(f"sweep.storage: several nodes can't share SQLite's file; {advice}")
-    (Grid if args.grid or args.seeds else Study)(plan)
+    (Study if kind == "sweep" else Grid)(plan)
     try:
         executor = submitit.AutoExecutor(plan.folder / "jobs", cluster=args.cluster)
         executor.update_parameters(

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -46,6 +46,7 @@ class Plan:
         tried: lists and ranges to choose from, by dotted key.
         started: whether the plan was read from an existing sweep.
         seeds: how many values of `run.seed` each combination gets; 0 without `--seeds`.
+        folds: the data folder of each fold; empty without `--folds`.
     """
 
     sweep: Sweep
@@ -56,15 +57,24 @@ class Plan:
     tried: dict[str, Any]
     started: bool = False
     seeds: int = 0
+    folds: list[str] = field(default_factory=list)
 
     def best(self, figures: Iterable[float]) -> float:
         """The best value by `checkpoint.mode`; NaN if none is finite."""
         pick = max if self.config.checkpoint.mode == "max" else min
         return pick(filter(math.isfinite, figures), default=math.nan)
 
+    def repeated(self) -> dict[str, str]:
+        """The options that make no other combination, with what their values are called."""
+        kinds = {"run.seed": "seeds"} if self.seeds else {}
+        return kinds | ({"fold": "folds"} if "fold" in self.tried else {})
+
     def settings(self, chosen: dict[str, Any]) -> list[str]:
         """The overrides of a trial; names come first, since they reset `args`."""
-        items = sorted({**self.fixed, **chosen}.items(), key=lambda i: not i[0].endswith(".name"))
+        options = self.fixed | chosen
+        if "fold" in options:
+            options["data.folder"] = self.folds[options.pop("fold")]
+        items = sorted(options.items(), key=lambda i: not i[0].endswith(".name"))
         return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in items]
 
 
@@ -72,7 +82,8 @@ def plan(args: argparse.Namespace) -> Plan:
     """The plan that the command line describes; UserError, with file and key, if it is invalid."""
     files, given = files_and_overrides(args.settings)
     files = files or default_config()
-    sections, source = _space(args, needed=not args.seeds)
+    kind = kind_of(args)
+    sections, source = _space(args, needed=not (args.seeds or args.folds))
     flags = {"name": args.study, "trials": args.trials, "storage": args.storage}
     flags = {key: flag for key, flag in flags.items() if flag is not None}
     own = sections.pop("sweep", {})
@@ -88,6 +99,8 @@ def plan(args: argparse.Namespace) -> Plan:
             plain.append(text)
     base = load(Config, files, plain)
     made = Plan(checked(Whole, [], whole, source).sweep, Path(), base, [*files, *plain], {}, {})
+    if args.folds and "data.folder" in options:
+        raise UserError(f"{options['data.folder'][0]}: data.folder: --folds sets it")
     if args.seeds:
         if "run.seed" in options:
             raise UserError(f"{options['run.seed'][0]}: run.seed: --seeds sets it")
@@ -101,29 +114,38 @@ def plan(args: argparse.Namespace) -> Plan:
             checked(Config, made.settings({key: end}), base.model_dump(), where)
         several = isinstance(option, Range) or len(ends) > 1
         (made.tried if several else made.fixed)[key] = option if several else ends[0]
-        if (args.grid or args.seeds) and isinstance(option, Range):
+        if kind != "sweep" and isinstance(option, Range):
             raise UserError(f"{where}: {key}: a grid takes a list, not a range")
+    made.config = load(Config, [], made.settings({}), base.model_dump())
+    made.folder = locate(base.run.checkpoints, inside=True) / f"{kind}-{made.sweep.name}"
+    if args.folds:
+        from ._folds import make
+
+        made.folds = make(made.config, args.folds)
+        made.tried["fold"] = list(range(args.folds))
     if not made.tried:
         raise UserError(f"{source}: has nothing to try; add a list or a range")
-    made.config = load(Config, [], made.settings({}), base.model_dump())
-    made.folder = locate(base.run.checkpoints, inside=True) / f"{_kind(args)}-{made.sweep.name}"
     return made
 
 
 def _space(args: argparse.Namespace, needed: bool) -> tuple[dict[str, Any], str]:
-    """The sections of the search space, and its file: with `--seeds`, only that of `--space`."""
+    """The sections of the search space, and its file: only `--space`, for seeds and folds."""
     if args.seeds is not None and args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: should be at least 1")
+    if args.folds is not None and args.folds < 2:
+        raise UserError(f"--folds {args.folds}: should be at least 2")
     found = [args.space] if args.space else []
-    if not (found or args.seeds):
+    if not (found or args.seeds or args.folds):
         found = [*locate("configs", inside=True).glob("sweep.*")]
     if needed and not found:
         raise UserError("configs: has no sweep.*; set a file with --space FILE")
     return (read(locate(found[0])), str(found[0])) if found else ({}, "command line")
 
 
-def _kind(args: argparse.Namespace) -> str:
-    return "seeds" if args.seeds else "grid" if args.grid else "sweep"
+def kind_of(args: argparse.Namespace) -> str:
+    """The first part of the folder's name; all but `sweep` are grids."""
+    flags = {"folds": args.folds, "seeds": args.seeds, "grid": args.grid}
+    return next((kind for kind, given in flags.items() if given), "sweep")
 
 
 def stored_plan(args: argparse.Namespace) -> Plan | None:
@@ -139,7 +161,7 @@ def stored_plan(args: argparse.Namespace) -> Plan | None:
     flags = {key: flag for key, flag in flags.items() if flag is not None}
     sweep = checked(Whole, [], {"sweep": {**sections.get("sweep", {}), **flags}}, source).sweep
     runs = locate(base.run.checkpoints, inside=True)
-    folder = runs / f"{_kind(args)}-{sweep.name}"
+    folder = runs / f"{kind_of(args)}-{sweep.name}"
     if not (folder.is_dir() or sweep.storage):
         there = ", ".join(sorted(path.parent.name for path in runs.glob("*/config.json")))
         raise UserError(f"{folder}: no such sweep; there are: {there or 'none'}")

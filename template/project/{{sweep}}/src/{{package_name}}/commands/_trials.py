@@ -41,6 +41,7 @@ class Trials:
         if plan.seeds:
             del tried["run.seed"]  # more seeds are further trials
         shared |= {"seed": plan.config.run.seed, "tried": tried}
+        shared |= {"content of data.folder": plan.folds} if plan.folds else {}
         shared, path = json.loads(json.dumps(shared)), plan.folder / "config.json"
         stored = {"command": plan.command, "fixed": plan.fixed}  # for `sweep --show`
         stored["checkpoint"] = {key: shared["checkpoint"][key] for key in ("monitor", "mode")}

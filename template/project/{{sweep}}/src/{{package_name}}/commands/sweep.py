@@ -1,4 +1,4 @@
-"""The command `sweep`: search for good hyperparameters, or train with several seeds."""
+"""The command `sweep`: search for good hyperparameters, or train with several seeds or folds."""
 
 import argparse
 import csv
@@ -13,7 +13,7 @@ from typing import Any
 from ..config import ROOT, load
 from ..errors import Stopped, UserError
 from ..options import Config
-from ._plan import Plan, stored_plan
+from ._plan import Plan, kind_of, stored_plan
 from ._plan import plan as plan  # `submit` and the project's tests import it from here
 
 
@@ -25,12 +25,14 @@ def sweep(args: argparse.Namespace) -> None:
     """Search for good hyperparameters: train with many options, and report the best."""
     from ._trials import Grid, Study
 
+    kind = kind_of(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("torchrun: a trial uses one process; start one `sweep` for each device")
-    if args.test and not args.seeds:
-        raise UserError("--test: what is chosen by `test` looks too good on it; it needs --seeds")
+    if args.test and kind not in ("seeds", "folds"):
+        needs = "it needs --seeds or --folds"
+        raise UserError(f"--test: what is chosen by `test` looks too good on it; {needs}")
     made = (stored_plan(args) if args.show else None) or plan(args)
-    trials = (Grid if args.grid or args.seeds else Study)(made)
+    trials = (Study if kind == "sweep" else Grid)(made)
     if not args.show:
         try:
             work(made, trials)
@@ -145,26 +147,27 @@ def results(plan: Plan, trials: list[Any], tested: dict[int, dict[str, float]]) 
     draw(plan, [trial for trial in trials if trial.figures], best, winner)
     print(plan.folder / "results.png")
     what = f"trial {winner[0].number}"
-    if plan.seeds:
+    if repeated := [*plan.repeated()]:
         averages(plan, groups, best, tested)
-        if len(names) == 1:
+        if len(names) == len(repeated):
             return
-        what = f"mean of {len(winner)} seeds"
+        what = f"mean of {len(winner)} {'runs' if repeated[1:] else plan.repeated()[repeated[0]]}"
     command = ["python", "-m", __package__.partition(".")[0], "train", *plan.command]
     print(f"best: {what}, {monitor} {figure:.4f}; train it with:")
-    print(f"  {shlex.join([*command, *plan.settings(without_seed(plan, winner[0]))])}")
+    print(f"  {shlex.join([*command, *plan.settings(combination(plan, winner[0]))])}")
 
 
-def without_seed(plan: Plan, trial: Any) -> dict[str, Any]:
-    """The options of a trial, except the seed that `--seeds` has set."""
-    return {k: v for k, v in trial.options.items() if not (plan.seeds and k == "run.seed")}
+def combination(plan: Plan, trial: Any) -> dict[str, Any]:
+    """The options of a trial, except its seed and its fold."""
+    return {key: value for key, value in trial.options.items() if key not in plan.repeated()}
 
 
 def combinations(plan: Plan, trials: list[Any]) -> list[list[Any]]:
-    """The trials that differ only in their seed, together; without `--seeds`, each alone."""
+    """The trials that differ only in seed or fold, together; without such, each alone."""
     groups: dict[str, list[Any]] = {}
     for trial in trials:
-        key = json.dumps(without_seed(plan, trial)) if plan.seeds else str(trial.number)
+        same = json.dumps(combination(plan, trial))
+        key = same if plan.repeated() else str(trial.number)
         groups.setdefault(key, []).append(trial)
     return list(groups.values())
 
@@ -172,23 +175,25 @@ def combinations(plan: Plan, trials: list[Any]) -> list[list[Any]]:
 def averages(
     plan: Plan, groups: list[list[Any]], best: dict[int, float], tested: dict[int, Any]
 ) -> None:
-    """Print mean and standard deviation over the seeds of each combination, and save them."""
+    """Print mean and deviation over the seeds or folds of each combination, and save them."""
+    kinds = list(plan.repeated().values())
     measured = list(next(iter(tested.values()), {}))
     titles = [f"valid {plan.config.checkpoint.monitor}", *(f"test {key}" for key in measured)]
     rows, texts = list[list[Any]](), list[list[Any]]()
     for group in groups:
-        first = [*without_seed(plan, group[0]).values(), len(group)]
+        first = [*combination(plan, group[0]).values(), len(group)]
         columns = [[best[t.number] for t in group]]
         columns += [[tested[t.number][key] for t in group] for key in measured]
         pairs = [mean_and_deviation(values) for values in columns]
         rows.append([*first, *(value for pair in pairs for value in pair)])
         texts.append([*first, *(_spread(*pair) for pair in pairs)])
-    head = [*without_seed(plan, groups[0][0]), "seeds"]
+    head = [*combination(plan, groups[0][0]), "runs" if kinds[1:] else kinds[0]]
     wide = [f"{title} {what}" for title in titles for what in ("mean", "deviation")]
-    write_table(plan.folder / "seeds.csv", [*head, *wide], rows)
-    print("\nmean ± standard deviation over the seeds")
+    table = plan.folder / f"{kinds[-1]}.csv"
+    write_table(table, [*head, *wide], rows)
+    print(f"\nmean ± standard deviation over the {' and '.join(kinds)}")
     print_table([*head, *titles], texts)
-    print(plan.folder / "seeds.csv")
+    print(table)
 
 
 def mean_and_deviation(values: list[float]) -> tuple[float, float]:
@@ -255,6 +260,8 @@ def options_of(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--grid", action="store_true", help="all combinations, without Optuna")
     text = "a grid with N seeds for each combination: mean and deviation"
     sub.add_argument("--seeds", type=int, metavar="N", help=text)
+    text = "a grid with K folds of the data for each combination: mean and deviation"
+    sub.add_argument("--folds", type=int, metavar="K", help=text)
 
 
 def add_to(add: Any) -> None:
@@ -262,5 +269,5 @@ def add_to(add: Any) -> None:
     sub = add(sweep, settings={"nargs": "*", "metavar": "SETTING", "help": text})
     options_of(sub)
     sub.add_argument("--show", action="store_true", help="print the results so far")
-    text = "with --seeds: also measure the best checkpoint of each run on test"
+    text = "with --seeds or --folds: also measure the best checkpoint of each run on test"
     sub.add_argument("--test", action="store_true", help=text)

@@ -1,0 +1,31 @@
+"""The samples that `sweep --folds` divides: points."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .dataset import find_files, read_file
+from .options import Data
+
+
+def samples(folder: Path, options: Data) -> Iterator[tuple[object, str | None, str]]:
+    """The key, the class and the line of each point of train/ and valid/.
+
+    Samples with one key are always in one fold: here, equal lines. The class may be None.
+
+    Yours: return as key what belongs together (a patient, a day, a machine). If samples are files,
+    return a list of paths in place of the line: remove `write`, and they are linked.
+    """
+    for split in ("train", "valid"):
+        for file in find_files(folder / split):
+            lines = file.read_text("utf-8-sig").splitlines()
+            for number, (_, target) in read_file(file).items():
+                yield lines[number - 1], str(int(target)), lines[number - 1]
+
+
+def write(lines: list[str], split: Path) -> None:
+    """Write points to train/ or valid/ of a fold.
+
+    Yours: what of your data is not a file of its own.
+    """
+    split.mkdir(parents=True)
+    (split / "points.csv").write_text("\n".join(["x,y,class", *lines]) + "\n", "utf-8")
