@@ -53,7 +53,7 @@ VALUES = [
     (r"data\.folder=FOLDER", {"FOLDER": "data", "RUN": "a-run"}),
     (r"scripts/run\.sh", {"FOLDER": "images/sample", "RUN": "a-run", "IMAGE": "$SAMPLE", "SOUND": "$SAMPLE"}),
     (r"scripts/run\.sh", {"TEXT": "$SAMPLE", "FILE": "$SAMPLE", "TABLE.csv": "$SAMPLE"}),
-    (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/*.csv", "FOLDER": "own/split"}),
+    (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/*.csv", "FOLDER": "own/split", "NEW": "own/new"}),
     (r"max_steps=10000", {"10000": "4", "200": "2"}),  # as many steps as a test can take
     (r"batch_size\.py", {"4096": "4"}),
     (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is installed, so pip doesn't use it
