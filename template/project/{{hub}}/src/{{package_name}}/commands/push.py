@@ -247,7 +247,7 @@ def metadata(
         print("warning: pyproject.toml: has no license, so the card has none", file=sys.stderr)
     found |= {"library_name": "pytorch", "pipeline_tag": pipeline or None}
     found["tags"] = ["pytorch", config.model.name]
-    data = Path(public(config).data.folder).name
+    data = Path(public(config).data.folder.partition("/folds/")[0]).name  # of `sweep --folds`
     data = _package() if data == "data" else data
     values = [
         {"type": METRICS.get(name, name), "name": name, "value": round(value, 6)}
