@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "extras.md"
 BEGIN, END = "<!-- made by bench/extras.py -->\n", "<!-- until here -->\n"
 QUESTIONS = ("tracker", "extras", "ci")
+ABSENT = {"torchvision": ["numpy", "pillow", "torch"]}  # its requirements; constraints.txt says why it isn't installed
 MOST = 15  # packages of the default project on top of torch and numpy, and of what these two need themselves
 
 Render = Callable[..., Path]
@@ -103,7 +104,7 @@ def installed(requirements: Iterable[str]) -> set[str]:
                 continue
             seen.add((name, wanted))
             try:
-                needs = metadata.requires(name) or []
+                needs = ABSENT.get(name) or metadata.requires(name) or []
             except metadata.PackageNotFoundError:
                 raise SystemExit(
                     f"{name} is not installed: run this with .venv/bin/python, after `make check`"

@@ -30,6 +30,7 @@ import yaml
 
 ANSWERS = ".copier-answers.yml"
 SOURCES = ["copier.yml", "extensions", "template"]  # what a render depends on
+IMAGES = ("image_classification", "image_segmentation", "object_detection")  # the kinds that may have timm
 TWO_DAYS = 2 * 24 * 3600
 
 
@@ -57,6 +58,9 @@ class Renders:
         given = {key: value for key, value in answers.items() if key in known}
         if isinstance(given.get("extras"), str):  # a string of words, so that answers are hashable
             given["extras"] = [extra for extra in given["extras"].split() if extra in known["extras"]]
+        kind = given.get("data_kind", "image_classification")
+        if "timm" in given.get("extras", []) and kind not in IMAGES and len(given["extras"]) > 1:
+            given["extras"] = [extra for extra in given["extras"] if extra != "timm"]  # tests of all extras
         made = self.place(sources, given)
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.folder.parent) as temporary:

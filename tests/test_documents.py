@@ -42,7 +42,7 @@ SHOWN = [  # first lines of blocks without commands: a program's output, a tree,
     r"(configs|checkpoints|data|images)/",
     r"(error|warning|stopped|saved|trained|epoch|  step) ?\S",
     r" {3,}\w",
-    r"(run  |config:|first: |model\.weights: )",
+    r"(run  |config:|first: |model\.weights: |model\.args\.)",
     r"(images: |--- )",
     r"\w+,\w+,\S",
     r"file,labels\n",
@@ -80,6 +80,8 @@ class Elsewhere(NamedTuple):
 
 ELSEWHERE = [
     Elsewhere(r'^git (init|add \.|commit -m "New project")$', "this project is committed", "tests/test_copy.py"),
+    Elsewhere(r"model\.name=timm", "downloads weights", "tests/test_timm.py"),
+    Elsewhere(r"import timm|torch torchvision", "needs torchvision", "tests/test_timm.py"),
     Elsewhere(r"^uv ", "needs uv and the network", "tests/test_extras.py"),
     Elsewhere(r"^docker ", "needs an engine for containers", "tests/test_extras.py"),
     Elsewhere(r"--nnodes=2 --nproc-per-node=4", "needs two machines of four GPUs", "tests/test_slurm.py"),
