@@ -55,6 +55,7 @@ def test_each_family_trains_and_is_exported_without_its_file(home: Path, kind: s
     play(home, "-m", "my_project", "train", "configs/train.yaml", *QUICK, *given, *more)
     (home / "weights.pth").unlink()
     play(home, "-m", "my_project", "test", "a-run")
+    play(home, "-m", "my_project", "train", "--resume", "a-run", "train.epochs=2")
     said = play(home, "-m", "my_project", "export", "a-run")
     assert "model.onnx" in said
     assert "model.pt2" in said
