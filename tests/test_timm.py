@@ -1,4 +1,4 @@
-"""The extra `timm`: its architectures train from files of weights in each kind of images, and are exported."""
+"""The extra `timm`, with a stand-in for torchvision only: each kind of images trains from weights, and is exported."""
 
 import re
 import shutil
