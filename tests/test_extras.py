@@ -68,7 +68,7 @@ def test_an_extra_adds_its_own_files_and_none_of_the_others(render: Render, extr
     assert not replaced & set(tree(project)), "two would look for updates"
 
 
-@pytest.mark.parametrize("extra", WORDS)
+@pytest.mark.parametrize("extra", EXTRAS.split())
 def test_make_install_installs_the_packages_of_each_extra(render: Render, extra: str) -> None:
     project = render(extras=extra)
     [line] = re.findall(r'-e "\.\[(.*)\]"', (project / "Makefile").read_text())
