@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import re
+import select
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +125,27 @@ def test_figures_of_a_hook_are_exported(processes: int, cook: Cook) -> None:
         assert float(row["gap"]) == pytest.approx(float(row["valid_loss"]) - float(row["train_loss"]), abs=1e-5)
     assert [{key: str(value) for key, value in row.items()} for row in summary["rows"]] == found
     assert summary["step"] == 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudoterminals")
+def test_a_progress_bar_is_drawn_on_a_terminal_and_in_no_file(cook: Cook) -> None:
+    import pty
+    import termios
+
+    project = cook("A progress bar")
+    command = [sys.executable, "-m", "my_project", "train", "train.hooks.Bar={}", "run.name=drawn"]
+    screen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    env = {**os.environ, "PYTHONPATH": "src"}
+    lines = subprocess.run(command, cwd=project, env=env, check=True, stdout=subprocess.PIPE, stderr=terminal).stdout
+    drawn = b""
+    while select.select([screen], [], [], 0)[0]:
+        drawn += os.read(screen, 1 << 16)
+    assert re.search(rb"\r100%.* 8/8 \[", drawn)
+    assert b"/8 [" not in lines
+    assert b"step 8  loss" in lines
+    done = in_project(project, "-m", "my_project", "train", "train.hooks.Bar={}", "run.name=piped")
+    assert "8/8 [" not in done.stderr
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
