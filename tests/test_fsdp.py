@@ -168,12 +168,28 @@ with distributed.process_group("a-run"):
         distributed.wrap(nn.Sequential(Block(nn.BatchNorm1d)), config, torch.device("cpu"), None)
     except UserError as error:
         print(error, flush=True)
+
+    class Odd(nn.Module):
+        def __init__(self, *shape):
+            super().__init__()
+            self.norm, self.scales = nn.BatchNorm1d(4), nn.ParameterList([torch.ones(shape)])
+
+        def forward(self, x):
+            return self.norm(x) * self.scales[0]
+
+    config = SimpleNamespace(distributed=Distributed(strategy="fsdp", fsdp={"param_dtype": "bf16"}))
+    distributed.wrap(Odd(4), config, torch.device("cpu"), None)(torch.ones(3, 4)).sum().backward()
+    try:
+        distributed.wrap(Odd(), config, torch.device("cpu"), None)
+    except UserError as error:
+        print(error, flush=True)
 """
     said = launched(render, tmp_path, body, extras="fsdp").stdout.splitlines()
     fp32, bf16 = "{'torch.float32'}", "{'torch.bfloat16'}"
     assert said[:3] == [f"[1, 1, 1, 1] {fp32}", f"[2, 1, 1, 2] {fp32}", f"[2, 2, 1, 2] {bf16}"]
     reason = "the model has no block of several modules without batch norm; set it to 0"
-    assert said[3:] == [f"distributed.fsdp.activation_checkpointing: {reason}"] * 2
+    scalar = "model: fsdp splits no scalar, scales.0; give it a dimension: torch.ones(1)"
+    assert sorted(said[3:]) == sorted([f"distributed.fsdp.activation_checkpointing: {reason}", scalar] * 2)
 
 
 def test_an_operation_in_place_on_what_a_split_layer_returns_is_right(render: Render, tmp_path: Path) -> None:
@@ -395,6 +411,30 @@ with distributed.process_group("a-run"):
     said = [refusal(build, ema=0.9), refusal(pretrained), refusal(lambda: nn.Sequential(nn.Linear(4, 4)))]
     own = type("Own", (nn.Sequential,), {"init_weights": page["init_weights"]})
     assert refusal(lambda: own(nn.Embedding(8, 8), nn.LayerNorm(8), nn.Conv1d(8, 8, 3), nn.LSTM(8, 8))) is None
+
+    def tied():
+        layers, weight, table = own(nn.Linear(4, 4), nn.Linear(4, 4)), nn.Parameter(torch.ones(4, 4)), torch.arange(4.0)
+        for layer in layers:
+            layer.weight = weight
+            layer.register_buffer("table", table)
+        return layers
+
+    built = sharded.build_model(SimpleNamespace(build_model=tied), config(), device)
+    distributed.wrap(built, config(), device, None)
+    assert len([*built.parameters()]) == 3, "a shared weight stays a single one"
+    assert [layer.table.tolist() for layer in built] == [[0, 1, 2, 3]] * 2
+
+    class Padded(nn.Embedding):
+        def init_weights(self):
+            nn.init.ones_(self.weight)
+            self.weight.mul_((torch.arange(3) > 0)[:, None])
+
+    built = sharded.build_model(SimpleNamespace(build_model=lambda: Padded(3, 2)), config(), device)
+    distributed.wrap(built, config(), device, None)
+    assert built.weight.full_tensor().tolist() == [[0, 0], [1, 1], [1, 1]]
+    Padded.init_weights = nn.Embedding.reset_parameters
+    said.append(refusal(lambda: Padded(3, 2, padding_idx=0)))
+    said.append(refusal(lambda: own(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)))))
     GPT.init_weights = lambda model: [nn.init.zeros_(p) for p in model.parameters() if p.dim() == 2]
     said.append(refusal(build))
     if distributed.rank() == 0:
@@ -407,6 +447,8 @@ with distributed.process_group("a-run"):
         f"{key}: train.ema starts as a copy of the whole model; set it to 0",
         f"{key}: the model reads pretrained weights; use false",
         f"{key}: the model has no method init_weights (docs/fsdp.md)",
+        "model: init_weights sets a part of a weight, which is split; set the whole of it, for example with weight.mul_(mask)",
+        f"{key}: buffers are computed from weights, {', '.join(f'0.parametrizations.weight.0._{n}' for n in 'uv')}; use false",
         f"model: init_weights sets no value of {', '.join(norms)}",
     ]
 

@@ -27,6 +27,8 @@ from pydantic import Field, ValidationError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.serialization import _get_layout as _layout
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..config import Section
 from ..errors import UserError
@@ -74,6 +76,8 @@ def build_model(task: Any, config: Config, device: torch.device) -> nn.Module:
             raise UserError(f"{key}: the model reads pretrained weights; use false") from error
     if not hasattr(model, "init_weights"):
         raise UserError(f"{key}: the model has no method init_weights (docs/fsdp.md)")
+    if names := [name for name, buffer in model.named_buffers() if buffer.is_meta]:
+        raise UserError(f"{key}: buffers are computed from weights, {', '.join(names)}; use false")
     return model
 
 
@@ -81,10 +85,12 @@ def build_model(task: Any, config: Config, device: torch.device) -> nn.Module:
 def _parameters_on_meta() -> Iterator[None]:
     """Modules that are built in this block keep no values of parameters, only their shapes."""
     register = nn.Module.register_parameter
+    known: Any = WeakIdKeyDictionary()  # a parameter of several modules stays a single one
 
     def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         if parameter is not None and not parameter.is_meta:
-            parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+            empty = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+            parameter = known.setdefault(parameter, empty)
         register(module, name, parameter)
 
     nn.Module.register_parameter = on_meta  # type: ignore[assignment,method-assign]
@@ -97,19 +103,43 @@ def _parameters_on_meta() -> Iterator[None]:
 @torch.no_grad()
 def _materialize(model: Any, device: torch.device) -> None:
     """Give the shards of all parameters memory and values; UserError if one gets no value."""
-    buffers = [buffer.clone() for buffer in model.buffers()]
-    model.to_empty(device=device)
-    for buffer, value in zip(model.buffers(), buffers, strict=True):
-        buffer.copy_(value)
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.experimental import implicit_replication
+
+    model._apply(lambda t: torch.empty_like(t, device=device) if t.is_meta else t.to(device))
     for parameter in model.parameters():
-        parameter.fill_(math.nan)
+        if parameter.is_floating_point() or parameter.is_complex():
+            parameter.fill_(math.nan)
     if device.type == "cpu":  # where DTensors draw in each process from its own generator
         torch.manual_seed(torch.initial_seed() + distributed.rank())
-    model.init_weights()
-    shards = [(name, p.to_local()) for name, p in model.named_parameters()]
-    empty = [name for name, shard in shards if shard.isnan().any()]
+    with implicit_replication(), _WholeWeights():  # so weights can be set from whole tensors
+        model.init_weights()
+    empty = [
+        name
+        for name, p in model.named_parameters()
+        if not isinstance(p, DTensor) or p.to_local().isnan().any()
+    ]
     if names := sorted({name for each in distributed.gather(empty) for name in each}):
         raise UserError(f"model: init_weights sets no value of {', '.join(names)}")
+
+
+class _WholeWeights(TorchDispatchMode):
+    """Raises UserError where a DTensor would lose what is written: its slice can be a copy."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        alias = args and func._schema.arguments[0].alias_info
+        if not alias or not hasattr(args[0], "_local_tensor"):
+            return func(*args, **(kwargs or {}))
+        lost = vars(args[0]).get("lost", False)
+        if alias.is_write and lost:
+            do = "set the whole of it, for example with weight.mul_(mask)"
+            raise UserError(f"model: init_weights sets a part of a weight, which is split; {do}")
+        found = func(*args, **(kwargs or {}))
+        storage = args[0]._local_tensor.untyped_storage()._cdata
+        for view in found if isinstance(found, list | tuple) else [found]:
+            copied = view._local_tensor.untyped_storage()._cdata != storage
+            vars(view)["lost"] = lost or copied
+        return found
 
 
 def split(
@@ -151,8 +181,11 @@ def recompute(model: nn.Module, every: int) -> None:
 def shard(model: nn.Module, device: torch.device, dtype: str = "fp32") -> None:
     """Split each weight over all processes; FSDP2 gathers a block when it is called, as `dtype`."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
+    if scalars := [name for name, p in model.named_parameters() if p.dim() == 0]:
+        do = "give it a dimension: torch.ones(1)"
+        raise UserError(f"model: fsdp splits no scalar, {', '.join(scalars)}; {do}")
     mesh = init_device_mesh(device.type, (distributed.world(),))
     policy = outer = MixedPrecisionPolicy()
     if dtype == "bf16":  # gradients are summed in fp32, and outputs are fp32
@@ -162,11 +195,14 @@ def shard(model: nn.Module, device: torch.device, dtype: str = "fp32") -> None:
             if isinstance(module, _BatchNorm):  # its statistics are fp32, so are its weights
                 fully_shard(module, mesh=mesh)
     units = [unit for unit in _units(model) if any(True for _ in unit.parameters())]
+    units = [unit for unit in units if type(unit).forward is not nn.Module.forward]
     uses = Counter(p for unit in units for p in unit.parameters())
     within = {module for unit in units for module in unit.modules()}
     beside = [module for module in model.modules() if module not in within]
     uses.update(p for module in beside for p in module.parameters(recurse=False))
     for unit in units:
+        if isinstance(unit, FSDPModule):  # a batch norm
+            continue
         if all(uses[p] == 1 for p in unit.parameters()):  # tied weights belong to the root
             unit.register_forward_hook(_no_view)
             fully_shard(unit, mesh=mesh, mp_policy=policy)
