@@ -93,8 +93,10 @@ class Handler(BaseHTTPRequestHandler):
                 hub.commits[repo], hub.private[repo] = [{}], asked.get("visibility") == "private"
             return self.answer({"url": f"{hub.url}/{repo}"})
         if path == "/api/validate-yaml":
-            yaml.safe_load(json.loads(given)["content"].split("---\n")[1])
-            return self.answer({"errors": [], "warnings": []})
+            about = yaml.safe_load(json.loads(given)["content"].split("---\n")[1])["model-index"][0]["results"][0]
+            fits = re.fullmatch(r"(?:[\w-]+/)?[\w.-]+", about["dataset"]["type"], re.ASCII)  # the Hub's own pattern
+            errors = [] if fits else [{"message": "dataset.type"}]
+            return self.answer({"errors": errors, "warnings": []}, 400 if errors else 200)
         if found := re.fullmatch(r"/lfs/(\w+)", path):
             assert hashlib.sha256(given).hexdigest() == found[1]
             hub.large[found[1]] = given
@@ -168,17 +170,23 @@ def test_a_pushed_model_is_the_same_in_another_project(kind: str, render: Render
     shutil.copytree(render(extras="hub", data_kind=kind, package_name="of_others"), other)
     save(project)
     env = hub.env(tmp_path / "home")
-    settings = [*QUICK, f"data.folder={project}/data", "train.ema=0.5"]
+    shutil.copytree(project / "data", tmp_path / "private" / "my ü")
+    settings = [*QUICK, "data.folder=../private/my ü", f"run.images={project}/images", "train.ema=0.5"]
     settings += ["loss.args.weight=balanced"] if kind == DEFAULT else []
     in_project(project, "-m", "my_project", "train", "configs/train.yaml", *settings)
-    done = in_project(project, "-m", "my_project", "push", "a-run", "me/model", **env)
+    (project / "notes.md").write_text("## Metrics\n\nOf other models.\n")
+    done = in_project(project, "-m", "my_project", "push", "a-run", "me/model", "--notes", "notes.md", **env)
     assert "me/model, public: everybody can read these files:" in done.stdout
     names = {"README.md", "config.yaml", "metrics.csv", "model.safetensors", "run.json"}
     assert {*hub.files("me/model")} == names | ({"loss.safetensors"} if kind == DEFAULT else set())
     everything = b"".join(hub.files("me/model").values()) + (done.stdout + done.stderr).encode()
     assert TOKEN.encode() not in everything
-    assert str(tmp_path).encode() not in everything, "no folder of this machine is public"
-    card: Any = ModelCard(hub.files("me/model")["README.md"].decode()).data
+    for folder in (str(tmp_path), "private/"):
+        assert folder.encode() not in everything, "no folder of this machine is public"
+    text = hub.files("me/model")["README.md"].decode()
+    assert "pull me/model\n" in text.split("Of other models.")[0]
+    assert "Trained on " in text.split("Of other models.")[1]
+    card: Any = ModelCard(text).data
     assert (card.license, card.library_name) == ("mit", "pytorch")
 
     done = in_project(other, "-m", "of_others", "pull", "me/model", **env)

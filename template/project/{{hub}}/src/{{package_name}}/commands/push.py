@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from ..config import ROOT, dump, locate
 from ..errors import UserError
@@ -136,7 +137,7 @@ def fill(folder: Path, path: Path, args: argparse.Namespace) -> None:
         from safetensors.torch import save_file, save_model
     except ImportError as error:
         raise UserError(f"push: {error}; run pip install -e '.[hub]'") from error
-    from ..card import card, line, measured
+    from ..card import NOTES, card, line, measured
     from ..engine import checkpoint, inference
 
     run = path.parent.parent if path.parent.name == checkpoint.EARLIER else path.parent
@@ -159,13 +160,14 @@ def fill(folder: Path, path: Path, args: argparse.Namespace) -> None:
     if args.pictures:
         _draw(path, folder / "pictures")
     facts = _facts(path, run, contents)
-    text = card(config, run, contents["epoch"], lines, shown=shown, notes=args.notes)
+    notes = USE.format(repo=args.repository, package=_package()) + (args.notes.strip() or NOTES)
+    text = card(config, run, contents["epoch"], lines, shown=shown, notes=notes)
     if facts.data:
         count, names = facts.data
-        origin = f"Trained on {count:,} samples; CRC-32 of their files' names: {names:08x}.\n\n"
-        text = text.replace("## Metrics\n", f"{origin}## Metrics\n", 1)
-    used = USE.format(repo=args.repository, package=_package())
-    text = text.replace("## Intended use\n", f"{used}## Intended use\n", 1)
+        origin = f"Trained on {count:,} samples"
+        origin += f"; CRC-32 of their files' names: {names:08x}.\n\n" if names else ".\n\n"
+        before, heading, rest = text.rpartition("## Metrics\n")  # the notes can have one, too
+        text = f"{before}{origin}{heading}{rest}"
     head = yaml.safe_dump(metadata(args.repository, config, facts, figures), sort_keys=False)
     (folder / "README.md").write_text(f"---\n{head}---\n\n{text}", encoding="utf-8")
     pulled = [name for name in hub.FILES if name != "README.md" and (folder / name).is_file()]
@@ -204,15 +206,20 @@ def _facts(path: Path, run: Path, contents: dict[str, Any]) -> hub.Facts:
     saved = {"epoch": contents["epoch"], "step": contents["step"], "data": contents.get("data")}
     numbers = {"best": contents["best"].get("value"), "best_loss": contents["best"].get("loss")}
     try:
-        return hub.Facts(kind=hub.data_kind(), info=contents["info"], code=code, **saved, **numbers)
-    except ValidationError as error:
-        wrong = ".".join(map(str, error.errors()[0]["loc"]))
+        facts = hub.Facts(
+            kind=hub.data_kind(), info=contents["info"], code=code, **saved, **numbers
+        )
+        facts.model_dump_json()  # text can have characters that UTF-8 has not
+        return facts
+    except (ValidationError, PydanticSerializationError) as error:
+        validation = isinstance(error, ValidationError)
+        wrong = ".".join(map(str, error.errors()[0]["loc"])) if validation else "info"
         advice = "use text, numbers, lists, and maps with text as keys"
         raise UserError(f"{path}: {wrong}: cannot be written as JSON; {advice}") from error
 
 
 def public(config: Config) -> Config:
-    """The config without folders of this machine: an absolute path is cut to its last part."""
+    """The config without folders of this machine: a path outside is cut to its last part."""
 
     def cut(value: Any) -> Any:
         if isinstance(value, dict):
@@ -223,6 +230,7 @@ def public(config: Config) -> Config:
             PurePosixPath(value).is_absolute()
             or PureWindowsPath(value).is_absolute()
             or value.startswith("~")
+            or ".." in re.split(r"[/\\]", value)
         ):
             return re.split(r"[/\\]", value.rstrip("/\\"))[-1] or value
         return value
@@ -242,23 +250,28 @@ def metadata(
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         found["license"] = LICENSES.get(project["license"], "other")
         if found["license"] == "other":
-            found["license_name"] = str(project["license"]).lower()
-    except (OSError, ValueError, LookupError, TypeError):
+            found["license_name"] = _plain(project["license"].lower())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         print("warning: pyproject.toml: has no license, so the card has none", file=sys.stderr)
     found |= {"library_name": "pytorch", "pipeline_tag": pipeline or None}
     found["tags"] = ["pytorch", config.model.name]
     data = Path(public(config).data.folder.partition("/folds/")[0]).name  # of `sweep --folds`
-    data = _package() if data == "data" else data
+    data = _package() if data in ("data", "") else data
     values = [
         {"type": METRICS.get(name, name), "name": name, "value": round(value, 6)}
         for name, value in figures.get("test", {}).items()
         if math.isfinite(value)
     ]
     if values:
-        about = {"name": data, "type": data, "split": "test"}
+        about = {"name": data, "type": _plain(data), "split": "test"}
         results = {"task": {"type": pipeline or "other"}, "dataset": about, "metrics": values}
         found["model-index"] = [{"name": repo.partition("/")[2], "results": [results]}]
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _plain(name: str) -> str:
+    """The name in the characters that the Hub accepts."""
+    return re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)
 
 
 def read_notes(path: str) -> str:
