@@ -112,7 +112,8 @@ def _materialize(model: Any, device: torch.device) -> None:
             parameter.fill_(math.nan)
     if device.type == "cpu":  # where DTensors draw in each process from its own generator
         torch.manual_seed(torch.initial_seed() + distributed.rank())
-    with implicit_replication(), _WholeWeights():  # so weights can be set from whole tensors
+    whole: Any = _WholeWeights
+    with implicit_replication(), whole():  # so weights can be set from whole tensors
         model.init_weights()
     empty = [
         name
@@ -138,7 +139,7 @@ class _WholeWeights(TorchDispatchMode):
         storage = args[0]._local_tensor.untyped_storage()._cdata
         for view in found if isinstance(found, list | tuple) else [found]:
             copied = view._local_tensor.untyped_storage()._cdata != storage
-            vars(view)["lost"] = lost or copied
+            view.lost = lost or copied
         return found
 
 

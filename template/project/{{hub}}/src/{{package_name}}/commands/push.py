@@ -212,8 +212,8 @@ def _facts(path: Path, run: Path, contents: dict[str, Any]) -> hub.Facts:
         facts.model_dump_json()  # text can have characters that UTF-8 has not
         return facts
     except (ValidationError, PydanticSerializationError) as error:
-        validation = isinstance(error, ValidationError)
-        wrong = ".".join(map(str, error.errors()[0]["loc"])) if validation else "info"
+        named = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ["info"]
+        wrong = ".".join(map(str, named))
         advice = "use text, numbers, lists, and maps with text as keys"
         raise UserError(f"{path}: {wrong}: cannot be written as JSON; {advice}") from error
 
