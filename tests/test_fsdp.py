@@ -442,13 +442,15 @@ with distributed.process_group("a-run"):
 """
     done = in_project(language, "-m", "my_project.engine.launch", "--nproc-per-node=2", write(language, code))
     key = "distributed.fsdp.meta_device"
+    whole = "set the whole of it, for example with weight.mul_(mask)"
+    power = "0.parametrizations.weight.0._u, 0.parametrizations.weight.0._v"  # of the power iteration
     norms = [f"blocks.{n}.norm{k}.weight" for n in range(3) for k in (1, 2)] + ["norm.weight"]
     assert done.stdout.splitlines() == [
         f"{key}: train.ema starts as a copy of the whole model; set it to 0",
         f"{key}: the model reads pretrained weights; use false",
         f"{key}: the model has no method init_weights (docs/fsdp.md)",
-        "model: init_weights sets a part of a weight, which is split; set the whole of it, for example with weight.mul_(mask)",
-        f"{key}: buffers are computed from weights, {', '.join(f'0.parametrizations.weight.0._{n}' for n in 'uv')}; use false",
+        f"model: init_weights sets a part of a weight, which is split; {whole}",
+        f"{key}: buffers are computed from weights, {power}; use false",
         f"model: init_weights sets no value of {', '.join(norms)}",
     ]
 
