@@ -41,8 +41,8 @@ HEAD = """if True:
             if name != "5.png":
                 (root / "labels" / f"{name[0]}.txt").write_text(
                     "\\n".join(f"{2 * (n == 'dog')} {fractions(*box)}" for n, *box in found))
-        names = {0: "cat", 1: "cow", 2: "dog"}
-        (root / "data.yaml").write_text(json.dumps({"path": "/moved/away", "train": "../images", "names": names}))
+        names = {0: "cat", 1: "cow", 2: " dog", 3: "dog"}
+        (root / "data.yaml").write_text(json.dumps({"path": "/moved/away", "train": "..\\\\images", "names": names}))
     def darknet(root):  # as CVAT writes it
         images(root / "obj_train_data")
         (root / "obj.names").write_text("cat\\ndog\\n")
@@ -65,7 +65,8 @@ HEAD = """if True:
             shapes = []
             for n, l, t, r, b in found:
                 points = [[r, b], [l, t]] if n == "cat" else [[l, t], [r, t], [r, b], [l, b]]
-                shapes.append({"label": n, "points": points, "shape_type": "rectangle" if n == "cat" else "polygon"})
+                kind = "rectangle" if n == "cat" else "polygon"
+                shapes.append({"label": f"{n}\\n", "points": points, "shape_type": kind})
             content = {"imagePath": f"..\\\\x\\\\{name}", "imageHeight": 48, "imageWidth": 64, "shapes": shapes}
             (root / f"{name[0]}.json").write_text(json.dumps(content | {"imageData": "A" * 9999}))
     def coco(root, splits=("train", "valid", "test")):
@@ -111,14 +112,14 @@ def test_each_format_gives_the_same_boxes_and_passes_the_check(render: Render, t
         print(call("import-data", form, source, to)[1], end="")
     """)
     said = in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout.splitlines()
-    taken = "-data/train: already exists; move it away first"
+    taken = "{0}-data/train, {0}-data/valid, {0}-data/test: already there; move them away first, or name a new folder"
     assert said == [
         # moved data.yaml, a class without objects, an image without labels, splits drawn; with check-data's exit status
-        *("yolo 2 3 0", f"error: /yolo{taken}"),
-        *("darknet 2 1 0", f"error: /darknet{taken}"),
-        *("voc 2 1 0", f"error: /voc{taken}"),
-        *("labelme 2 1 0", f"error: /labelme{taken}"),
-        *("coco 2 1 0", f"error: /coco{taken}"),
+        *("yolo 2 3 0", f"error: {taken.format('/yolo')}"),
+        *("darknet 2 1 0", f"error: {taken.format('/darknet')}"),
+        *("voc 2 1 0", f"error: {taken.format('/voc')}"),
+        *("labelme 2 1 0", f"error: {taken.format('/labelme')}"),
+        *("coco 2 1 0", f"error: {taken.format('/coco')}"),
     ]
 
 
@@ -131,13 +132,15 @@ def test_boxes_are_clipped_dropped_or_ignored_as_reported(render: Render, tmp_pa
     rows = [obj("cat", -9, 4, 20, 20), obj("cat", 3, 3, 3, 9), obj("cat", 70, 3, 80, 9), obj("dog", 1, 2, 64, 48)]
     rows += [obj("dog", 1, 2, 64, 48), obj("dog", 5, 5, 9, 9, "<difficult>1</difficult><truncated>1</truncated>")]
     (base / "v/Annotations/0.xml").write_text(f"<a>{''.join(rows)}</a>")
+    (base / "v/Annotations").rename(base / "v/annotations")
+    (base / "v/JPEGImages").rename(base / "v/images")
     code, said = call("import-data", "voc", base / "v", base / "d", "--link")
     print(code, *(line for line in said.splitlines() if "check it" not in line), sep="\\n")
     content = json.loads((base / "d/train/annotations.json").read_text())
     print(*([*r["bbox"], r["iscrowd"]] for r in content["annotations"] if r["image_id"] == 1), sep="\\n")
     print((base / "d/train/images/0.png").is_symlink(), call("check-data", base / "d")[0])
     """)
-    one = "warning: /v/Annotations/0.xml: object"
+    one = "warning: /v/annotations/0.xml: object"
     assert in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout.splitlines() == [
         "0",
         "/d: 3 train, 1 valid, 1 test",
@@ -186,13 +189,24 @@ FAULTS = {
     "pixels": ("yolo", "write('labels/0.txt', '0 20 30 5 5')", "/labels/0.txt, line 1: has pixels, not fractions"),
     "a wrong class": (
         "yolo",
-        "write('labels/0.txt', '\\n3 .5 .5 .1 .1')",
-        "/labels/0.txt, line 2: there is no class '3'",
+        "write('labels/0.txt', '\\n4 .5 .5 .1 .1')",
+        "/labels/0.txt, line 2: there is no class '4'",
     ),
     "half a class": ("yolo", "write('labels/0.txt', '0.5 .5 .5 .1 .1')", "line 1: there is no class '0.5'"),
     "six values": ("yolo", "write('labels/0.txt', '0 .5 .5 .1 .1 .9')", "line 1: has 6 values; should be 5"),
     "not UTF-8": ("yolo", "(root / 'labels/0.txt').write_bytes(b'\\xff\\xfe')", "/labels/0.txt: not UTF-8 text"),
     "no labels": ("yolo", "shutil.rmtree(root / 'labels')", "has no label files; they should be in labels/"),
+    "an empty class": ("yolo", "write('data.yaml', 'names: [a, \\' \\']')", "/data.yaml: names: one is empty; fix it"),
+    "a blank label": (
+        "labelme",
+        "change('0.json', shapes=[{'label': ' ', 'points': []}])",
+        "/0.json: shape 1: has no label",
+    ),
+    "a blank category": (
+        "coco",
+        "change('train/_annotations.coco.json', categories=[{'id': 1, 'name': ''}])",
+        "/_annotations.coco.json: category 1: id or name is wrong; fix it",
+    ),
     "names with a gap": ("yolo", "write('data.yaml', 'train: images\\nnames: {0: a, 2: b}')", "numbered from 0 to 1"),
     "YAML that runs code": (
         "yolo",
@@ -325,6 +339,7 @@ def test_masks_are_drawn_from_polygons_and_run_lengths(render: Render, tmp_path:
     labelme(base / "l")
     ignore = {"label": "__ignore__", "points": [[0, 0], [9, 9]], "shape_type": "rectangle"}
     content = json.loads((base / "l/0.json").read_text())
+    (base / "l/0.png").rename(base / "l/0.PNG")
     (base / "l/0.json").write_text(json.dumps(content | {"shapes": [*content["shapes"], ignore]}))
     for make in ("coco", "labelme"):
         code, said = call("import-data", make, base / make[0], base / make, "--valid", 0.2, "--test", 0.2)

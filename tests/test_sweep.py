@@ -220,7 +220,7 @@ def test_folds_are_even_and_keep_samples_of_one_key_together(project: Path) -> N
     in_project(project, "-c", code)
 
 
-def test_folds_are_copies_where_the_file_system_has_no_hard_links(project: Path) -> None:
+def test_folds_have_what_is_linked_also_without_hard_links(project: Path) -> None:
     code = """if True:
         import os
         from pathlib import Path
@@ -233,13 +233,22 @@ def test_folds_are_copies_where_the_file_system_has_no_hard_links(project: Path)
         Path("outside.csv").write_bytes(test.read_bytes())
         test.unlink()
         test.symlink_to("../../outside.csv")
+        Path("elsewhere").mkdir()
+        more = Path("elsewhere/more.csv")
+        more.write_text("x,y,class\\n")
+        Path("data/test/linked").symlink_to("../../elsewhere")
         for seed in (8, 9):
             config = load(Config, ["configs/train.yaml"], [f"run.seed={seed}"])
             for fold in _folds.make(config, 2):
                 made = Path(fold, "test", "points.csv")
                 assert made.read_bytes() == Path("outside.csv").read_bytes()
                 assert not made.is_symlink() and made.samefile("outside.csv") == (seed == 8)
+                assert Path(fold, "test", "linked", "more.csv").samefile(more)
             os.link = link
+        Path("data/.DS_Store").touch()
+        assert Path(fold) in map(Path, _folds.make(config, 2))
+        more.write_text("x,y,class\\n1,2,0\\n")
+        assert Path(fold) not in map(Path, _folds.make(config, 2))
     """
     in_project(project, "-c", code)
 

@@ -134,6 +134,11 @@ def split_of(parts: Iterable[str]) -> str:
     return {"train": "train", "val": "valid", "test": "test"}.get(next(found, ""), "")
 
 
+def one_line(name: str) -> str:
+    """The name of a class without line breaks, which would be several in a list of classes."""
+    return " ".join(name.split())
+
+
 def is_file(path: Path) -> bool:
     """Whether this is a file; not if its name is too long for one."""
     return os.path.isfile(path)
@@ -179,7 +184,8 @@ def drawn_on(where: str, file: Path, width: Any, height: Any) -> tuple[int, int]
 def used_classes(items: list[Item], report: Report) -> list[str]:
     """The classes that have objects, in the order of the source, or sorted; others are noted."""
     used = {shape.name for item in items for shape in item.shapes}
-    if unused := [name for name in report.classes if name not in used]:
+    classes = list(dict.fromkeys(map(one_line, report.classes)))  # equal names are one class
+    if unused := [name for name in classes if name not in used]:
         few = ", ".join(unused[:5]) + ", …" * (len(unused) > 5)
         report.notes.append(f"{len(unused)} classes have no objects and are left out: {few}")
-    return [name for name in report.classes or sorted(used) if name in used]
+    return [name for name in classes or sorted(used) if name in used]

@@ -45,9 +45,10 @@ def coco(source: Path, report: Report) -> Iterator[Item]:
             names = dict[Any, str]()
             for number, row in enumerate(rows_of(f"{file}", content, "categories"), start=1):
                 key, name = row.get("id"), row.get("name")
-                if not isinstance(key, int | str) or key in names or not isinstance(name, str):
+                named = name if isinstance(name, str) else ""
+                if not isinstance(key, int | str) or key in names or not named.strip():
                     raise UserError(f"{file}: category {number}: id or name is wrong; fix it")
-                names[key] = name
+                names[key] = named
             ordered |= dict.fromkeys(names.values())
             yield from coco_items(root, file, content, names, report)
     report.classes = [*ordered]

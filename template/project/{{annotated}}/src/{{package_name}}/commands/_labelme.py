@@ -48,7 +48,8 @@ def labelme(source: Path, report: Report) -> Iterator[Item]:
 def labelme_image(source: Path, file: Path, name: Any) -> Path:
     """The image of a JSON file, below `source`; a path that leads out is tried beside the file."""
     text = name.replace("\\", "/") if isinstance(name, str) and "\0" not in name else ""
-    names = text, text.rpartition("/")[2], *(file.stem + suffix for suffix in SUFFIXES)
+    suffixes = [end for suffix in SUFFIXES for end in (suffix, suffix.upper())]
+    names = text, text.rpartition("/")[2], *(file.stem + suffix for suffix in suffixes)
     for place in (file.parent / name for name in names):
         image = place.suffix.lower() in SUFFIXES and is_file(place)
         if image and place.resolve().is_relative_to(source.resolve()):
@@ -59,7 +60,7 @@ def labelme_image(source: Path, file: Path, name: Any) -> Path:
 def labelme_shape(where: str, row: dict[str, Any]) -> Shape | None:
     """A polygon, rectangle, circle or mask; None for points and lines."""
     kind, label, points = row.get("shape_type") or "polygon", row.get("label"), row.get("points")
-    if not isinstance(label, str) or not label:
+    if not isinstance(label, str) or not label.strip():
         raise UserError(f"{where}: has no label; give it one")
     if not isinstance(points, list) or not all(isinstance(p, list) and len(p) == 2 for p in points):
         raise UserError(f"{where}: points should be a list of [x, y]; fix it")

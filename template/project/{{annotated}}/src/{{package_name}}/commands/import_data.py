@@ -15,7 +15,7 @@ from typing import Any
 from ..cli import folder_and_options
 from ..errors import UserError
 from . import _formats
-from ._annotations import Item, Report, split_of
+from ._annotations import Item, Report, one_line, split_of
 
 # Not those of data/splits.py, which is the owner's: earlier releases lack them.
 SPLITS = ("train", "valid", "test")
@@ -29,13 +29,15 @@ def import_data(args: argparse.Namespace) -> None:
         given = f"--valid {args.valid} --test {args.test}"
         raise UserError(f"{given}: should be above 0, and below 1 together")
     if there := [folder / split for split in SPLITS if (folder / split).exists()]:
-        raise UserError(f"{there[0]}: already exists; move it away first")
+        names = ", ".join(map(str, there))
+        raise UserError(f"{names}: already there; move them away first, or name a new folder")
     if not source.exists():
         raise UserError(f"{source}: no such file or folder; name the one with the annotations")
     items = list[Item]()
     for item in _formats.READERS[args.format](source, report):
         with report.guard():
-            items.append(item._replace(name=short_name(item)))
+            shapes = [shape._replace(name=one_line(shape.name)) for shape in item.shapes]
+            items.append(item._replace(name=short_name(item), shapes=shapes))
     check_names(items, report)
     if report.problems:
         raise UserError("\n".join(brief(report.problems)))

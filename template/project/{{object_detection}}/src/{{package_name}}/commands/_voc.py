@@ -28,11 +28,13 @@ SETS = re.compile("train|val|valid|test")  # not trainval, nor those of a class
 
 def voc(source: Path, report: Report) -> Iterator[Item]:
     """Annotations/, JPEGImages/ and ImageSets/Main/; or .xml files beside their images."""
-    roots = [p.parent for n in ("", "*/", "*/*/") for p in source.glob(f"{n}Annotations")]
-    if len(roots) > 1:
-        raise UserError(f"{source}: holds {roots[0]} and {roots[1]}; name one of them")
-    root = roots[0] if roots else source
-    folder = root / "Annotations" if roots else root
+    found = [p for n in ("", "*/", "*/*/") for p in source.glob(f"{n}[Aa]nnotations")]
+    if len(found) > 1:
+        names = f"{found[0].parent} and {found[1].parent}"
+        raise UserError(f"{source}: holds {names}; name one of them")
+    root, folder = (found[0].parent, found[0]) if found else (source, source)
+    places = (root / name for name in ("JPEGImages", "images") if found)
+    images = next((place for place in places if place.is_dir()), folder)
     plan, listed = list[tuple[str, Path, str]](), dict[str, str]()
     for path in sorted((root / "ImageSets" / "Main").glob("*.txt")):
         if SETS.fullmatch(path.stem):
@@ -58,7 +60,7 @@ def voc(source: Path, report: Report) -> Iterator[Item]:
         with report.guard():
             if where and not is_file(file):
                 raise UserError(f"{where}: there is no {file}; add it or remove the line")
-            yield voc_item(split, file, folder, root / "JPEGImages" if roots else folder, report)
+            yield voc_item(split, file, folder, images, report)
 
 
 def voc_item(split: str, file: Path, folder: Path, images: Path, report: Report) -> Item:

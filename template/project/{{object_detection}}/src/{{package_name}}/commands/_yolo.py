@@ -100,13 +100,17 @@ def yolo_names(path: Path, names: Any) -> list[str]:
         names = [by_number[str(number)] for number in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(n, str | int | float) for n in names):
         raise UserError(f"{path}: names: should list the classes; fix it")
-    return [str(name) for name in names]
+    found = [str(name) for name in names]
+    if not all(map(str.strip, found)):
+        raise UserError(f"{path}: names: one is empty; fix it")
+    return found
 
 
 def yolo_images(path: Path, root: Path, key: str, entry: Any) -> list[Path]:
     """The images of a folder, or of a .txt file with one in each line."""
     if not isinstance(entry, str):
         raise UserError(f"{path}: {key}: should be a folder or a .txt file; fix it")
+    entry = entry.replace("\\", "/")
     # Roboflow's ../train/images is beside the file all the same
     places = [root / entry, root / entry.removeprefix("../")]
     place = next((p for p in places if os.path.isdir(p) or is_file(p)), None)
@@ -118,7 +122,7 @@ def yolo_images(path: Path, root: Path, key: str, entry: Any) -> list[Path]:
         return [place]
     found = list[Path]()
     for number, line in enumerate(read_text(place).splitlines(), start=1):
-        if name := line.strip():
+        if name := line.strip().replace("\\", "/"):
             names = name, name.removeprefix("data/")  # as CVAT writes it
             files = [folder / n for folder in (place.parent, root) for n in names]
             file = next((file for file in files if is_file(file)), None)

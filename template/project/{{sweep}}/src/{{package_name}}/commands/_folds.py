@@ -120,25 +120,31 @@ def _places(folder: Path, samples: list[list[Path]], split: Path) -> Iterator[tu
 
 
 def _link(file: Path, target: Path) -> None:
-    """A hard link, or a copy on a file system that has none."""
+    """A hard link, or a copy on a file system that has none; a symbolic one of a linked folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if file.is_dir():
+            return target.symlink_to(file.resolve(), target_is_directory=True)
         os.link(file.resolve(), target)  # of a symbolic link, what it leads to
     except OSError:
         shutil.copy2(file, target)
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of the splits, and those beside them, which all splits may need."""
-    files = [path for path in folder.iterdir() if path.name not in ("README.md", "sample.zip")]
+    """The files and linked folders of the splits, and files beside them that all may need."""
+    beside = [path for path in folder.glob("[!.]*") if path.is_file()]
+    files = [path for path in beside if path.name not in ("README.md", "sample.zip")]
     files += [path for split in SPLITS for path in (folder / split).rglob("[!.]*")]
-    return sorted(path for path in files if path.is_file())
+    linked = [path for path in files if path.is_symlink() and path.is_dir()]
+    return sorted([*linked, *(path for path in files if path.is_file())])
 
 
 def _digest(kind: Any, folder: Path, data: Any) -> str:
     """What the folds depend on: other files or options are other folds."""
     options = [(name, getattr(data, name)) for name in getattr(kind, "OPTIONS", ())]
-    stats = ((path.relative_to(folder).as_posix(), path.stat()) for path in _files(folder))
+    tops = (path.rglob("[!.]*") if path.is_dir() else [path] for path in _files(folder))
+    found = sorted(path for path in chain.from_iterable(tops) if path.is_file())
+    stats = ((path.relative_to(folder).as_posix(), path.stat()) for path in found)
     files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     code = Path(kind.__file__).read_text(encoding="utf-8")
     return hashlib.sha256(repr((files, options, code)).encode()).hexdigest()[:8]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,8 @@ def create(name: str, pretrained: bool | str | None = False, **args: Any) -> nn.
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known, n=SHOWN, cutoff=0.4))
         raise UserError(f"model.args.name: timm has no model {name!r}; near it: {near or 'none'}")
+    if "in_chans" in args:
+        raise UserError("model.args.in_chans: grey images become three equal channels; remove it")
     if pretrained is True:
         return _download(timm, name, args)
     if not pretrained:
@@ -138,6 +141,8 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise UserError(f"{WEIGHTS}: {path}: no such file")
     try:
+        if is_zipfile(path) and ZipFile(path).testzip():
+            raise ValueError("wrong checksum")  # torch doesn't compare them
         return import_module("timm.models").load_state_dict(str(path), weights_only=True)
     except Exception as error:  # each format raises its own
         reason = "it is damaged, or holds more than tensors and plain values, which could run code"

@@ -51,5 +51,5 @@ def write(lines: list[Line], split: Path) -> None:
 
 def _line(cells: Sequence[str], delimiter: str) -> str:
     text = io.StringIO()
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(cells)
+    csv.writer(text, delimiter=delimiter).writerow(cells)  # \r\n: quotes either
     return text.getvalue()
