@@ -106,6 +106,8 @@ case "$*" in "-m venv "*) set -- "$@" --without-pip;; esac
 case "$*" in "-m venv "*)
     site=$(echo "$3"/lib/python3*/site-packages)
     echo {shlex.quote(sysconfig.get_path("purelib"))} > "$site/tests.pth"
+    mkdir "$site/torchvision-0.29.0.dist-info" # which the environment lacks: see constraints.txt
+    printf 'Name: torchvision\\nVersion: 0.29.0\\n' > "$site/torchvision-0.29.0.dist-info/METADATA"
 esac
 """
 

@@ -266,7 +266,7 @@ def test_only_torch_comes_from_the_given_index(render: Render, tmp_path: Path, i
     first, second = (line.split() for line in (tmp_path / "pips").read_text().splitlines())
     assert first == ["install", "--no-cache-dir", *expected, "-r", "torch.txt"]
     assert second == ["install", "--no-cache-dir", "-r", "requirements.txt"]
-    assert (tmp_path / "torch.txt").read_text() == "torch>=2.11\n"
+    assert (tmp_path / "torch.txt").read_text() == "torch>=2.11\ntorchvision>=0.26\n"
     named = re.findall(r"^[\w-]+", (tmp_path / "requirements.txt").read_text(), re.MULTILINE)
     assert {"numpy", "torch", "onnxruntime", "fastapi", "optuna"} < set(named)
     assert not {"ruff", "pytest", "sphinx", "ipykernel", "submitit"} & set(named)
