@@ -1,0 +1,260 @@
+"""Fine-tune on few samples, beside training from scratch, and scikit-learn on frozen features; docs/benchmarks.md.
+
+    .venv/bin/python bench/finetune.py [KIND ...]
+
+For each kind of data, this copies a project with the extra `pretrained` and trains its default config on the source.
+Three times, with the seeds 0 to 2, it draws a few samples per class of another data set, the target, as many for
+data/train/ as for data/valid/, and runs `train` for STEPS steps on them:
+
+- from scratch, with the default config;
+- fine-tuned: `model.weights` is the source's run, at a third of the learning rate;
+- the head alone: also with `model.freeze`, at three times the learning rate.
+
+No setting was tuned for the figures. `test` measures the best checkpoint on the target's test samples,
+which are the same for all seeds. Then the source's run is deleted, and `test` must print the same figures once more.
+scikit-learn's logistic regression gets the inputs of the head, from the model that has the source's weights, for the
+same training samples. The table has mean and standard deviation over the seeds. All runs have one thread.
+
+The packages are those of bench/public.py, which begins with the commands that install them. This needs scikit-learn
+and soundfile with their dependencies, and klettres-data of Debian.
+"""
+# mypy: disable-error-code="import-not-found,import-untyped"
+
+import contextlib
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image
+from public_sets import DEBIAN, ROOT, SETS, SITE
+
+STEPS, SEEDS = 100, range(3)
+Result = TypeVar("Result")
+Samples = dict[str, dict[str, list[bytes]]]  # files or lines, by split and class
+FIT = "vocabulary = Vocabulary.fit(texts, *cut, self.data.min_count)\n"
+KEEP = f"""{FIT}
+            if self.config.model.weights:
+                from .engine import checkpoint
+
+                run = checkpoint.find(self.config.model.weights, locate("checkpoints"))
+                vocabulary = Vocabulary(**checkpoint.load(run)["info"]["vocabulary"])
+"""
+
+
+class Kind(NamedTuple):
+    """A kind of data, and its two data sets."""
+
+    kind: str
+    what: str  # source and target, for the table
+    data: Callable[[Path], tuple[Samples | None, Samples]]  # of a project; None is its sample
+    each: int  # samples per class, to train and to validate
+    frozen: list[str]  # all but the head
+    edit: tuple[str, str] = ("", "")  # of task.py
+
+
+def sample(project: Path) -> Samples:
+    """The texts of the project's sample."""
+    found: Samples = defaultdict(lambda: defaultdict(list))
+    with zipfile.ZipFile(project / "data" / "sample.zip") as archive:
+        for name in archive.namelist():
+            split, _, rest = name.partition("/")
+            if rest and not name.endswith("/"):
+                found[split][rest.partition("/")[0]] += archive.read(name).strip().split(b"\n")
+    return found
+
+
+def digits(project: Path) -> tuple[None, Samples]:
+    """The digits of the UCI: the last two thirds, which other people wrote, are to test."""
+    from sklearn.datasets import load_digits
+
+    found: Samples = defaultdict(lambda: defaultdict(list))
+    data = load_digits()
+    for index, (pixels, target) in enumerate(zip(data.images, data.target, strict=True)):
+        file = io.BytesIO()
+        Image.fromarray((pixels * 255 / 16).astype(np.uint8)).save(file, "png")
+        split = ("train", "valid", "test", "test", "test", "test")[index * 6 // len(data.images)]
+        found[split][str(target)].append(file.getvalue())
+    return None, found
+
+
+def languages(project: Path) -> tuple[Samples, Samples]:
+    """The first twelve of the sample's languages, and the other eight: another number, so that the head is new."""
+    found = sample(project)
+    names = sorted(found["train"])
+    parts = names[:12], names[12:]
+    first, second = ({split: {name: found[split][name] for name in part} for split in found} for part in parts)
+    return first, second
+
+
+def letters(project: Path) -> tuple[None, Samples]:
+    """The set `letters` of public_sets.py; of each language, half is to test."""
+    found: Samples = defaultdict(lambda: defaultdict(list))
+    with tempfile.TemporaryDirectory() as folder:
+        SETS["letters"].make(Path(folder))
+        for language in sorted(Path(folder).iterdir()):
+            files = sorted(language.iterdir())
+            random.Random(0).shuffle(files)
+            for index, file in enumerate(files):
+                split = ("train", "valid", "test", "test")[index % 4]
+                found[split][language.name].append(file.read_bytes())
+    return None, found
+
+
+LANGUAGES = "twelve languages of the sample; the other eight"
+KINDS = [
+    Kind("image_classification", "digits of the sample; those of scikit-learn", digits, 5, ["features.*"]),
+    Kind("text_classification", LANGUAGES, languages, 20, ["embedding.*"]),
+    Kind("text_classification", f"{LANGUAGES}; the run's vocabulary", languages, 20, ["embedding.*"], (FIT, KEEP)),
+    Kind("audio_classification", "words in four languages; letters in eight", letters, 8, ["norm.*", "features.*"]),
+]
+
+
+def write(samples: Samples, folder: Path, texts: bool) -> str:
+    """Write class folders, and return the folder's name."""
+    for split, classes in samples.items():
+        for name, items in classes.items():
+            (folder / split / name).mkdir(parents=True)
+            contents = [b"\n".join(items)] if texts else items
+            for index, content in enumerate(contents):
+                suffix = "txt" if texts else "png" if content.startswith(b"\x89PNG") else "flac"
+                (folder / split / name / f"{index:03}.{suffix}").write_bytes(content)
+    return folder.name
+
+
+def few(samples: Samples, each: int, seed: int) -> Samples:
+    """Draw samples per class to train and to validate; all that are to test stay."""
+    rng = random.Random(seed)
+    drawn = {split: {n: rng.sample(samples[split][n], each) for n in samples[split]} for split in ("train", "valid")}
+    return {**drawn, "test": samples["test"]}
+
+
+def command(project: Path, words: list[str]) -> str:
+    """What `python -m my_project` with these words prints; SystemExit if it fails."""
+    from my_project.cli import main
+
+    os.chdir(project)
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as errors:
+        status = main(words)
+    if status:
+        raise SystemExit(f"{' '.join(words)} ended with {status}:\n{said.getvalue()}{errors.getvalue()}")
+    return said.getvalue()
+
+
+def features(model: Any, batch: Any) -> Any:
+    """What a model without its head makes of each sample: the mean over a long sound's windows."""
+    if batch[0].dim() != 3:
+        return model(batch[0])
+    windows, _, present = batch
+    found = model(windows.flatten(0, 1)).view(*present.shape, -1)
+    return (found * present[..., None]).sum(dim=1) / present.sum(dim=1, keepdim=True)
+
+
+def regression(project: Path, run: str) -> float:
+    """The accuracy of logistic regression on frozen features, for the data and the weights of a run's config."""
+    import torch
+    from my_project.config import load
+    from my_project.engine.pretrained import fine_tune
+    from my_project.options import Config
+    from my_project.task import Task
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    os.chdir(project)
+    config = load(Config, [f"checkpoints/{run}/config.yaml"])
+    task = Task(config, torch.device("cpu"))
+    model = task.build_model().eval()
+    with contextlib.redirect_stdout(sys.stderr):
+        fine_tune(model, config.model.weights, [])  # prints what fits
+    model.head = torch.nn.Identity()
+    sets = []
+    with torch.inference_mode():
+        for split in ("train", "test"):
+            pairs = [(features(model, batch), batch[1]) for batch in task.eval_loader(split)]
+            sets.append([torch.cat(parts).numpy() for parts in zip(*pairs, strict=True)])
+    regressor = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return float(regressor.fit(*sets[0]).score(*sets[1]))
+
+
+def in_fork(function: Callable[..., Result], project: Path, *arguments: Any) -> Result:
+    """The result of a function in a process of its own, which starts with torch imported and finds the package."""
+    sys.path.insert(0, str(project / "src"))
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        result = pool.apply(function, (project, *arguments))
+    del sys.path[0]
+    return result
+
+
+def measure(kind: Kind, project: Path) -> dict[str, list[float]]:
+    """The accuracy of each method, by seed."""
+    copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", f"--data=data_kind={kind.kind}"]
+    copy += ["--data=extras=[pretrained]", str(ROOT), str(project)]
+    subprocess.run([sys.executable, "-W", "ignore", "-m", *copy], check=True)
+    task, (old, new) = project / "src" / "my_project" / "task.py", kind.edit
+    assert old in task.read_text()
+    task.write_text(task.read_text().replace(old, new) if old else task.read_text())
+    texts = kind.kind == "text_classification"
+    source, target = kind.data(project)
+    folder = write(source, project / "source", texts) if source else "data"
+    train = ["train", "configs/train.yaml"]
+    in_fork(command, project, [*train, "run.name=source", f"data.folder={folder}"])
+    config = json.loads(in_fork(command, project, ["config", "configs/train.yaml", "--to", "json"]))
+    rate, weights = config["optimizer"]["lr"], "model.weights=checkpoints/source"
+    methods = {
+        "from scratch": [],
+        "fine-tuned": [weights, f"optimizer.lr={rate / 3:.2g}"],
+        "the head alone": [weights, f"optimizer.lr={rate * 3:.2g}", f"model.freeze={json.dumps(kind.frozen)}"],
+    }
+    figures = defaultdict[str, list[float]](list)
+    for seed in SEEDS:
+        folder = write(few(target, kind.each, seed), project / f"target{seed}", texts)
+        common = [f"data.folder={folder}", f"run.seed={seed}", f"train.max_steps={STEPS}"]
+        for name, settings in methods.items():
+            in_fork(command, project, [*train, f"run.name={name}-{seed}", *common, *settings])
+        figures["scikit-learn, frozen features"].append(in_fork(regression, project, f"fine-tuned-{seed}"))
+
+    def accuracy(name: str, seed: int) -> float:
+        said = in_fork(command, project, ["test", f"checkpoints/{name}-{seed}", "--json"])
+        return float(json.loads(said)["acc"])
+
+    tested = {name: [accuracy(name, seed) for seed in SEEDS] for name in methods}
+    shutil.rmtree(project / "checkpoints" / "source")
+    again = [accuracy("fine-tuned", seed) for seed in SEEDS]
+    assert again == tested["fine-tuned"], f"{again} without the source's run, {tested['fine-tuned']} with it"
+    return tested | figures
+
+
+def main(names: list[str]) -> None:
+    try:
+        for name in ("sklearn.linear_model", "soundfile", "torch._dynamo", "matplotlib.pyplot"):
+            importlib.import_module(name)  # once for all forks
+    except ImportError as error:
+        raise SystemExit(f"{error}; install the packages in {SITE}, see bench/public.py") from error
+    if not (DEBIAN / "klettres").exists():
+        raise SystemExit(f"{DEBIAN / 'klettres'}: missing; unpack klettres-data, see bench/public.py")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, kind in enumerate(kind for kind in KINDS if not names or kind.kind in names):
+            figures = measure(kind, Path(folder) / str(number))
+            if not number:
+                titles = ["kind", "source; target", "samples per class", *figures]
+                print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
+            cells = [f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" for values in figures.values()]
+            print(f"| {' | '.join([f'`{kind.kind}`', kind.what, str(kind.each), *cells])} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
