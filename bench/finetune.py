@@ -78,7 +78,7 @@ def sample(project: Path) -> Samples:
 
 
 def digits(project: Path) -> tuple[None, Samples]:
-    """The digits of the UCI: the last two thirds, which other people wrote, are to test."""
+    """The digits of the UCI, in their order: the first two sixths are to train and to validate, the rest to test."""
     from sklearn.datasets import load_digits
 
     found: Samples = defaultdict(lambda: defaultdict(list))
@@ -167,7 +167,6 @@ def regression(project: Path, run: str) -> float:
     """The accuracy of logistic regression on frozen features, for the data and the weights of a run's config."""
     import torch
     from my_project.config import load
-    from my_project.engine.pretrained import fine_tune
     from my_project.options import Config
     from my_project.task import Task
     from sklearn.linear_model import LogisticRegression
@@ -177,9 +176,8 @@ def regression(project: Path, run: str) -> float:
     os.chdir(project)
     config = load(Config, [f"checkpoints/{run}/config.yaml"])
     task = Task(config, torch.device("cpu"))
-    model = task.build_model().eval()
     with contextlib.redirect_stdout(sys.stderr):
-        fine_tune(model, config.model.weights, [])  # prints what fits
+        model = task.build_model().eval()  # reads the weights, and prints which fit
     model.head = torch.nn.Identity()
     sets = []
     with torch.inference_mode():
