@@ -1,19 +1,20 @@
 """Fine-tune on few samples, beside training from scratch, and scikit-learn on frozen features; docs/benchmarks.md.
 
-    .venv/bin/python bench/finetune.py [KIND ...]
+    OMP_NUM_THREADS=1 .venv/bin/python bench/finetune.py [KIND ...]
 
 For each kind of data, this copies a project with the extra `pretrained` and trains its default config on the source.
 Three times, with the seeds 0 to 2, it draws a few samples per class of another data set, the target, as many for
 data/train/ as for data/valid/, and runs `train` for STEPS steps on them:
 
-- from scratch, with the default config;
-- fine-tuned: `model.weights` is the source's run, at a third of the learning rate;
-- the head alone: also with `model.freeze`, at three times the learning rate.
+- from scratch;
+- fine-tuned: `model.weights` is the source's run;
+- the head alone: also with `model.freeze`.
 
-No setting was tuned for the figures. `test` measures the best checkpoint on the target's test samples,
-which are the same for all seeds. Then the source's run is deleted, and `test` must print the same figures once more.
-scikit-learn's logistic regression gets the inputs of the head, from the model that has the source's weights, for the
-same training samples. The table has mean and standard deviation over the seeds. All runs have one thread.
+For each, the learning rate is the config's, a third or three times it: the best on data/valid/ with seed 0. All else is
+the default config. `test` measures the best checkpoint on the target's test samples, which are the same for all seeds.
+Then the source's run is deleted, and the accuracy of the fine-tuned runs must be the same once more. scikit-learn's
+logistic regression gets the inputs of the head, from the model with the source's weights, for the same training
+samples. The table has mean and standard deviation over the seeds.
 
 The packages are those of bench/public.py, which begins with the commands that install them. This needs scikit-learn
 and soundfile with their dependencies, and klettres-data of Debian.
@@ -42,7 +43,7 @@ import numpy as np
 from PIL import Image
 from public_sets import DEBIAN, ROOT, SETS, SITE
 
-STEPS, SEEDS = 100, range(3)
+STEPS, SEEDS, RATES = 100, range(3), (1, 1 / 3, 3)
 Result = TypeVar("Result")
 Samples = dict[str, dict[str, list[bytes]]]  # files or lines, by split and class
 FIT = "vocabulary = Vocabulary.fit(texts, *cut, self.data.min_count)\n"
@@ -211,24 +212,32 @@ def measure(kind: Kind, project: Path) -> dict[str, list[float]]:
     train = ["train", "configs/train.yaml"]
     in_fork(command, project, [*train, "run.name=source", f"data.folder={folder}"])
     config = json.loads(in_fork(command, project, ["config", "configs/train.yaml", "--to", "json"]))
-    rate, weights = config["optimizer"]["lr"], "model.weights=checkpoints/source"
+    weights = "model.weights=checkpoints/source"
     methods = {
         "from scratch": [],
-        "fine-tuned": [weights, f"optimizer.lr={rate / 3:.2g}"],
-        "the head alone": [weights, f"optimizer.lr={rate * 3:.2g}", f"model.freeze={json.dumps(kind.frozen)}"],
+        "fine-tuned": [weights],
+        "the head alone": [weights, f"model.freeze={json.dumps(kind.frozen)}"],
     }
+    rates = {name: [factor * config["optimizer"]["lr"] for factor in RATES] for name in methods}
     figures = defaultdict[str, list[float]](list)
     for seed in SEEDS:
         folder = write(few(target, kind.each, seed), project / f"target{seed}", texts)
         common = [f"data.folder={folder}", f"run.seed={seed}", f"train.max_steps={STEPS}"]
         for name, settings in methods.items():
-            in_fork(command, project, [*train, f"run.name={name}-{seed}", *common, *settings])
-        figures["scikit-learn, frozen features"].append(in_fork(regression, project, f"fine-tuned-{seed}"))
+            best = dict[float, float]()
+            for rate in rates[name]:
+                own = [f"run.name={name}-{seed}-{rate:.2g}", f"optimizer.lr={rate:.2g}"]
+                said = in_fork(command, project, [*train, *common, *settings, *own])
+                best[rate] = float(said.partition("; best acc ")[2].partition(":")[0])
+            rates[name] = [max(best, key=best.__getitem__)]  # of the first seed, for all
+        run = f"fine-tuned-{seed}-{rates['fine-tuned'][0]:.2g}"
+        figures["scikit-learn, frozen features"].append(in_fork(regression, project, run))
 
     def accuracy(name: str, seed: int) -> float:
-        said = in_fork(command, project, ["test", f"checkpoints/{name}-{seed}", "--json"])
+        said = in_fork(command, project, ["test", f"checkpoints/{name}-{seed}-{rates[name][0]:.2g}", "--json"])
         return float(json.loads(said)["acc"])
 
+    print({name: f"{rate:.2g}" for name, (rate,) in rates.items()}, file=sys.stderr)
     tested = {name: [accuracy(name, seed) for seed in SEEDS] for name in methods}
     shutil.rmtree(project / "checkpoints" / "source")
     again = [accuracy("fine-tuned", seed) for seed in SEEDS]
