@@ -1,9 +1,9 @@
-"""Peak memory and time of 20 training steps, and of `check-data`, with 1, 10 and 100 times the sample's training data.
+"""Peak memory of 20 training steps, and of `check-data`, with 1, 10 and 100 times the sample's training data, in MiB.
 
     .venv/bin/python bench/scale.py [KIND ...]
 
 Files are linked under other names, rows and lines are repeated, and a series becomes longer. Each command is a process
-with one thread; its memory is its largest resident set, imports included, and its time is the whole command's.
+with one thread; its memory is its largest resident set, imports included.
 """
 
 import csv
@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -39,26 +38,23 @@ def main(names: list[str]) -> None:
                 measured(project, "-c", f"{unpack}; u(Path('data'))")
                 size = GROW[kind](project / "data" / "train", times)
                 for command, words in COMMANDS.items():
-                    seconds, memory = measured(project, "-m", "my_project", *words)
-                    figures[command].append(f"{memory:,.0f} MiB, {seconds:.1f} s")
+                    figures[command].append(f"{measured(project, '-m', 'my_project', *words):,.0f}")
             if times == 1:
                 name = f"{kind.replace('_', ' ')}, {size}"
         print(f"| {name} | {' | '.join(each for row in figures.values() for each in row)} |", flush=True)
 
 
-def measured(project: Path, *command: str) -> tuple[float, float]:
-    """Seconds and MiB that a Python process takes in a project; SystemExit if it fails."""
+def measured(project: Path, *command: str) -> float:
+    """The peak memory in MiB of a Python process in a project; SystemExit if it fails."""
     env = os.environ | {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    started = time.perf_counter()
     with open(project / "output.txt", "w+") as output:
         process = subprocess.Popen(
             [sys.executable, *command], cwd=project, env=env, stdout=output, stderr=subprocess.STDOUT
         )
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
         if status:
             raise SystemExit((project / "output.txt").read_text())
-    return seconds, usage.ru_maxrss / 1024
+    return usage.ru_maxrss / 1024
 
 
 # --- more data: each returns what there is ---
