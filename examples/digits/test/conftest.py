@@ -10,7 +10,7 @@ from PIL import Image
 from digits.config import ROOT, load
 from digits.options import Config
 
-# Settings to train with by name, beside those of all kinds of data; and what a run resumes with.
+# Settings that tests train with, in addition to those of all kinds; then those of a resumed run.
 COMPONENTS = [["loss.name=FocalLoss", "data.transforms.random_erase.p=1.0", "model.name=resnet"]]
 EXACT = ["data.cache=true", "data.sampling=balanced", "loss.args.weight=balanced"]
 PICTURES = {"confusion.png", "mistakes.png"}  # of a test

@@ -17,7 +17,7 @@ LOST = "□"  # what was unknown, or is not in the font
 
 
 def batch_page(windows: Sequence[Sequence[str]], path: Path) -> None:
-    """Save windows of characters, one below the other, with blue ground for special characters."""
+    """Save windows of characters, one below the other, special ones on a blue background."""
     values = [[0.6 if sign in MARKS or sign == "\ufffd" else 0.0 for sign in w] for w in windows]
     title = "↵ ends a line, ∎ a document; □ is unknown, or not in this font"
     _page(windows, values, path, title, "Blues", (0, 1), breaks=())

@@ -108,7 +108,7 @@ def check_folder(
 def _describe(
     files: list[int], words: list[int], tokens: list[int], classes: int, options: Data
 ) -> tuple[list[str], list[str]]:
-    """Lines on what the texts are; and what of `options` to set.
+    """Lines that describe the texts, and the `options` to change.
 
     `files` are the lines of each file, `words` and `tokens` those of each text.
     """

@@ -121,7 +121,7 @@ def _clip(day: int, year: int, month: int) -> int:
 
 
 def same(one: Time, other: Time) -> bool:
-    """Whether two times are one, but for the rounding of numbers."""
+    """Whether two times are equal, up to rounding."""
     if isinstance(one, float) and isinstance(other, float):
         return isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
     return one == other
