@@ -107,7 +107,7 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
 def prefetch(batches: Iterable[Any], device: torch.device, channels_last: bool) -> Iterator[Any]:
     """Batches on the device; CUDA copies the next batch while it computes this one."""
     if device.type != "cuda":
-        there = device.type == "cpu" and not channels_last  # saves a hundredth of a small step
+        there = device.type == "cpu" and not channels_last  # nothing to copy
         yield from batches if there else (to_device(b, device, channels_last) for b in batches)
         return
     copies, compute = torch.cuda.Stream(device), torch.cuda.current_stream(device)

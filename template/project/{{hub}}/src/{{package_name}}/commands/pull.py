@@ -57,7 +57,7 @@ class Source:
             raise UserError(f"{repo}: has no {hub.FACTS}, so `push` did not upload it")
 
     def get(self, name: str, most: int) -> Path:
-        """Download a file of at most so many bytes; UserError if it is not what was pushed."""
+        """Download a file of at most `most` bytes; UserError if its checksum or size is wrong."""
         size = self.sizes.get(name)
         if size is None:
             raise UserError(f"{self.repo}: has no {name}; push the model again")
