@@ -76,7 +76,7 @@ def values(text: str) -> tuple[list[float], str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", of_the_day(MODELS, 2))
+@pytest.mark.parametrize("kind", of_the_day(MODELS, 1))
 def test_an_exported_model_predicts_the_same_as_its_checkpoint(kind: str, render: Render, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(render(extras="export", data_kind=kind), project)

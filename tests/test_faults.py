@@ -104,7 +104,7 @@ def interrupt(project: Path, when: str, do: Callable[[subprocess.Popen[str]], ob
 SIGNALS = [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
 
 
-@pytest.mark.parametrize(("number", "status"), of_the_day(SIGNALS, 2), ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize(("number", "status"), of_the_day(SIGNALS, 1), ids=lambda value: getattr(value, "name", ""))
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_signal_saves_the_state_and_ends_the_run(
     number: signal.Signals, status: int, workers: int, project: Path, undisturbed: dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import EXTRAS, NEXT, ROOT, Render, copy, in_project, of_the_day, save, tree, unmerged, update
-from test_configs import FORMATS, KINDS
+from test_configs import DEFAULT, FORMATS, KINDS
 
 LARGE = ("object_detection", "audio_classification")  # kinds whose archive may have up to a megabyte
 QUICK = ["configs/train.yaml", "configs/debug.yaml", "run.device=cpu", "run.name=a-run"]
@@ -229,7 +229,7 @@ def test_the_debug_run_ends_the_same_in_each_format_and_layout(
 @pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["", "whole"])
 @pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
-@each_kind
+@pytest.mark.parametrize("kind", [DEFAULT, *of_the_day([kind for kind in KINDS if kind != DEFAULT], 3)])
 def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name: str, whole: bool) -> None:
     """In the tutorial, the default kind trains as long as written; the others do so in `make exhaustive`."""
     written = re.findall(r"train\.epochs=\d+", (homes[kind] / "notebooks" / f"{name}.ipynb").read_text())

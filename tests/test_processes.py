@@ -76,7 +76,7 @@ def test_two_processes_accumulate_as_one(strategy: str, project: Path) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("processes", of_the_day([1, 2, 3], 2))
+@pytest.mark.parametrize("processes", of_the_day([1, 2, 3], 1))
 def test_a_run_of_two_processes_resumes_with_any_world_size(strategy: str, processes: int, project: Path) -> None:
     """It is stopped within an epoch, by a broken image. Resumed with two processes, it ends bit for bit the same."""
     name = f"{strategy}-stopped-{processes}"
