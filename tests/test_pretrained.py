@@ -1,5 +1,6 @@
 """The extra `pretrained` beside other features: frozen parts stay as they are, whatever trains the rest."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     dcp_to_torch_save(run / saved["shards"], run / "whole.pt")
     whole: dict[str, torch.Tensor] = torch.load(run / "whole.pt", weights_only=True)["model"]
     return whole
+
+
+def test_classes_that_are_not_those_of_the_run_are_a_warning(base: Path) -> None:
+    """As many, so that the head of the run fits; on the same classes, there is no warning."""
+    start = ["-m", "my_project", "train", *QUICK, "train.epochs=1", "model.weights=checkpoints/base"]
+    said = "warning: model.weights: that run's data had other classes; see docs/pretrained.md, Another data set"
+    assert said not in in_project(base, *start, "run.name=same").stdout
+    shutil.copytree(base / "data", base / "other", ignore=shutil.ignore_patterns("sample.zip"))
+    for split in ("train", "valid"):
+        (base / "other" / split / "7").rename(base / "other" / split / "seven")
+    assert said in in_project(base, *start, "run.name=other", "data.folder=other").stdout.splitlines()
 
 
 def test_without_the_extra_the_options_name_it(project: Path) -> None:

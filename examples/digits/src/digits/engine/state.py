@@ -132,8 +132,7 @@ def build_task(
 
 def is_frozen(loss: nn.Module) -> bool:
     """Whether a loss has parameters, none of which is trained."""
-    trained = [parameter.requires_grad for parameter in loss.parameters()]
-    return bool(trained) and not any(trained)
+    return bool([*loss.parameters()]) and not any(p.requires_grad for p in loss.parameters())
 
 
 # --- steps and epochs ---

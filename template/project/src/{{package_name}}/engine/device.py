@@ -53,9 +53,8 @@ def seeded(loader: Any, seed: int, skip: int = 0) -> Iterator[Any]:
     Loaders and samplers without a generator draw from the global one: a resume could not repeat it.
     """
     with torch.random.fork_rng(devices=[]):
-        for generator in (torch.default_generator, getattr(loader, "generator", None)):
-            if generator is not None:
-                generator.manual_seed(seed)
+        for own in filter(None, (torch.default_generator, getattr(loader, "generator", None))):
+            own.manual_seed(seed)
         with signals_blocked():
             batches = iter(loader)
         first = deque(islice(batches, skip or 1), maxlen=0 if skip else 1)  # samplers draw here

@@ -52,6 +52,8 @@ def train(
         states.restore(state, resume, config)
     else:
         states.warn_if_short(config, train_loader, state.total_steps)
+        if weights := config.model.weights:
+            extra("pretrained", "model: weights need").warn_of_others(built.info, weights)
     named = {**config.train.hooks, **({"Profiler": {}} if profile else {})}
     with Session(config, built, run, state, [*build_hooks(named), *hooks]) as session:
         session.restore_hooks(resume)

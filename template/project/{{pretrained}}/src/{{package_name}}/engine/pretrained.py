@@ -1,6 +1,7 @@
 """Fine-tuning: start from the weights of a file or a run, and freeze parts of the model."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from types import MethodType
@@ -48,6 +49,21 @@ def load_weights(model: nn.Module, source: str) -> None:
             log(f"  of another shape in the file: {_few(others, tensors)}")
     if unused := [name for name in tensors if name not in own]:
         log(f"  only in the file: {_few(unused, tensors)}")
+
+
+def warn_of_others(info: Mapping[str, Any], source: str) -> None:
+    """Warn of what a run learnt from its data, such as classes, that is not the same in `info`.
+
+    A tensor may fit by its shape, and yet its rows mean other classes, or other words.
+    """
+    path = locate(source)
+    with suppress(Exception):  # of a file without `info`; `load_weights` says what is wrong
+        path = checkpoint.find(str(path), path.parent) if path.is_dir() else path
+        before = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["info"]
+        known = [name for name in info if name in before and name != "counts"]
+        if names := [name for name in known if before[name] != info[name]]:
+            what = f"that run's data had other {', '.join(names)}"
+            log(f"warning: model.weights: {what}; see docs/pretrained.md, Another data set")
 
 
 def _few(names: Iterable[str], tensors: Mapping[str, Tensor]) -> str:
