@@ -129,7 +129,7 @@ def write(folder: Path, items: list[Item], classes: list[str], report: Report) -
                 if values.shape != item.size[::-1]:
                     found = f"{values.shape[1]} x {values.shape[0]}, its image {item.size}"
                     raise UserError(f"{path}: is {found}; make them the same")
-                if wrong := {*values.flat} - {*range(len(classes)), NO_CLASS}:
+                if wrong := {*np.unique(values).tolist()} - {*range(len(classes)), NO_CLASS}:
                     rule = f"the classes are 0 to {len(classes) - 1}, and 255 for none"
                     raise UserError(f"{path}: has the value {min(wrong)}; {rule}")
                 mask = Image.fromarray(values.astype(np.uint8))

@@ -41,6 +41,8 @@ Colour = tuple[int, int, int]
 
 def masks(source: Path, report: Report) -> Iterator[Item]:
     """Masks that are files: with a number, or a colour, for each class."""
+    import numpy as np
+
     pairs = mask_folders(source)
     if not pairs:
         wanted = "images/ and masks/, or JPEGImages/ and SegmentationClass/"
@@ -65,7 +67,8 @@ def masks(source: Path, report: Report) -> Iterator[Item]:
                 parts = [*images.relative_to(source).parts, *inside.split("/")[:-1]]
                 split, mask = lists.get(inside) or split_of(parts), by_name[inside]
                 if len(report.classes) <= 2 and not colours:
-                    values |= {*read_mask(mask, {}).flat} if len(values) < 3 else set()
+                    new = read_mask(mask, {}) if len(values) < 3 else ()
+                    values |= {*np.unique(new).tolist()}
                 shape = Shape(f"{mask}", "", NO_BOX, pixels=(mask, colours))
                 yield Item(
                     split, image.relative_to(images).as_posix(), image, sizes_of(image)[1], [shape]
