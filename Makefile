@@ -10,7 +10,7 @@
 #   make preview     render the work tree to build/preview; ARGS="-d components=folder" sets answers
 #   make example     render examples/digits, the default project, again
 #   make fuzz        random projects, edits and versions: N=500 cases, or repeat one with SEED=17 N=1
-#   make kill-test   kill a training run KILLS=30 times: it ends like an uninterrupted one; then fail each of its calls once
+#   make kill-test   kill a training run KILLS=30 times: it ends like an uninterrupted one; then make each of its calls fail once
 #   make losses      what Copier alone loses and the template's merge keeps: the table of docs/updating.md
 #   make transcript  run the update that the README shows
 #   make tags        a tag for each release commit
@@ -66,7 +66,7 @@ kinds: .venv/installed
 	$(enough)
 	test -x $(venv) || "$(PYTHON)" -m venv .venv
 	PIP_COMPILE=0 $(venv) $(pip) --no-deps --requirement constraints.txt
-	-@$(venv) -m compileall -qq -j 0 .venv/lib # pip would take one processor for it
+	-@$(venv) -m compileall -qq -j 0 .venv/lib # pip would compile on one processor only
 	@touch $@
 
 test: .venv/installed lint

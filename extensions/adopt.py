@@ -33,7 +33,7 @@ exit status:
 def main(arguments: list[str] | None = None) -> int:
     """The command; its exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may be undecodable
     parser = argparse.ArgumentParser(
         prog="python3 extensions/adopt.py",
         description="Adopt an existing project into this template, so that `copier update` works on it.",

@@ -23,6 +23,7 @@ from conftest import (
     NEXT,
     ROOT,
     Render,
+    command,
     copier_update,
     copy,
     extension,
@@ -419,6 +420,7 @@ def test_no_version_edits_removes_or_restores_files_of_the_owner(template: Path,
     (model / "own.py").write_text("# own\n")
     save(project)
     before = tree(project)
+    assert "kept as yours: it is yours" in command(project, "--explain", str(project / "README.md")).stdout
     said = update(project, LATER).stdout
     assert "4 kept as yours" in said
     after = tree(project)

@@ -106,7 +106,7 @@ def parse_setup(text: str) -> dict[str, Any]:
     for node in nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "setup":
             for word in node.keywords:
-                with contextlib.suppress(ValueError):  # no literal
+                with contextlib.suppress(ValueError):  # not a literal
                     found[word.arg] = ast.literal_eval(assigned.get(ast.unparse(word.value), word.value))
     return found | {"requires": list(found.get("install_requires") or [])}
 
@@ -180,7 +180,7 @@ def data_kind(project: Candidate, sources: Metadata) -> Guess:
             counts[answer] = (len(found), min(found))
     if not counts:
         return None, "nothing found"
-    answer = max(counts, key=lambda kind: counts[kind][0])  # ties: the first, since images occur in many projects
+    answer = max(counts, key=lambda kind: counts[kind][0])  # ties: the first in KINDS; images come last
     number, file = counts[answer]
     return answer, file + (f" and {number - 1} more file{'s' * (number > 2)}" if number > 1 else "")
 

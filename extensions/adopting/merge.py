@@ -14,7 +14,7 @@ from .project import Candidate
 
 
 def merge(project: Candidate, branch: str, commit: str, label: str, paths: Iterable[str]) -> tuple[list[str], str]:
-    """Merge a commit into a new branch. Returns the conflicts, or why git cannot commit. A failure undoes it all."""
+    """Merge a commit into a new branch. Returns the conflicts, or why git cannot commit. A failure undoes it."""
     top, who = project.top, project.who
     options = ["--no-commit", "--no-ff", "--strategy=ort", "--no-verify-signatures", "--no-rerere-autoupdate"]
     options += ["--allow-unrelated-histories", "-m", f"Adopt {label}"]

@@ -52,7 +52,7 @@ def inspect_project(folder: Path, branch: str, clone: Path) -> Candidate:
     start = "list data and models in .gitignore, git add --all, git commit"
     status, inside, complaint = attempt("rev-parse", "--is-inside-work-tree", cwd=folder)
     if status:
-        why = complaint.partition("\n")[0]  # at the edge of a file system there is one more
+        why = complaint.partition("\n")[0]  # at the boundary of a file system, git adds a line
         raise Refusal(f"{folder} is not in a usable git repository ({why}); there: git init, {start}")
     if inside.strip() == "false":
         raise Refusal(f"{folder} is a bare repository or inside of .git: clone it and name the clone")
@@ -83,7 +83,7 @@ def inspect_project(folder: Path, branch: str, clone: Path) -> Candidate:
 
 
 def check_paths(project: Candidate, paths: Iterable[str]) -> None:
-    """Raise Refusal if a merge of these paths would overwrite files that git has no copy of, or lacks a folder."""
+    """Raise Refusal if a merge of these paths would overwrite files that git has no copy of, or cannot add a folder."""
     found = {}
     for path in paths:
         if path in project.tracked and project.tracked[path][1] != "H":

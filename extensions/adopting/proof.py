@@ -23,7 +23,7 @@ def verify(project: Candidate, answers: dict[str, Any], done: bool, smoke: bool)
     """Try a later update and, if asked, a training step; print the results. False if one of them failed.
 
     Args:
-        answers: those of the project, with the version that it has.
+        answers: the project's answers, with Copier's keys such as the version.
         done: whether the merge is committed. If not, the commands to run after the commit are printed.
     """
     works = True
@@ -55,7 +55,7 @@ def refused(folder: Path, answers: dict[str, Any], done: bool) -> str:
         plan_for(project, answers, newest, text)
     except Refusal as why:
         return str(why)
-    except Exception as error:  # of Copier, which has several classes
+    except Exception as error:  # Copier raises several classes
         return f"the template cannot be rendered with the project's answers: {error}"
     return ""
 

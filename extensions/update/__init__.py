@@ -2,8 +2,8 @@
 
 The modules, in the order in which an update calls them:
 
-    stages      the two stages that `copier update` runs, before and after its own work
-    commands    the command line: an update without Copier's own work, preview, undo, explain, migrate
+    stages      the two stages that `copier update` runs, before and after its own changes
+    commands    the command line: an update without Copier's own changes, preview, undo, explain, migrate
     project     the project's files on disk, and the checks that refuse an update
     snapshot    the files that an update may change, saved before it starts
     undo        undo an update: finished, interrupted or failed

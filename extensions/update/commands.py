@@ -1,4 +1,4 @@
-"""The command line: an update without Copier's own pass, preview, undo, explain, migrate.
+"""The command line: an update without Copier's own changes, preview, undo, explain, migrate.
 
 python extensions/update [PROJECT] [--to VERSION | --step] [--preview]
 python extensions/update [PROJECT] --migrate [--preview]

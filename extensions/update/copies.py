@@ -20,8 +20,8 @@ def link(clone: Path, folder: Path, env: Mapping[str, str]) -> bool:
     """Fill a new folder with hard links to a clone's files, in a third of the time that writing them takes.
 
     Returns False, without the folder, if the work tree differs from the index that `env` names. The index must be a new
-    one: it has no file times, so git compares contents. It is also False if a branch is checked out, since somebody may
-    be editing the files; Copier checks out a commit.
+    one: it has no file times, so git compares contents. Also False if a branch is checked out, since
+    somebody may be editing the files; Copier checks out a commit.
     """
     if attempt("symbolic-ref", "--quiet", "HEAD", cwd=clone).status == 0:
         return False
@@ -58,8 +58,8 @@ def copy(source: Path, root: Path, **options: Any) -> Any:
 def quick() -> Iterator[None]:
     """Save a third of a copy's time: compile equal templates once, and don't ask git about each file.
 
-    Copier compiles the parts of paths again for each file. It asks git because of a project's index, but a render is in
-    no repository.
+    Copier compiles the parts of paths again for each file. It asks git for the files of a project's index, which a
+    render does not have.
     """
     import jinja2
 
@@ -73,7 +73,7 @@ def quick() -> Iterator[None]:
         if key not in cache:
             cache[key] = compile_template(self, source, *rest, **options)
         else:
-            self.preprocess(source)  # Copier's tag `yield` begins anew with each template
+            self.preprocess(source)  # resets Copier's tag `yield` for each template
         return cache[key]
 
     try:
@@ -88,10 +88,10 @@ def quick() -> Iterator[None]:
 
 
 def both(first: Callable[[], Result], second: Callable[[], Result]) -> tuple[Result, Result]:
-    """The results of two calls that render. On Linux, a fork of this process makes the first one meanwhile.
+    """The results of two calls that render. On Linux, a fork of this process runs the first one in parallel.
 
-    If that fails, this process repeats it, and has its error. A process with threads is not forked: it could hang.
-    The fork ends with this process, or if the second call fails: nobody reads from the pipe then.
+    If the fork fails, this process repeats the call and raises its error. A process with threads is not forked: it
+    could hang. The fork ends if this process ends or the second call fails: nobody reads from the pipe then.
     """
     if sys.platform != "linux" or threading.active_count() > 1:
         return first(), second()
@@ -113,6 +113,6 @@ def both(first: Callable[[], Result], second: Callable[[], Result]) -> tuple[Res
 
 def send(call: Callable[[], Any], receiver: Any, sender: Any) -> None:
     """Send the result of a call; nothing if it fails."""
-    receiver.close()  # of the other process
+    receiver.close()  # only the parent process reads from it
     with contextlib.suppress(BaseException):
         sender.send(call())

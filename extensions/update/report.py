@@ -14,7 +14,7 @@ ADVICE = {
     "binary": "both replaced it; yours is in place. To take theirs: git show :3:./{path} > {path}; then git add {path}",
     "rename/rename": "you and the template moved it to different places: git add the one to keep, git rm the others",
     "rename/delete": "one moved it, the other removed it: git add {path} to keep it, or git rm {path}",
-    "distinct modes": "one has a file, the other a link: git add the one to keep, git rm the other (~: whose it is)",
+    "distinct modes": "one has a file, the other a link: git add one, git rm the other (the name after ~: whose it is)",
     "modify/delete": "you changed it, the template removed it: git add {path} to keep it, or git rm {path}",
 }
 NOTES = {"merged": ": your changes and the template's", "kept as yours": "; new projects start with newer ones"}

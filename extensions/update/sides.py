@@ -11,7 +11,7 @@ from .rules import Move, answer_effects, declared, fill, follow, is_owned, moves
 from .starts import earlier_starts
 from .versions import Versions, rendered, rendered_both
 
-KEPT = "it is current: no version edits, removes or replaces it"
+KEPT = "it is yours: no version edits, removes or replaces it"
 DELETED = "you deleted it"
 
 
@@ -21,7 +21,7 @@ class Sides:
 
     Attributes:
         base: the old version with the old answers, each file at its path in the new version.
-        current: HEAD, likewise.
+        current: the files of HEAD, also at their paths in the new version.
         template: the new version with the new answers, without what must not reach the project.
         came_from: the path of a file in the project before the update, by its path in the new version.
         moved_away: old paths of files that the template moved, as git detects it.
@@ -162,7 +162,7 @@ def keep_own(project: Project, sides: Sides) -> None:
     for path in list(base):
         if path not in current and path not in by_owner:
             del base[path]
-            # Where it was, is in the new version, and was before a move; a new file may be there now.
+            # Its path in the base, in the new version, and before a move; a new file may have one of these now.
             for gone in (path, by_template.get(path, ""), sides.came_from.get(path, "")):
                 if gone not in current and gone in template:
                     del template[gone]

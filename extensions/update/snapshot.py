@@ -4,7 +4,7 @@ Each update has a folder below `.git/copier-update`, named by its time and versi
 
     state.json   the commit that the update started from, and what it wrote, by path
     ignored/     copies of ignored files at paths where Copier may write
-    replaced/    files that an undo replaced, if they were neither the update's nor HEAD's
+    replaced/    files that an undo replaced, if they differed from both the update's version and HEAD
 
 Everything else is in HEAD, since an update refuses a project with uncommitted changes.
 """
@@ -180,7 +180,7 @@ def set_aside(project: Project, snapshot: Snapshot, paths: set[str]) -> None:
 
 
 def restore_saved(project: Project, snapshot: Snapshot, renders: Iterable[Tree]) -> None:
-    """Move files that the owner saved during Copier's pass back from `replaced`; delete the rest.
+    """Move files that the owner saved while Copier ran back from `replaced`; delete the rest.
 
     A file that Copier wrote has only lines of HEAD, of the two versions, and conflict markers.
     """

@@ -1,7 +1,7 @@
-"""An update by `copier update`: the two stages of the migration in copier.yml, before and after Copier's own work.
+"""An update by `copier update`: the two stages of the migration in copier.yml, before and after Copier's own changes.
 
 Copier alone drops edits that it cannot follow, such as those in a file that the template moves. So the second stage
-undoes Copier's writes, once it has asked its questions, and writes the merge instead. Everything is computed from
+undoes the changes that Copier made after its questions, and writes the merge instead. Everything is computed from
 commits before a file is touched: after a failure or a kill, HEAD is unchanged and the rest can be restored.
 """
 
@@ -26,7 +26,7 @@ BOTS = "UPDATE_BY_BOT"  # if 1: new files stay unstaged, and conflicts exit with
 
 
 def before(project: Project, refs: tuple[str, str], versions: tuple[Version, Version]) -> int:
-    """Refuse what would fail later, save what Copier could overwrite, print the news and how to undo the update."""
+    """Refuse what would fail later, save what Copier could overwrite, print the CHANGELOG and the undo command."""
     patterns = template_paths(refs[0]) | template_paths("HEAD")
     answers = project.answers() if project.answers_file in project.head else {}
     check(project, template_paths(refs[0], answers) | template_paths("HEAD", answers), conditional_questions("HEAD"))

@@ -1,7 +1,7 @@
 """The version that a file of the owner started from. No update edits such a file, so it may be an old version.
 
-A changed answer reaches such a file as a diff of its start. A diff taken from a later version than the file's would
-conflict with lines that the owner never wrote.
+A changed answer reaches such a file as a diff: the version that it started from, with the old and with the new answers.
+A diff of a later version would conflict with lines that the owner never wrote.
 """
 
 import difflib

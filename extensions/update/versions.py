@@ -25,7 +25,7 @@ from .rules import answer_effects, regex
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = next((folder for folder in HERE.parents if (folder / ".git").exists()), HERE.parents[1])
-# Lists that all parts of copier.yml extend; of other settings the last counts.
+# Lists that all parts of copier.yml extend; for other settings, the last part counts.
 JOINED = ("_exclude", "_jinja_extensions", "_secret_questions", "_skip_if_exists")
 EXCLUDED = ["copier.yml", "copier.yaml", "*.py[co]", "__pycache__", ".git", ".DS_Store", ".svn"]  # Copier's default
 
@@ -76,7 +76,7 @@ def record(text: str, commit: str, source: str) -> str:
     """An answers file with the version and the template's address."""
     now = yaml.safe_load(text) | {"_commit": commit, "_src_path": source}
     noted = yaml.safe_dump({key: now[key] for key in ("_commit", "_src_path")}, allow_unicode=True, width=10**6)
-    for key, lines in (("_commit", ""), ("_src_path", noted)):  # where the template has them among the answers
+    for key, lines in (("_commit", ""), ("_src_path", noted)):  # a template may write these keys between the answers
         text = re.sub(rf"(?m)^{key}:.*\n(?:[ \t].*\n)*", lines.replace("\\", r"\\"), text)
     if yaml.safe_load(text) != now:
         raise Refusal(f"{source!r} cannot be written to the answers file: move the template to a path in plain letters")
@@ -141,7 +141,7 @@ def describe(ref: str) -> str:
 
 
 def computed(config: dict[str, Any]) -> dict[str, str]:
-    """Questions for a text that a version never asks: their defaults are what it computes from other answers."""
+    """Text questions that a version never asks; their defaults are computed from other answers."""
     questions = {key: value for key, value in config.items() if isinstance(value, dict) and key[0] != "_"}
     never = {key: value for key, value in questions.items() if value.get("when") is False and "default" in value}
     return {key: str(value["default"]) for key, value in never.items() if value.get("type") == "str"}
