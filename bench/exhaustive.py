@@ -2,7 +2,7 @@
 
     make exhaustive                    everything; takes long, for the days before a release
     make exhaustive ARGS="-k fuzz"     a part; prints the table, does not write it
-    .venv/bin/python bench/exhaustive.py --table FILE      the same table of what `make test ARGS=--junitxml=FILE` wrote
+    .venv/bin/python bench/exhaustive.py --table FILE      that table, from what `make test ARGS=--junitxml=FILE` wrote
 
 N (500) is the number of random projects and edits, KILLS (30) how often a training run of each kind of data is killed.
 """
@@ -23,7 +23,7 @@ PYTEST = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=workste
 
 
 def what(file: Path) -> str:
-    """The first sentence of a test file's docstring."""
+    """The first sentence of a test file's docstring: the column `what` of the table."""
     return (ast.get_docstring(ast.parse(file.read_text())) or "").partition(".\n")[0].replace("\n", " ").rstrip(".")
 
 

@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/extras.py
 
-Each option is measured twice: chosen alone, against a project without any option of its question and with defaults
-elsewhere; and not chosen in a project with all the others, which shows a part that leaks into another. The installed
-packages are looked up in the environment that runs this, by each package's requirements that apply to this machine.
+Each option is measured twice. Chosen alone, its project is compared with one that has no option of this question and
+defaults elsewhere. Not chosen, in a project with all other options, it shows whether it leaves files or packages. The
+installed packages are found in this environment, by each package's requirements that apply to this machine.
 """
 
 import re
@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "extras.md"
 BEGIN, END = "<!-- made by bench/extras.py -->\n", "<!-- until here -->\n"
 QUESTIONS = ("tracker", "extras", "ci")
 ABSENT = {"torchvision": ["numpy", "pillow", "torch"]}  # its requirements; constraints.txt says why it isn't installed
-MOST = 15  # packages of the default project on top of torch and numpy, and of what these two need themselves
+MOST = 15  # packages of the default project, without torch, numpy and their dependencies
 
 Render = Callable[..., Path]
 
@@ -65,7 +65,7 @@ def parts(project: Path) -> Parts:
 
 
 def measure(render: Render) -> list[Row]:
-    """Measure each option. `render` makes a project with the given answers; `extras` are words."""
+    """Measure each option. `render` makes a project with the given answers; `extras` is a text of words."""
     extras, rows = options("extras"), []
     for question in QUESTIONS:
         none = {"ci": "none"} if question == "ci" else {}
@@ -81,7 +81,7 @@ def measure(render: Render) -> list[Row]:
 
 
 def minus(whole: Parts, others: Iterable[Parts]) -> Parts:
-    """The items that are in none of the others."""
+    """The items of the first that are in none of the others."""
     files, packages = set(whole.files), dict(whole.packages)
     for other in others:
         files -= other.files
@@ -131,7 +131,7 @@ def table(rows: list[Row], usual: set[str]) -> str:
 
 
 def page(text: str, rows: list[Row], packages: set[str], usual: set[str]) -> str:
-    """The page with a new table."""
+    """The text of docs/extras.md with a new table."""
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     names = ", ".join(sorted(packages))

@@ -1,4 +1,4 @@
-"""Fine-tune on few samples, beside training from scratch, and scikit-learn on frozen features; docs/benchmarks.md.
+"""Fine-tuning on few samples, compared with training from scratch and scikit-learn on frozen features.
 
     OMP_NUM_THREADS=1 .venv/bin/python bench/finetune.py [KIND ...]
 
@@ -10,11 +10,11 @@ data/train/ as for data/valid/, and runs `train` for STEPS steps on them:
 - fine-tuned: `model.weights` is the source's run;
 - the head alone: also with `model.freeze`.
 
-For each, the learning rate is the config's, a third or three times it: the best on data/valid/ with seed 0. All else is
-the default config. `test` measures the best checkpoint on the target's test samples, which are the same for all seeds.
-Then the source's run is deleted, and the accuracy of the fine-tuned runs must be the same once more. scikit-learn's
-logistic regression gets the inputs of the head, from the model with the source's weights, for the same training
-samples. The table has mean and standard deviation over the seeds.
+The learning rate of each method is the config's, a third of it or three times it: the best on data/valid/ with seed 0.
+All other settings are those of the default config. `test` measures the best checkpoint on the target's test samples,
+which are the same for all seeds. Then the source's run is deleted, and the fine-tuned runs are tested again, with the
+same result. scikit-learn's logistic regression gets the inputs of the head, from the model with the source's weights,
+for the same training samples. The table has mean and standard deviation over the seeds.
 
 The packages are those of bench/public.py, which begins with the commands that install them. This needs scikit-learn
 and soundfile with their dependencies, and klettres-data of Debian.
@@ -61,10 +61,10 @@ class Kind(NamedTuple):
 
     kind: str
     what: str  # source and target, for the table
-    data: Callable[[Path], tuple[Samples | None, Samples]]  # of a project; None is its sample
-    each: int  # samples per class, to train and to validate
-    frozen: list[str]  # all but the head
-    edit: tuple[str, str] = ("", "")  # of task.py
+    data: Callable[[Path], tuple[Samples | None, Samples]]  # source and target; None is the project's sample
+    each: int  # samples per class, for training and for validation
+    frozen: list[str]  # model.freeze: all parts but the head
+    edit: tuple[str, str] = ("", "")  # old and new text in task.py
 
 
 def sample(project: Path) -> Samples:
@@ -79,7 +79,7 @@ def sample(project: Path) -> Samples:
 
 
 def digits(project: Path) -> tuple[None, Samples]:
-    """The digits of the UCI, in their order: the first two sixths are to train and to validate, the rest to test."""
+    """The UCI digits in their order: a sixth for training, a sixth for validation, the rest for testing."""
     from sklearn.datasets import load_digits
 
     found: Samples = defaultdict(lambda: defaultdict(list))
@@ -93,7 +93,7 @@ def digits(project: Path) -> tuple[None, Samples]:
 
 
 def languages(project: Path) -> tuple[Samples, Samples]:
-    """The first twelve of the sample's languages, and the other eight: another number, so that the head is new."""
+    """The first twelve of the sample's languages, and the other eight. The numbers differ, so that the head is new."""
     found = sample(project)
     names = sorted(found["train"])
     parts = names[:12], names[12:]
@@ -102,7 +102,7 @@ def languages(project: Path) -> tuple[Samples, Samples]:
 
 
 def letters(project: Path) -> tuple[None, Samples]:
-    """The set `letters` of public_sets.py; of each language, half is to test."""
+    """The data set `letters` of public_sets.py; half of each language is for testing."""
     found: Samples = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as folder:
         SETS["letters"].make(Path(folder))
@@ -137,14 +137,14 @@ def write(samples: Samples, folder: Path, texts: bool) -> str:
 
 
 def few(samples: Samples, each: int, seed: int) -> Samples:
-    """Draw samples per class to train and to validate; all that are to test stay."""
+    """Draw samples per class for training and validation; all test samples stay."""
     rng = random.Random(seed)
     drawn = {split: {n: rng.sample(samples[split][n], each) for n in samples[split]} for split in ("train", "valid")}
     return {**drawn, "test": samples["test"]}
 
 
 def command(project: Path, words: list[str]) -> str:
-    """What `python -m my_project` with these words prints; SystemExit if it fails."""
+    """The output of `python -m my_project` with these arguments; SystemExit if it fails."""
     from my_project.cli import main
 
     os.chdir(project)
@@ -156,7 +156,7 @@ def command(project: Path, words: list[str]) -> str:
 
 
 def features(model: Any, batch: Any) -> Any:
-    """What a model without its head makes of each sample: the mean over a long sound's windows."""
+    """The features of each sample, from a model without its head; of a long sound, the mean over its windows."""
     if batch[0].dim() != 3:
         return model(batch[0])
     windows, _, present = batch
@@ -178,7 +178,7 @@ def regression(project: Path, run: str) -> float:
     config = load(Config, [f"checkpoints/{run}/config.yaml"])
     task = Task(config, torch.device("cpu"))
     with contextlib.redirect_stdout(sys.stderr):
-        model = task.build_model().eval()  # reads the weights, and prints which fit
+        model = task.build_model().eval()  # loads the weights, and prints which of them fit
     model.head = torch.nn.Identity()
     sets = []
     with torch.inference_mode():
@@ -190,7 +190,7 @@ def regression(project: Path, run: str) -> float:
 
 
 def in_fork(function: Callable[..., Result], project: Path, *arguments: Any) -> Result:
-    """The result of a function in a process of its own, which starts with torch imported and finds the package."""
+    """The result of a function in a forked process, which has torch imported and the project on its path."""
     sys.path.insert(0, str(project / "src"))
     with multiprocessing.get_context("fork").Pool(1) as pool:
         result = pool.apply(function, (project, *arguments))
@@ -229,7 +229,7 @@ def measure(kind: Kind, project: Path) -> dict[str, list[float]]:
                 own = [f"run.name={name}-{seed}-{rate:.2g}", f"optimizer.lr={rate:.2g}"]
                 said = in_fork(command, project, [*train, *common, *settings, *own])
                 best[rate] = float(said.partition("; best acc ")[2].partition(":")[0])
-            rates[name] = [max(best, key=best.__getitem__)]  # of the first seed, for all
+            rates[name] = [max(best, key=best.__getitem__)]  # the best rate with the first seed, for all seeds
         run = f"fine-tuned-{seed}-{rates['fine-tuned'][0]:.2g}"
         figures["scikit-learn, frozen features"].append(in_fork(regression, project, run))
 

@@ -3,12 +3,12 @@
     python3 bench/gpu.py [--only PART ...] [--projects FOLDER] [--seconds 480] [--markdown FILE] [--json FILE]
 
 Needs this repository and, in the Python that runs it, torch, numpy, pillow, pyyaml and pydantic; no network. The image
-project is examples/digits, the text project the same with the files of template/ that make it one, so nothing renders
-them. With --projects, the own tests (pytest) of each project in a folder run on the GPU at last, and each is trained on
-its sample; render one for each kind of data before. Each measurement is its own process; speed measurements alternate.
-The exit status is 1 if a part fails, misses its bound, or does not finish in time. Without a GPU all of it runs on the
-CPU at a small size, without torch.compile and without bounds, which only shows that the script works; the first line
-says so.
+project is examples/digits; the text project is a copy of it with files of template/, so Copier is not needed. With
+--projects, the tests (pytest) of each project in a folder run on the GPU at the end, and each project is trained on its
+sample; render a project of each kind of data for it. Each measurement is its own process; speed measurements alternate.
+The exit status is 1 if a part fails, misses its bound, or does not finish in time. Without a GPU, everything runs on
+the CPU at a small size, without torch.compile and without bounds, which only shows that the script works; the first
+line says so.
 """
 
 import argparse
@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-IN_FOLDERS = re.compile(r"{{\w+}}(?=[.]py$)")  # the part of a file's name that components=folder has
+IN_FOLDERS = re.compile(r"{{\w+}}(?=[.]py$)")  # a part of file names that is empty unless components=folder
 MODELS = ("resnet", "gpt")
-WARMUP, SPANS = 2, 5  # spans of LINE steps: the first, in which it compiles, don't count
+WARMUP, SPANS = 2, 5  # spans of LINE steps; torch.compile works in the first, which don't count
 WAITS = {"cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy"}
 
 
@@ -89,7 +89,7 @@ class Size:
 
 
 class Batches:
-    """An epoch of batches in pinned memory; takes the time between its spans, with the device idle."""
+    """An epoch of batches in pinned memory; measures the time of each span, when the device is idle."""
 
     def __init__(self, model: str, size: Size, spans: int) -> None:
         import torch
@@ -121,7 +121,7 @@ class Batches:
 
 
 def with_batches(batches: Any) -> Any:
-    """Make the project train with these batches; returns its class Task."""
+    """Make the project train with these batches; returns the new class Task."""
     task: Any = import_module("digits.task")
     own: Any = task.Task
 
@@ -223,7 +223,7 @@ def waits(model: str) -> dict[str, Any]:
     copies = [event for event in during if event.get("cat") == "gpu_memcpy" and "DtoH" in event["name"]]
     waited = [event["name"] for event in during if event.get("name") in WAITS] + ["copy to the CPU"] * len(copies)
     found = {"steps": len(steps), "waits": len(waited), "which": sorted(set(waited)), "good": not waited}
-    if not size.gpu:  # a CPU has no calls to count: what would read a number back
+    if not size.gpu:  # a CPU makes no such calls: count the operations that would read a number back
         found["items"] = sum(event.get("name") == "aten::item" for event in during)
     return found
 
@@ -251,7 +251,7 @@ def resume() -> dict[str, Any]:
     status = train(*words, "run.name=stopped")
     session.after_step = after
     assert status != 0
-    assert steps < 12  # those after which both are done
+    assert steps < 12  # the run was stopped before its last step
     assert train("--resume", "stopped") == 0
     whole, stopped = (torch.load(f"checkpoints/{name}/last.pt", weights_only=True) for name in ("whole", "stopped"))
     assert whole["step"] == stopped["step"] == 12
@@ -334,7 +334,7 @@ def fsdp() -> dict[str, Any]:
         full = (p.full_tensor() if split else p for p in model.parameters())
         weights.append([p.detach().cpu().clone() for p in full])
     apart = max(float((one - other).abs().max()) for one, other in zip(*weights, strict=True))
-    loss = torch.nn.Module()  # has nothing that is trained
+    loss = torch.nn.Module()  # has no parameters
     saved = {"shards": "shards", "shards_folder": Path("shards"), **sharded.state_dicts(model, None, optimizer, loss)}
     sharded.save_shards(saved["tensors"], saved["shards_folder"])
     with torch.no_grad():
@@ -372,7 +372,7 @@ def python(project: Path, seconds: float, *words: str) -> subprocess.CompletedPr
 
 
 def process(project: Path, words: list[str], seconds: float) -> dict[str, Any]:
-    """The last line of a process, or all its output if it failed."""
+    """The last line of a process's output, or all of it if the process failed."""
     for left in project.glob("checkpoints/*/"):
         shutil.rmtree(left)
     done = python(project, seconds, str(Path(__file__).resolve()), "--process", *words)
@@ -383,7 +383,7 @@ def process(project: Path, words: list[str], seconds: float) -> dict[str, Any]:
 
 
 def part(folder: Path, name: str, end: float) -> dict[str, Any]:
-    """The result of a part; for speeds the ratio of medians, measured in alternating order."""
+    """The result of a part; for speeds, the ratio of medians of alternating measurements."""
     project, steps = PARTS[name]
     if not name.startswith("speed"):
         return process(folder / project, steps, end - time.monotonic())
@@ -402,7 +402,7 @@ def part(folder: Path, name: str, end: float) -> dict[str, Any]:
 
 
 def own(project: Path, end: float) -> dict[str, Any]:
-    """A project's own tests on the device that `auto` chooses; its figures in fp32, and in bf16 with compile."""
+    """A project's tests on the device that `auto` chooses; its metrics in fp32, and in bf16 with compile."""
     package = next(path.parent.name for path in project.glob("src/*/cli.py"))
     for path in project.glob("test/*.py"):
         path.write_text(path.read_text().replace("run.device=cpu", "run.device=auto"))
@@ -430,7 +430,7 @@ def own(project: Path, end: float) -> dict[str, Any]:
 
 
 def measure(folder: Path, projects: Path | None, only: list[str], end: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each part's result, alone; then each project's, all side by side."""
+    """Each part's result, one after the other; then each project's, all in parallel."""
     for name in only:
         yield name, part(folder, name, end)
     if projects:

@@ -54,7 +54,7 @@ def room(kind: str) -> Path:
 
 
 def example(kind: str) -> str:
-    """The first picture of images/result/ that its pages name: the most important one."""
+    """The first picture of images/result/ that the kind's pages name: the most important one."""
     words = (ROOT / "template" / "kinds" / kind / "words.jinja").read_text()
     return str(re.findall(r"set results = '`(\w+)[.]png`", words)[0])
 
@@ -114,7 +114,7 @@ def notices() -> str:
 
 
 def shrink(picture: Image.Image, path: Path, colours: int = 64) -> None:
-    """Save it with a small palette that keeps rare colours."""
+    """Save a picture with a small palette that keeps rare colours."""
     picture.quantize(colours, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
 
 

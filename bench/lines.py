@@ -40,7 +40,7 @@ def measure(reference: Path, folder: Path, arguments: Sequence[str]) -> int:
 
 
 def laid_out(folder: Path) -> Path:
-    """The files to count: those of a default project and the scripts, by path."""
+    """The files to count, by path: those of a default project, and those of extensions/."""
     command = ["-W", "ignore", "-m", "copier", "copy", "--defaults", "--quiet", "--vcs-ref", "HEAD"]
     subprocess.run([sys.executable, *command, ROOT, folder], check=True)
     shutil.copytree(ROOT / "extensions", folder / "extensions")

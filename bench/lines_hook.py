@@ -1,4 +1,4 @@
-"""Started by each Python process of `bench/lines.py`: record the lines that it runs.
+"""Record the lines that a process runs; each Python process of `bench/lines.py` starts this.
 
 Other kinds of data have other files at the same paths of `src/`, so only files with the reference's content count.
 """

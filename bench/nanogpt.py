@@ -3,8 +3,8 @@
     git clone https://github.com/karpathy/nanoGPT build/nanoGPT
     .venv/bin/python bench/nanogpt.py build/nanoGPT [ROUNDS]
 
-nanoGPT's own train.py runs as it is, with its settings for a CPU, on the project's sample text by characters. The
-project trains nanoGPT's model, by its config, a scheduler in its own `scheduler.py` and a task with the same batches.
+nanoGPT's train.py runs unchanged, with its settings for a CPU, on the characters of the project's sample text. The
+project trains nanoGPT's model, with a config, a scheduler in `scheduler.py` and a task that yields the same batches.
 Both have one thread and print a line every 10 steps. Each is a separate process, in an order that changes from round
 to round, after a first round that doesn't count. CPU time of the process is measured, from step 100 to the last.
 """
@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-STEPS, FIRST = 500, 100  # as many as are trained; the clock starts after the first ones
+STEPS, FIRST = 500, 100  # steps of a run; the clock starts after the first 100
 LENGTH = 64  # characters of a window
 MODEL = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": LENGTH, "dropout": 0.0, "bias": False}
 RATES = {"learning_rate": 1e-3, "min_lr": 1e-4, "warmup_iters": 50, "lr_decay_iters": STEPS}
@@ -65,7 +65,7 @@ def main(checkout: Path, rounds: int) -> None:
 
 
 def encode(project: Path) -> int:
-    """Write the sample text as nanoGPT reads it; returns the number of characters that it has."""
+    """Write the sample text as nanoGPT reads it; returns the number of different characters."""
     folder = project / "data" / "characters"
     folder.mkdir()
     split = {
@@ -81,7 +81,7 @@ def encode(project: Path) -> int:
 
 
 class Positions:
-    """Where the windows of each batch begin; takes the time whenever they are asked for."""
+    """Draws where the windows of each batch begin, and records the time of each draw."""
 
     def __init__(self) -> None:
         import torch
@@ -94,12 +94,12 @@ class Positions:
         return self.randint(most, (BATCH,), generator=self.generator)
 
     def milliseconds(self) -> float:
-        """The CPU time of a step, in the mean after the first ones."""
+        """The mean CPU time of a step after the first ones."""
         return (self.seen[STEPS - 1] - self.seen[FIRST]) / (STEPS - 1 - FIRST) * 1e3
 
 
 def nanogpt(vocabulary: int) -> tuple[float, dict[str, Any]]:
-    """nanoGPT's train.py; only its draw of positions is replaced, so that the other contender can have the same."""
+    """nanoGPT's train.py; only its draw of positions is replaced, so that the project trains on the same windows."""
     import torch
 
     folder, checkout = Path(tempfile.mkdtemp(dir=".")), Path(os.environ["NANOGPT"])

@@ -4,9 +4,9 @@
 
 All do the same with the same batches, which are in memory: forward, cross entropy, backward, gradients clipped to
 norm 1, AdamW, a scheduler step, the sum of the losses and a confusion matrix; a line is printed every 100 steps. The
-time is taken in the data: whenever the batch after such a line is fetched, within one epoch, so that no contender's
-start or end counts. The result of a process is the median of these spans. CPU time of the process is measured, which is
-all that a step takes here, so other programs don't count. Each contender is a separate process that measures both
+data measures the time: between the batches that are fetched after such a line, within one epoch, so that no contender's
+start or end counts. The result of a process is the median of these spans. The CPU time of the process is measured,
+which other programs don't affect. Each contender is a separate process that measures both
 models, in an order that changes from round to round, after a first round that doesn't count.
 """
 
@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-SPANS = {"mlp": 20, "cnn": 3}  # that the clock measures, after one that it doesn't
+SPANS = {"mlp": 20, "cnn": 3}  # spans that are measured, after one that isn't
 LINE = 100  # steps of a span, at the end of which a line is printed
 MODELS = {"mlp": "400-32-10 perceptron", "cnn": "the project's cnn, width 16"}
 PACKAGES = ("lightning", "accelerate", "pytorch-ignite")
@@ -65,7 +65,7 @@ def contend(name: str) -> None:
 
 
 class Batches:
-    """An epoch of batches in memory; takes the time between its spans."""
+    """An epoch of batches in memory; measures the time of each span."""
 
     def __init__(self, spans: int) -> None:
         import torch
@@ -107,7 +107,7 @@ def optimizers(parameters: Any, steps: int) -> tuple[Any, Any]:
 
 
 class Figures:
-    """Loss and accuracy summed by hand, and the printed line."""
+    """Sums of loss and accuracy, and the printed line, by hand."""
 
     def __init__(self) -> None:
         import torch
@@ -181,7 +181,7 @@ def with_a_hook(model: str, batches: Batches) -> None:
     hooks: Any = import_module("my_project.hooks")
 
     class Count:
-        __module__ = hooks.__name__  # as if it were written there
+        __module__ = hooks.__name__  # as if the class were defined in hooks.py
         steps = 0
 
         def on_step(self, session: Any) -> None:
@@ -192,7 +192,7 @@ def with_a_hook(model: str, batches: Batches) -> None:
 
 
 def lightning(model: str, batches: Batches, **options: Any) -> None:
-    """Lightning: a LightningModule; `options` are those of its Trainer."""
+    """Lightning: a LightningModule; `options` are arguments of its Trainer."""
     from torch.nn import functional as F
 
     L: Any = import_module("lightning")

@@ -1,6 +1,6 @@
-"""Draws docs/pictures/serve.png and site.png: the page of `serve` after a click on a sample, and a site of `docs_site`.
+"""Draw docs/pictures/serve.png and site.png: the page of `serve` after a click on a sample, and a site of `docs_site`.
 
-Can have axe-core check the page of `serve`.
+The second command also checks the page of `serve` with axe-core.
 
     .venv/bin/python bench/page.py
     npm install --prefix build/axe axe-core && .venv/bin/python bench/page.py build/axe/node_modules/axe-core/axe.min.js

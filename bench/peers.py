@@ -1,4 +1,4 @@
-"""Shared by the benchmarks of other frameworks: a project, an environment with all of them, processes, tables.
+"""What the comparisons with other frameworks share: a project, an environment with all frameworks, processes, tables.
 
 The environment is build/bench-venv, made on first use: the torch of constraints.txt, and the frameworks of
 bench/peers-requirements.txt. The project runs in it too, so that all contenders share one torch.

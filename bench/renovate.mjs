@@ -1,9 +1,9 @@
-// One update by Renovate's own code, for bench/renovate.py: its Copier manager, and the commit of what that collects.
+// One update by Renovate's own code, for bench/renovate.py: its Copier manager, and the commit of the files that the manager collects.
 //
 //     node bench/renovate.mjs < settings.json
 //
 // Reads from standard input: `renovate` (its folder in node_modules), `origin` (a repository's URL), `clone` (where to
-// put it), `file` (the answers file), `version`, `branch`, `config` (renovate.json), `allowScripts` (of the bot's own
+// put it), `file` (the answers file), `version`, `branch`, `config` (renovate.json), `allowScripts` (in the bot's own
 // configuration). Prints the commit, the errors, and the files that are marked as in conflict, as JSON.
 
 import { readFileSync } from "node:fs";

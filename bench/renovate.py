@@ -1,12 +1,12 @@
-"""Compare Renovate's pull request with what `copier update` leaves in the work tree.
+"""Compare Renovate's pull request with the work tree after `copier update`.
 
     npm install --prefix build/renovate --ignore-scripts --omit=optional renovate@44.121.2
     .venv/bin/python bench/renovate.py build/renovate [NODE]
 
 This runs Renovate's own code: its Copier manager starts `copier update` in Renovate's environment, reads `git status`
-through simple-git and makes the commit. It runs in a clone without blobs, as Renovate makes
-them, of an edited project of each release, with the settings of the `renovate.json` that a project gets. NODE is a Node
-that this Renovate supports, 24 or newer. Exit status 1 if a pull request lacks something.
+through simple-git and makes the commit. For each release, it runs on an edited project, in a clone without blobs as
+Renovate makes them, with the settings of the `renovate.json` that a project gets. NODE is the path of a Node that this
+Renovate supports, 24 or newer. Exit status 1 if a pull request lacks something.
 """
 
 import itertools
@@ -108,7 +108,7 @@ def by_renovate(install: Path, node: str, **settings: Any) -> dict[str, Any]:
 
 
 def compare(expected: dict[str, str], found: dict[str, str]) -> list[str]:
-    """The paths at which the pull request differs, and how."""
+    """The paths at which the pull request differs from the work tree, and how."""
     lines = []
     for path in sorted({*expected, *found}):
         if path not in found:

@@ -25,7 +25,7 @@ def pins() -> list[str]:
 
 
 def admits(pin: str, version: str) -> bool:
-    """Whether the line applies to a Python. pip's --python-version does not affect markers."""
+    """Whether a line applies to a version of Python. pip's --python-version does not affect markers."""
     condition = pin.partition(";")[2].strip()
     if not condition:
         return True
@@ -35,7 +35,7 @@ def admits(pin: str, version: str) -> bool:
 
 
 def unavailable(pip: list[str], wanted: list[str]) -> list[str]:
-    """The lines without a wheel. pip stops at the first one, so it runs again without it."""
+    """The lines for which no wheel exists. pip stops at the first such line, so it runs again without that line."""
     failed: list[str] = []
     while True:
         done = subprocess.run([*pip, *wanted], capture_output=True, text=True)

@@ -42,11 +42,11 @@ class Case:
 
     Attributes:
         old, new: two of its releases.
-        answers: for those questions that have no default.
+        answers: answers to the questions without a default.
         later: answers to questions of the new release.
         moves, ownership: its two lists.
-        moved: files that the owner edits, and where the new release has each.
-        both: a file that the owner and the template change, in other places.
+        moved: files that the owner edits, and the path of each in the new release.
+        both: a file that the owner and the template change, in different places.
         ignored: a new file of the template, where the owner has one that git ignores.
     """
 

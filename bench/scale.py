@@ -57,9 +57,9 @@ def measured(project: Path, *command: str) -> float:
     return usage.ru_maxrss / 1024
 
 
-# --- more data: each returns what there is ---
+# --- more data: each returns the size of the sample ---
 def link_files(train: Path, times: int) -> str:
-    """Every file under other names."""
+    """Link every file under other names."""
     files = [each for each in sorted(train.rglob("*")) if each.is_file() and each.name[0] != "."]
     for file in files:
         for number in range(1, times):
@@ -68,7 +68,7 @@ def link_files(train: Path, times: int) -> str:
 
 
 def link_annotated(train: Path, times: int) -> str:
-    """Every image under other names, with its boxes."""
+    """Link every image under other names, with its boxes."""
     path = train / "annotations.json"
     text = path.read_text()
     coco = json.loads(text)
@@ -88,7 +88,7 @@ def link_annotated(train: Path, times: int) -> str:
 
 
 def other_documents(train: Path, times: int) -> str:
-    """Every text again; a number at its end keeps the documents different."""
+    """Write every text again; a number at its end keeps the documents different."""
     files = sorted(train.glob("*.txt"))
     for file in files:
         for number in range(1, times):
@@ -97,7 +97,7 @@ def other_documents(train: Path, times: int) -> str:
 
 
 def repeat_lines(train: Path, times: int) -> str:
-    """Every line of texts again; the number keeps lines different."""
+    """Write every line of the texts again; a number keeps the lines different."""
     count = 0
     for file in sorted(train.rglob("*.txt")):
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -108,7 +108,7 @@ def repeat_lines(train: Path, times: int) -> str:
 
 
 def repeat_rows(train: Path, times: int) -> str:
-    """Every row of the tables again."""
+    """Write every row of the tables again."""
     count = 0
     for file in sorted(train.glob("*.csv")):
         head, *rows = file.read_text(encoding="utf-8").splitlines()
@@ -118,7 +118,7 @@ def repeat_rows(train: Path, times: int) -> str:
 
 
 def longer_series(train: Path, times: int) -> str:
-    """The values again and again, up to the same day."""
+    """Repeat the values of a series; its last day stays the same."""
     [file] = train.glob("*.csv")
     with open(file, newline="", encoding="utf-8") as source:
         head, *rows = csv.reader(source)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import peers
 
-SAMPLES = 64  # a step has, over all processes
+SAMPLES = 64  # of a step, over all processes
 EPOCHS = 4
 TWO = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
 CONTENDERS = {

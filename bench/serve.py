@@ -1,12 +1,12 @@
-"""The service beside a handler written by hand: requests a second, and how long `/health` takes, in attacks too.
+"""The service compared with a handler written by hand: requests a second, and the time of `/health`, also in attacks.
 
     .venv/bin/python bench/serve.py [SECONDS]
 
 The handler is FastAPI and the same ONNX model in one file, with neither limits nor a page; uvicorn runs it in one
-process, as written, and in two, as many as the service has workers. All get the same image, over 1, 8 and 64
-connections, SECONDS each (5), in turns: once for the small CNN of the default project on 20 x 20 pixels, and once for a
-ResNet on 160 x 160. Another process asks for `/health` every 20 ms meanwhile. The attacks are those that once stopped
-the service: large images, long texts and tables, request headers and uploads that never end.
+process and in two, as many as the service has workers. All get the same image, over 1, 8 and 64 connections, SECONDS
+each (5), in turns: once for the small CNN of the default project on 20 x 20 pixels, and once for a ResNet on 160 x 160.
+Another process requests `/health` every 20 ms. The attacks are those that once stopped the service: large images, long
+texts and tables, request headers and uploads that never end.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ def serving(made: Path, *command: str) -> Iterator[int]:
 
 
 def form(name: str, content: bytes) -> bytes:
-    """A whole request to `/predict` with a file."""
+    """A complete request to `/predict` with a file."""
     edge = b"5f2c1b"
     body = b'--%b\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n' % (edge, name.encode())
     body += content + b"\r\n--%b--\r\n" % edge
@@ -129,7 +129,7 @@ async def call(port: int, request: bytes) -> int:
 
 
 async def load(port: int, request: bytes, connections: int, seconds: float) -> tuple[float, list[float]]:
-    """Requests a second, and the seconds of each."""
+    """Requests per second, and the seconds that each took."""
     times: list[float] = []
     start = time.perf_counter()
 
@@ -167,7 +167,7 @@ print(len(times), times[len(times) * 99 // 100], times[-1])
 
 @contextmanager
 def watching(port: int, seconds: float) -> Iterator[dict[str, float]]:
-    """Fills what it yields with the seconds of `/health`, the 99th percentile and the longest."""
+    """Request `/health` during the block; the yielded dict then has the 99th percentile and the maximum."""
     found: dict[str, float] = {}
     words = [sys.executable, "-c", WATCH, str(port), str(time.monotonic() + seconds)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
@@ -179,7 +179,7 @@ def watching(port: int, seconds: float) -> Iterator[dict[str, float]]:
 
 
 def png(width: int, height: int, mode: int = 0) -> bytes:
-    """A black PNG, of grey bits or (6) of RGBA."""
+    """A black PNG: 1 bit per pixel, or RGBA (mode 6)."""
     rows = zlib.compress(bytes((width + 7) // 8 + 1 if mode == 0 else 4 * width + 1) * height)
     depth = b"\x01\x00" if mode == 0 else b"\x08\x06"
     head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + depth + bytes(3)
@@ -189,7 +189,7 @@ def png(width: int, height: int, mode: int = 0) -> bytes:
 
 
 async def attack(port: int, requests: list[bytes]) -> str:
-    """Send requests at once, and wait for what is answered; returns the statuses, or that there was none."""
+    """Send all requests at once and wait; returns the counts by status, `closed` where no response came."""
 
     async def one(request: bytes) -> str:
         try:

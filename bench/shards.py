@@ -58,7 +58,7 @@ def write(folder: Path, millions: int) -> None:
 
 
 def measured(project: Path, folder: Path, name: str) -> list[float]:
-    """Rows per second and the most memory, measured in a new process."""
+    """Rows per second and peak memory, measured in a new process."""
     contender, _, size = name.partition(", ")
     files = folder / size.split()[0]
     command = [sys.executable, str(Path(__file__).resolve()), "--contender", contender, str(files)]

@@ -41,7 +41,7 @@ def main(rounds: int) -> None:
         (project / "hydra" / "train.yaml").write_text(HYDRA)
 
         def seconds(name: str) -> tuple[float, float]:
-            """By the clock, and on the CPU."""
+            """Wall-clock seconds and CPU seconds of a process."""
             start, used = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
             output = peers.run(project, str(Path(__file__).resolve()), "--contender", name)
             taken = time.perf_counter() - start
@@ -74,7 +74,7 @@ def stop_after_a_step() -> None:
 
 
 def only_torch() -> None:
-    """Import torch and exit: the minimum of every contender."""
+    """Import torch and exit: every contender takes at least this long."""
     import_module("torch")
     print("stepped", flush=True)
     os._exit(0)

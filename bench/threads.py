@@ -1,9 +1,9 @@
-"""Duration of a training by how its CPU threads wait for each other, on an idle machine and on a busy one.
+"""Duration of a training for several ways in which CPU threads wait for each other, on an idle and on a busy machine.
 
     .venv/bin/python bench/threads.py [ROUNDS]
 
-Whole processes on all cores, in an order that changes from round to round, after one warm-up. Busy: as many endless
-loops as there are cores run beside the training.
+Whole processes on all cores, in an order that changes from round to round, after one warm-up. On the busy machine,
+as many endless loops as there are cores run beside the training.
 """
 
 import os
@@ -29,7 +29,7 @@ WAYS: dict[str, dict[str, str]] = {
 
 @contextmanager
 def load(count: int) -> Iterator[None]:
-    """This many other processes that never wait."""
+    """Run this many processes with an endless loop."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield

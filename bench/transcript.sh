@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The update that the README shows, played anew: `make transcript`. What the CHANGELOG says, printed in between, is left out.
+# Run the update that the README shows again: `make transcript`. The excerpt of the CHANGELOG in its output is left out.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 copier=${COPIER:-copier}

@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/updates.py [ROUNDS]
 
-Whole processes on copies of one edited project, from v0.1.0 to what is committed here: `copier update`, the project's
+Whole processes on copies of one edited project, from v0.1.0 to this repository's HEAD: `copier update`, the project's
 `scripts/update.py`, and `copier update` of the same template without its migration. They alternate, after one
 warm-up of each; the script's clone of the template exists from the second run on.
 """
