@@ -113,7 +113,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "COPIER_SETTINGS_PATH": str(settings),
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a project's tests need none, and pytest compiles each again
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a project's tests need none; pytest would compile each again
         "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path_factory.mktemp("hypothesis")),
         "TMPDIR": str(tmp_path_factory.mktemp("tmp")),
     }
@@ -122,7 +122,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     foreign += ["PYTEST_ADDOPTS", "PYTEST_PLUGINS"]  # not for the tests of projects
     with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
         patch.setattr(jinja2.Environment, "compile", compiled)
-        patch.setattr(tempfile, "tempdir", own["TMPDIR"])  # it read TMPDIR before, and only once
+        patch.setattr(tempfile, "tempdir", own["TMPDIR"])  # tempfile reads TMPDIR only once, and has done so
         for key, value in own.items():
             patch.setenv(key, value)
         for key in foreign:
@@ -223,7 +223,7 @@ def command(project: Path, *words: str, ok: bool = True) -> subprocess.Completed
 
 @contextlib.contextmanager
 def mypy_cache() -> Iterator[Path]:
-    """The cache of mypy for projects; workers and runs share it, one at a time: torch takes half a minute."""
+    """The cache of mypy for projects; workers and runs share it, one at a time. Checking torch takes half a minute."""
     import fcntl  # only on Unix
 
     (ROOT / "build").mkdir(exist_ok=True)
@@ -319,7 +319,7 @@ def start(project: Path, *command: str | Path, files: Sequence[int | IO[Any]], *
 
 
 def of_the_day(cases: Iterable[Any], count: int, *marks: pytest.MarkDecorator) -> list[Any]:
-    """Parameters of a test: `count` of the cases, others each day; `make exhaustive` runs all. `marks` are for each."""
+    """Parameters of a test: `count` of the cases, others each day; `make exhaustive` runs all. Each gets `marks`."""
     every = [case if isinstance(case, tuple) else (case,) for case in cases]
     first = int(os.environ["SEED"]) // 1000 * count
     chosen = {(first + number) % len(every) for number in range(count)}

@@ -1,9 +1,9 @@
-/* Preloaded into a command: what it does to the files of one folder fails once, or the process dies there.
+/* Preloaded into a command: makes one of its file operations in a folder fail, or kills the process there.
 
-   FAULT_FOLDER  the folder, without a link in it; without it, nothing is counted
+   FAULT_FOLDER  the folder, a path without links; if it is unset, no call is counted
    FAULT_LOG     gets a line for each call
    FAULT_AT      the number of the call that fails, from 1 on; 0 for none
-   FAULT_ERRNO   what it fails with; 0 kills the process instead, before the call
+   FAULT_ERRNO   the errno of the failure; 0 kills the process instead, before the call
 */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +21,7 @@
 
 static int calls;
 
-/* Count a call on a path, or, without one, on a descriptor; whether it has to fail. */
+/* Count a call on a path, or on a descriptor if there is no path; return whether the call has to fail. */
 static int fails(const char *name, int folder, const char *path, int descriptor)
 {
     const char *within = getenv("FAULT_FOLDER"), *log = getenv("FAULT_LOG");

@@ -1,6 +1,6 @@
 """Events during an update: the owner saves a file, or kills the update and cleans up.
 
-A moment is before one of its git commands, soon after that started, or after a delay.
+The moment of an event is before a git command of the update, soon after the command started, or after a delay.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def started(update: Update, said: Path, first: Callable[[], object] = lambda: No
         status = 99
         with contextlib.suppress(BaseException):
             os.setsid()
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes background jobs ignore it
             first()
             done = update()
             said.write_text(done.stdout + done.stderr)
@@ -76,7 +76,7 @@ def started(update: Update, said: Path, first: Callable[[], object] = lambda: No
 
 
 def killed(update: Update, said: Path, moment: int, delay: float, by: signal.Signals) -> None:
-    """Kill an update and its git soon after the git command with this number starts, or after its own start if 0."""
+    """Kill an update and its git soon after the git command with this number starts; 0 is the start of the update."""
 
     def arm() -> None:
         signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, by))
@@ -141,7 +141,7 @@ def undo(project: Path) -> str:
         return str(error)
 
 
-# --- an update that is made again, while things happen ---
+# --- an update that is repeated while the owner acts ---
 
 
 @dataclass
@@ -149,10 +149,10 @@ class Case:
     """A project made from a seed, and an update of it.
 
     Attributes:
-        run, run_again: the update; and the same by the script alone, also if `run` used Copier.
+        run, run_again: functions that update: the first may use Copier, the second only the script.
         before, after: the project before the update and after it, as `state` gives it.
         commands: the number of git commands of the update, if it ran in this process.
-        said, seconds: what it printed, how long it took.
+        said, seconds: the output and the duration of the update.
         rendered: the paths of the template's old version and new one.
     """
 
@@ -248,7 +248,7 @@ class Case:
         clean_up(self.project, self.said, how)
         now, was = tree(self.project), self.before[0]
         if changed := {name for name in {*now, *was} if now.get(name) != was.get(name)}:
-            assert changed <= ignored_files(self.project), about  # git has no copy of them; the update has
+            assert changed <= ignored_files(self.project), about  # git has no copy of them; the update's snapshot has
             undo(self.project)
         assert state(self.project) == self.before, about
         self.again()

@@ -1,13 +1,13 @@
-"""Mutated files for all that reads files in a project: each ends in a right result, or in one clear error.
+"""Read mutated files with all readers of a project: each must give a correct result or one clear error.
 
     python tests/mutants.py PROJECT KIND SEED COUNT FOLDER
-    python tests/mutants.py PROJECT KIND FOLDER     files of one's own, FOLDER/<any name>/train/…, as JSON
+    python tests/mutants.py PROJECT KIND FOLDER     given files, FOLDER/<any name>/train/…; prints JSON
 
-A mutant is one of the sample's files, or the like as a real tool writes it, changed at random: bits, sizes in headers,
-values, types, names, depth. `check-data`, the dataset of `train` and `run` read it. A failure is another exception than
-UserError, an error that names nothing or is pages long, a result that is not finite, a warning of the project's own
-code, and more than SECONDS or MEGABYTES. Prints a line for each, and keeps the file in FOLDER. A seed makes one file,
-whatever the others are.
+A mutant is one of the sample's files, or a similar file as a real tool writes it, changed at random: bits, sizes in
+headers, values, types, names, depth. `check-data`, the dataset of `train` and `run` read it. A failure is an exception
+other than UserError, an error that does not say where or is pages long, a result that is not finite, a warning of the
+project's code, or the use of more than SECONDS or MEGABYTES. Prints a line for each failure, and keeps its file in
+FOLDER. Each seed makes one file, independent of the other seeds.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-SECONDS, MEGABYTES = 8, 1500  # of the processor, and above what a process has before it reads
+SECONDS, MEGABYTES = 8, 1500  # of the processor; of memory, in addition to what the process has before it reads
 WATCHDOG = 100  # seconds until a process that hangs ends itself
 LONGEST = 1200  # characters of a line of an error, its path included
 
@@ -62,7 +62,7 @@ VALUES: list[Any] = [
 NUMBERS = [b"\0", b"\xff", b"\x80", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0"]
 SIZES = [0, 1, 255, 8191, 30_000, 65_535, 2**20, 2**31 - 1, 2**32 - 1]
 NAMES = ["\N{GRINNING FACE}" * 62, "x" * 250, "\x1b[31m", "\udcff", "-", " ", "a b'\"", "%s{0}", "con.png"]
-# Where a format has its sizes: an offset, or what comes before; and how each is written.
+# Where each format stores its sizes: an offset, or the bytes before them; and the size's format for struct.
 FIELDS: dict[str, list[tuple[int | bytes, str]]] = {
     ".png": [(16, ">I"), (20, ">I"), (24, ">B"), (25, ">B")],
     ".bmp": [(18, "<i"), (22, "<i"), (28, "<H"), (10, "<I"), (34, "<I")],
@@ -116,7 +116,7 @@ def mutated(content: bytes, suffix: str, rng: random.Random, others: list[bytes]
 
 
 def resized(content: bytes, suffix: str, rng: random.Random) -> bytes:
-    """Change one or two of the sizes in a header; a PNG keeps a right checksum."""
+    """Change one or two of the sizes in a header; a PNG gets the new checksum."""
     data = bytearray(content)
     for _ in range(rng.randint(1, 2)):
         where, form = rng.choice(FIELDS[suffix])
@@ -162,7 +162,7 @@ def mutated_json(content: bytes, rng: random.Random) -> bytes:
 
 
 def written(value: Any, plain: bool = True) -> bytes:
-    """A value as JSON or, if it is `plain`, a text as such."""
+    """A value as JSON; with `plain`, a text without quotes."""
     text = value if plain and isinstance(value, str) else json.dumps(value)
     long = {HUGE: "y" * 200_000, DEEP: "[" * 100_000, DIGITS: "9" * 5000}
     for word, piece in long.items():
@@ -260,7 +260,7 @@ def sounds() -> dict[str, bytes]:
 
 
 def texts(content: bytes) -> dict[str, bytes]:
-    """A text as editors save it, and one of letters with accents of their own."""
+    """A text as editors save it, and one of letters with combining accents."""
     text = content.decode()
     return {
         "a.txt": content,
@@ -343,13 +343,13 @@ SMALL = {
 
 
 class Bench:
-    """A kind's small data folder, the places for mutants in it, and what reads them."""
+    """A kind's small data folder, the folders for mutants in it, and the readers of the project."""
 
     def __init__(self, project: Path, kind: str, folder: Path) -> None:
         self.folder, self.kind, self.data = folder, kind, folder / "data"
         with zipfile.ZipFile(project / "data" / "sample.zip") as archive:
             archive.extractall(folder / "sample")
-        self.originals = dict[str, dict[str, bytes]]()  # by place below data/; by name
+        self.originals = dict[str, dict[str, bytes]]()  # by folder below data/, then by name
         getattr(self, kind)(folder / "sample")
         with zipfile.ZipFile(folder / "small.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(path for path in self.data.rglob("*") if path.is_file()):
@@ -374,7 +374,7 @@ class Bench:
         return self.task_class(self.config, self.torch.device("cpu"))
 
     def clean(self) -> None:
-        """Put the data folder back as it was."""
+        """Restore the data folder."""
         shutil.rmtree(self.folder / "archive", ignore_errors=True)
         shutil.rmtree(self.data)
         shutil.copytree(self.folder / "kept", self.data)
@@ -385,13 +385,13 @@ class Bench:
         shutil.copytree(archive if archive.exists() else self.data, place, dirs_exist_ok=True)
 
     def fit(self) -> None:
-        """Make a task and an untrained model of the data that are there, or keep those of before."""
+        """Build a task and an untrained model for the current data; keep the earlier ones if the data are refused."""
         with contextlib.suppress(self.user_error):
             self.task = self.new()
             self.model = self.task.build_model().eval()
 
     def annotate(self, name: str) -> None:
-        """Let the annotations have a file of `images` as the first image."""
+        """Write this name into the annotations as that of the first image."""
         path = self.data / "train" / "annotations.json"
         whole = json.loads(path.read_text())
         first = whole["images"][0]
@@ -405,7 +405,7 @@ class Bench:
         (self.data / place).write_bytes(path.read_bytes() if content is None else content)
 
     def class_folders(self, sample: Path, suffix: str, change: Callable[[bytes], bytes] = bytes) -> bytes:
-        """Two classes, two files each; returns the content of one."""
+        """Write two classes with two files each; returns the content of one."""
         for split in ("train", "valid", "test"):
             for name in sorted(path.name for path in (sample / split).iterdir())[:2]:
                 files = sorted((sample / split / name).rglob(f"*{suffix}"), key=lambda path: path.stat().st_size)[:2]
@@ -508,7 +508,7 @@ class Bench:
         self.splits.unpack_sample(path.parent)
 
     def mutant(self, rng: random.Random) -> tuple[Path, list[Read]]:
-        """Write a mutant; returns its path, and what is to read it."""
+        """Write a mutant; returns its path and its readers."""
         if rng.random() < 0.06:
             path = self.folder / "archive" / "sample.zip"
             path.parent.mkdir()
@@ -528,7 +528,7 @@ class Bench:
         return self.put(place, name, content)
 
     def put(self, place: str, name: str, content: bytes) -> tuple[Path, list[Read]]:
-        """Write a file, and what belongs to it; returns its path, and what is to read it."""
+        """Write a file, and the files that it needs; returns its path and its readers."""
         path, train = self.data / place / name, self.data / "train"
         if place == "train/masks":
             self.keep(path, f"train/images/{path.stem}.png", self.originals["train/images"]["rgb.png"])
@@ -545,7 +545,7 @@ class Bench:
 
 
 def unclear(text: str, folder: Path) -> str:
-    """What is wrong with an error: a line that names nothing, or is pages long."""
+    """What is unclear in an error: a line that does not say where, or is too long. "" if it is clear."""
     for line in text.splitlines():
         if len(line) > LONGEST:
             return f"a line of {len(line):,} characters: {line[:300]}"
@@ -560,7 +560,7 @@ def peak() -> float:
 
 
 def attempts(bench: Bench, path: Path, reads: list[Read]) -> Iterator[tuple[str, str]]:
-    """How each reader of a file ended, `read`, `refused` or `failed`; and what it said, or what is wrong."""
+    """The outcome of each reader of a file: `read`, `refused` or `failed`; and the error message, or why it failed."""
     for read in reads:
         faulthandler.dump_traceback_later(WATCHDOG, exit=True)
         before, most = time.process_time(), peak()
@@ -608,7 +608,7 @@ def main(project: Path, kind: str, seed: int, count: int, folder: Path) -> int:
 
 
 def each(project: Path, kind: str, folder: Path) -> int:
-    """Read each file below the subfolders of a folder, at its place there; print how that ended, as JSON."""
+    """Copy each file of the subfolders to the same path of the data folder and read it; print the outcomes as JSON."""
     with tempfile.TemporaryDirectory() as aside:
         bench, ends = Bench(project, kind, Path(aside)), dict[str, list[tuple[str, str]]]()
         for case in sorted(folder.iterdir()):

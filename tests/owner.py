@@ -89,7 +89,7 @@ class Owner:
 
     def turn_line_ends(self) -> None:
         path = self.any_file()
-        if "eol: lf" not in git("check-attr", "eol", "--", path, cwd=self.project):  # else git stores others than these
+        if "eol: lf" not in git("check-attr", "eol", "--", path, cwd=self.project):  # else git changes them
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
 
     def rename_a_folder(self) -> None:
@@ -157,7 +157,7 @@ class Owner:
             self.rng.choice(actions)()
 
     def save(self, after: dict[str, tuple[bytes, int]]) -> str:
-        """Save a file as an editor does, at a path that an update may touch, or not; its path.
+        """Save a file as an editor does, at a path that an update may touch, or not; returns the path.
 
         Args:
             after: what the update makes of the project.

@@ -95,7 +95,7 @@ def plant(fault: Fault, folder: Path) -> None:
     for tests in fault.tests:
         path.write_bytes(content.replace(fault.old.encode(), fault.new.encode()))
         status, output = run_pytest(folder, *shlex.split(tests))
-        if status == 5:  # the variant is not one of this day's
+        if status == 5:  # the variant is not one of today's
             status, output = run_pytest(folder, *shlex.split(tests), marks="")
         path.write_bytes(content)
         if status in (4, 5):

@@ -120,7 +120,7 @@ def compiled(environment: jinja2.Environment, source: str, name: str | None = No
     if key not in COMPILED:
         COMPILED[key] = compile_source(environment, source, name, *rest, **options)
     else:
-        environment.preprocess(source, name)  # Copier's tag `yield` begins anew with each template
+        environment.preprocess(source, name)  # resets Copier's tag `yield` for each template
     return COMPILED[key]
 
 

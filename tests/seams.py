@@ -1,4 +1,4 @@
-"""Tasks and hooks that test_seams.py trains in a project; the program of tiny.py is their model."""
+"""Tasks and hooks that test_seams.py trains in a project, in the way of tiny.py."""
 
 import copy
 import sys
@@ -25,7 +25,7 @@ def config(**sections: Any) -> Any:
 
 
 class Listener:
-    """Writes down what it hears, and counts steps in a state that checkpoints keep."""
+    """Records the calls of its methods, and counts steps in a state that checkpoints store."""
 
     def __init__(self, heard: list[str], all_ranks: bool = False) -> None:
         self.heard, self.all_ranks, self.steps = heard, all_ranks, 0
@@ -52,7 +52,7 @@ class Listener:
 
 
 class Finish:
-    """Ends the run at a step; in two processes, all hear of it one step later."""
+    """Ends the run at a step; with two processes, both end one step later."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -194,7 +194,7 @@ def train(run: str, settings: Any, task: Any = tiny.Tiny, **options: Any) -> Any
 
 
 def resumed(run: str, settings: Any, task: Any = tiny.Tiny, stop_at: int = 0, hooks: Any = list) -> Any:
-    """A run that is stopped in a call of `forward` in training, and resumed, each with new `hooks()`."""
+    """Train a run, stop it in the given training call of `forward`, and resume it, both times with new `hooks()`."""
     tiny.Tiny.stop_at = stop_at
     try:
         train(run, settings, task, hooks=hooks())

@@ -44,7 +44,7 @@ QUICK = [
 
 
 def make_data(folder: Path) -> None:
-    """Is the left or the right half lit?"""
+    """Write images of two classes: the left half or the right half is lit."""
     rng = np.random.default_rng(0)
     for split, count in {"train": 9, "valid": 3, "test": 3}.items():
         for half, name in enumerate(["left", "right"]):
@@ -304,7 +304,7 @@ def write(name: str, content: bytes) -> Damage:
 
 
 def remove(name: str, *, leave: bool = False) -> Damage:
-    """Take a folder away, or what is in it."""
+    """Remove a folder, or only its content."""
 
     def damage(data: Path) -> None:
         shutil.rmtree(data / name)
@@ -315,7 +315,7 @@ def remove(name: str, *, leave: bool = False) -> Damage:
 
 
 def archive(*names: str, method: int = zipfile.ZIP_STORED, flip: int | None = None) -> Damage:
-    """Nothing but a sample.zip with these files, with one byte wrong if `flip` says which."""
+    """Leave only a sample.zip with these files in the data folder; `flip` is the index of a byte to change."""
 
     def damage(data: Path) -> None:
         shutil.rmtree(data)
@@ -385,7 +385,7 @@ DATA: dict[str, tuple[Damage, str]] = {
     "page as image": (write("train/left/1.jpg", b"<html>"), "data/train/left/1.jpg: not an image (cannot identify"),
     "cut-off image": (truncate("train/left/1.png"), "data/train/left/1.png: not an image ("),
 }
-# What was trained before one of these is read is saved.
+# These are read after some training, whose result is saved.
 VALID: dict[str, tuple[Damage, str]] = {
     "empty image in valid": (write("valid/left/1.png", b""), "data/valid/left/1.png: not an image (the file is empty)"),
     "cut-off image in valid": (truncate("valid/right/2.png"), "data/valid/right/2.png: not an image ("),
@@ -393,7 +393,7 @@ VALID: dict[str, tuple[Damage, str]] = {
 
 
 def train_on(tmp_path: Path) -> list[str]:
-    """Train on the data in `tmp_path`. The picture of what the loader yields is drawn even if a later image is bad."""
+    """Train on the data in `tmp_path`. The picture of the first batch is drawn even if a later image is bad."""
     pictures = tmp_path.with_name(tmp_path.name + "-pictures")
     folders = [f"data.folder={tmp_path / 'data'}", f"run.checkpoints={tmp_path / 'runs'}", f"run.images={pictures}"]
     return ["train", "configs/train.yaml", *QUICK, *folders, "run.name=a-run", "data.batch_size=64"]
@@ -446,7 +446,7 @@ def test_run_skips_what_it_cannot_read_and_predicts_the_rest(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(home / "data/test", tmp_path / "inputs")
-    (tmp_path / "inputs/left/00.png").write_bytes(b"text")  # of a folder, between others
+    (tmp_path / "inputs/left/00.png").write_bytes(b"text")  # in a folder, between good files
     inputs = ["gone.png", "inputs/left", "gone-too.png", "inputs/right"]
     arguments = ["run", *inputs, "--checkpoint", "first"]
     assert main([*arguments, "--jsonl"]) == 3
@@ -470,7 +470,7 @@ def test_run_prints_each_prediction_before_it_reads_the_next(
     command = importlib.import_module("my_project.cli")
 
     class Watched:
-        """Its second input is read once the first prediction is printed."""
+        """A task that reads its second input after the first prediction is printed."""
 
         def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
             for name in inputs:
@@ -487,11 +487,11 @@ def test_run_prints_each_prediction_before_it_reads_the_next(
         capfd.readouterr()
 
 
-def test_run_goes_on_with_a_task_that_ends_at_an_error(home: Path, main: Main, capfd: Any) -> None:
+def test_run_continues_with_a_task_that_ends_at_an_error(home: Path, main: Main, capfd: Any) -> None:
     command, errors = importlib.import_module("my_project.cli"), importlib.import_module("my_project.errors")
 
     class Old:
-        """Its `predict` is a generator, as those of earlier releases."""
+        """A task whose `predict` is a generator, as in earlier releases."""
 
         def predict(self, model: object, inputs: Iterator[str]) -> Iterator[dict[str, Any]]:
             for name in inputs:
@@ -564,7 +564,7 @@ class Planted:
 
 
 def only_last(run: Path) -> Path:
-    """The run without the checkpoints that would take the place of a damaged last one."""
+    """The run without the checkpoints that would replace a damaged last one."""
     best_gone(run)
     return run
 
@@ -721,7 +721,7 @@ def test_no_flipped_bit_or_zeroed_page_is_loaded(main: Main, home: Path, tmp_pat
 def test_a_flipped_bit_changes_nothing_that_is_loaded_without_a_checksum(
     main: Main, home: Path, tmp_path: Path
 ) -> None:
-    """Versions up to v0.7 put none at the end; torch's archive has one of each record, and bytes that nothing reads."""
+    """Files up to v0.7 end without a checksum; torch's archive has one of each record, and bytes that nothing reads."""
     checkpoint = importlib.import_module("my_project.engine.checkpoint")
     whole, path = (home / "checkpoints/first/last.pt").read_bytes()[:-15], tmp_path / "last.pt"
     path.write_bytes(whole)
@@ -786,7 +786,7 @@ def test_a_wrong_type_in_a_checkpoint_is_one_line(
 def resumed(
     main: Main, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[Damage], tuple[Path, str]]:
-    """Damages a copy of the run `first` and trains one more epoch; its folder, and what was said."""
+    """Damages a copy of the run `first` and trains one more epoch; returns its folder and the output."""
 
     def resume(damage: Damage) -> tuple[Path, str]:
         run = tmp_path / "runs" / "first"
@@ -828,7 +828,7 @@ def test_an_older_checkpoint_takes_its_rows_from_the_table(resumed: Any) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"epoch,step\n1", b"\xff\xfe", b"a\n\x00\n"])
-def test_rows_that_are_lost_with_an_older_checkpoint_are_told(resumed: Any, content: bytes) -> None:
+def test_rows_that_are_lost_with_an_older_checkpoint_are_reported(resumed: Any, content: bytes) -> None:
     def damage(run: Path) -> None:
         of_v07(run)
         (run / "metrics.csv").write_bytes(content)

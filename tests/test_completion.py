@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 Press = Callable[..., tuple[str, str]]
 
 NASTY = "a b$(touch x)`touch x`'"  # a run's folder
-# Ctrl-O writes the line to a file, Ctrl-T inserts all candidates; a completion of python that was there stays.
+# Ctrl-O writes the line to a file, Ctrl-T inserts all candidates; an earlier completion of `python` is kept.
 SHELLS = {
     "bash": """
         _mine() { COMPREPLY=(mine); }; complete -F _mine python
@@ -40,12 +40,12 @@ SHELLS = {
     """,
 }
 START = {"bash": "--norc --noprofile", "zsh": "-f", "fish": "--no-config"}
-TYPED = [  # a line, and what the Tab key makes of it in each shell: a space ends a word that is complete
+TYPED = [  # a line, and the line after the Tab key in each shell; a space follows a complete word
     ("scripts/train.sh optim", "scripts/train.sh optimizer."),
     ("../my\\ project/scripts/test.sh lr=", "../my\\ project/scripts/test.sh lr=0.1 "),
     ("python -m my_project sp", "python -m my_project split-data "),
     ("python mi", "python mine "),
-    ("../other/scripts/train.sh optim", "../other/scripts/train.sh optim"),  # of no project that was sourced
+    ("../other/scripts/train.sh optim", "../other/scripts/train.sh optim"),  # a script of a project without completion
     ("../broken/scripts/train.sh optim", "../broken/scripts/train.sh optim"),
 ]
 IN_BASH = [
@@ -53,7 +53,7 @@ IN_BASH = [
     ("scripts/train.sh no.such", "scripts/train.sh no.such"),
     ("scripts/train.sh optimizer.l", "scripts/train.sh optimizer.lr="),
     ("scripts/train.sh data.folder=im", "scripts/train.sh data.folder=images/"),
-    ("scripts/test.sh p", "scripts/test.sh p"),  # not half of an escaped space or dollar
+    ("scripts/test.sh p", "scripts/test.sh p"),  # not a part of an escaped character
     ("scripts/train.sh --resume t:", "scripts/train.sh --resume t:1 "),  # colons separate words in bash, as = does
 ]
 INSIDE = """if True:
@@ -66,7 +66,7 @@ INSIDE = """if True:
 
 @pytest.fixture(scope="module")
 def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with runs and a broken config, in a folder with a space; beside it a broken one, and a script."""
+    """A project with runs and a broken config, in a folder with a space; beside it, a broken project and a script."""
     folder = tmp_path_factory.mktemp("completion")
     project = shutil.copytree(render(extras=EXTRAS), folder / "my project")
     shutil.copytree(project, folder / "broken")
@@ -84,7 +84,7 @@ def project(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def press(project: Path, request: pytest.FixtureRequest) -> Iterator[Press]:
-    """Types a text and a key in a shell that sourced the project's file: the line, and what the terminal showed."""
+    """Types a text and a key in a shell with the project's completion; returns the line, and the terminal's output."""
     shell: str = request.param
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not installed")
@@ -126,7 +126,7 @@ def press(project: Path, request: pytest.FixtureRequest) -> Iterator[Press]:
 
 @pytest.mark.parametrize("press", SHELLS, indirect=True)
 def test_the_tab_key_completes_a_line(press: Press, project: Path, request: pytest.FixtureRequest) -> None:
-    press("")  # past the start
+    press("")  # wait until the shell has started
     in_bash = "bash" in request.node.name
     for typed, completed in TYPED + (IN_BASH if in_bash else []):
         line, shown = press(typed)
@@ -179,7 +179,7 @@ def test_values_are_those_that_the_project_takes_without_torch(project: Path) ->
     assert metrics == ["checkpoint.monitor=loss", "checkpoint.monitor=loss", "checkpoint.monitor=top5"]
     assert trackers == ["run.tracker=none"]
     assert splits == ["train", "valid", "test"]
-    assert args == ["model.args.width=", "model.args.dropout="]  # the others are given by the data
+    assert args == ["model.args.width=", "model.args.dropout="]  # the data determine the other arguments
     assert {NASTY, "lr=0.1", "optimizer."} <= {*runs}
     assert "compare" not in runs
     assert "checkpoints/" in folders

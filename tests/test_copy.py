@@ -20,7 +20,7 @@ def copier_copy(template: Path, project: Path, *options: str, python: str | Path
 
 
 def laid_out(project: Path) -> dict[str, tuple[bytes, int]]:
-    """Its files, without version and address of the template in the answers file."""
+    """The files of a project, without version and address of the template in the answers file."""
     files = tree(project)
     answers, mode = files[".copier-answers.yml"]
     files[".copier-answers.yml"] = (re.sub(rb"(?m)^_(commit|src_path): .*\n", b"", answers), mode)

@@ -9,7 +9,7 @@ from test_configs import KINDS
 
 pytestmark = pytest.mark.slow
 
-# Each makes `folder`, with several faults; all that follows is in one run of check-data.
+# Each program writes `folder` with several faults; one run of check-data must print all lines of NAMED.
 IMAGES = """if True:
     import numpy as np
     from PIL import Image
@@ -364,7 +364,7 @@ def test_the_settings_that_fit_are_written_once_in_each_format(render: Render, t
     assert f"written; train with it: {command}\n" in done.stdout
 
 
-def test_a_check_of_an_earlier_release_goes_on_working(render: Render, tmp_path: Path) -> None:
+def test_a_check_of_an_earlier_release_still_works(render: Render, tmp_path: Path) -> None:
     code = """if True:
         import sys
         from pathlib import Path

@@ -162,7 +162,7 @@ def test_processes_with_fewer_batches_count_no_sample_twice(strategy: str, rende
     project = shutil.copytree(render(extras="fsdp" if strategy == "fsdp" else ""), tmp_path / "project")
     in_project(project, "-m", "my_project", "train", "--smoke")  # unpacks the sample
     assert [path.name for path in (project / "checkpoints").iterdir()] == ["README.md"], "a smoke test leaves nothing"
-    sorted((project / "data/valid/3").glob("*.png"))[0].unlink()  # 149: 75 and 74, two batches of 74 and one
+    sorted((project / "data/valid/3").glob("*.png"))[0].unlink()  # 149 images: 75 and 74, or two batches and one
     launch = ["-m", "my_project.engine.launch", "--nproc-per-node=2", "-m", "my_project", "train", *QUICK]
     in_project(project, *launch, "data.batch_size=74", f"distributed.strategy={strategy}")
     alone = json.loads(in_project(project, "-m", "my_project", "test", "a-run", "--split", "valid", "--json").stdout)
@@ -208,7 +208,7 @@ def test_what_is_staged_is_recorded_too(project: Path) -> None:
 
 
 def test_the_packages_of_a_start_are_those_that_importlib_finds(render: Render, tmp_path: Path) -> None:
-    """Also one of a single file, as distutils wrote it, and the first of two versions."""
+    """Also a package of a single file, as distutils wrote it, and the first of two versions."""
     (tmp_path / "old-1.5.egg-info").write_text("Metadata-Version: 1.0\nName: old\nVersion: 1.5\n")
     for folder, version in (("first", "2.0"), ("second", "3.0")):
         info = tmp_path / folder / "twice.dist-info"
@@ -299,7 +299,7 @@ def test_each_number_of_the_confusion_matrix_is_at_its_cell(render: Render) -> N
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "Makefile"])
-def test_a_change_of_what_decides_of_packages_installs_again(project: Path, name: str) -> None:
+def test_a_change_of_a_file_that_lists_packages_installs_again(project: Path, name: str) -> None:
     (project / ".venv").mkdir()
     (project / ".venv/installed").touch()
     assert "pip install" not in run("make", "--dry-run", "install", cwd=project).stdout
@@ -317,7 +317,7 @@ def test_patience_counts_the_epochs_before_a_resume_too(project: Path) -> None:
 
 def test_slurm_is_asked_to_signal_the_tasks_and_to_requeue(render: Render) -> None:
     lines = (render() / "scripts/slurm.sh").read_text().splitlines()
-    assert {"#SBATCH --signal=USR1@120", "#SBATCH --requeue"} <= set(lines)  # B: would signal the script alone
+    assert {"#SBATCH --signal=USR1@120", "#SBATCH --requeue"} <= set(lines)  # B: would signal only the script
 
 
 def test_a_photo_is_turned_as_its_exif_tag_says(render: Render, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_signal_that_comes_again_after_the_end_is_ignored(project: Path, tmp_p
 
 
 def test_finished_processes_leave_no_thread_that_the_model_waits_for(render: Render, tmp_path: Path) -> None:
-    """DDP's reducer waits for gloo's threads with Python's lock held, if it is the last that knows of them."""
+    """DDP's reducer waits for gloo's threads and holds the GIL meanwhile, if it has the last reference to them."""
     (tmp_path / "leave.py").write_text("""if True:
         import os
         from pathlib import Path
@@ -517,7 +517,7 @@ def test_the_decay_of_the_ema_warms_up(project: Path) -> None:
     [("auto", None, 0), ("cuda", None, 0), ("auto", "1", 1), ("cuda", "1", 1), ("cuda:1", None, 1), ("cuda:1", "0", 1)],
 )
 def test_a_gpu_is_chosen_by_its_number(render: Render, name: str, rank: str | None, device: int) -> None:
-    """By torch's own checks; only the driver's two calls are not there. v0.4 to v0.8 chose "cuda", which it refuses."""
+    """torch's checks run; two calls of the driver are replaced. v0.4 to v0.8 chose "cuda", which torch refuses."""
     code = """if True:
         import sys, torch
         from my_project.engine.device import pick_device
@@ -532,7 +532,7 @@ def test_a_gpu_is_chosen_by_its_number(render: Render, name: str, rank: str | No
 
 
 def test_copies_to_the_cpu_and_to_mps_are_blocking(render: Render) -> None:
-    """Without a wait, only a GPU's queue may use what a copy is still writing: elsewhere it is garbage."""
+    """Without blocking, only later operations of the GPU may use the target of a copy; the CPU would read garbage."""
     code = """if True:
         import torch
         from my_project.engine.device import to_device
@@ -583,7 +583,7 @@ def test_spawned_workers_load_the_same_batches(project: Path) -> None:
 
 
 def test_the_ema_of_a_recurrent_network_has_contiguous_weights(render: Render, tmp_path: Path) -> None:
-    """The weights of a copied network are not: on a GPU, cuDNN would compact them at each call, with a warning."""
+    """Those of a copied network are not contiguous: on a GPU, cuDNN would compact them at each call, with a warning."""
     code = """if True:
         import sys, torch, my_project.cli as cli, my_project.engine.state as states
         flat, build = [], states.build_state
@@ -625,7 +625,7 @@ def test_a_batch_is_augmented_as_its_samples_one_by_one(render: Render) -> None:
 
 
 def test_a_batch_that_is_made_on_the_gpu_is_copied_after_it_is_made(render: Render) -> None:
-    """With streams that only say what is asked of them; bench/gpu.py looks at the numbers on a GPU."""
+    """With stand-ins for streams, which record their calls; bench/gpu.py checks the numbers on a GPU."""
     code = """if True:
         import contextlib, torch
         from my_project.engine import device

@@ -156,7 +156,7 @@ def test_a_damaged_export_is_refused(render: Render, tmp_path: Path) -> None:
         left.mkdir()
         os.utime(left, (time.time() - age,) * 2)
     again = f"{same}; sys.exit(c.main(['export', '--only', 'onnx']))"
-    in_project(project, "-c", again)  # the killed export doesn't block it, even with the number of its process
+    in_project(project, "-c", again)  # the killed export doesn't block it, even with the same process ID
     folder = project / "exports/a-run"
     assert {*folder.parent.iterdir()} == {folder, running}
     for file, content in {"model.onnx": b"\x08\x07", "config.yaml": b"model: {name: mlp", "export.json": b"{"}.items():

@@ -43,7 +43,7 @@ BRINGS = {"serve": ["export"], "submitit": ["sweep"]}  # an extra that includes 
 
 
 def words(project: Path) -> set[str]:
-    """Those of the words that occur in its files or their names."""
+    """The words of WORDS that occur in a project's files or their names."""
     files = {name: text for name, (text, _) in tree(project).items() if name != ".copier-answers.yml"}
     text = b"\n".join([*files.values(), *(name.encode() for name in files)]).lower()
     return {word for group in WORDS.values() for word in group if word.encode() in text}
@@ -323,7 +323,7 @@ def test_sigterm_to_the_first_process_of_a_container_saves_the_run(image: Image,
 
 # --- the development container ---
 
-# of the published schema, which also says what each may be
+# Keys of the published schema, and the types of their values.
 KEYS = {"name": str, "image": str, "hostRequirements": dict, "runArgs": list, "postCreateCommand": str}
 
 
@@ -345,7 +345,7 @@ def test_the_development_container_is_described_in_json(render: Render, name: st
 
 
 def workflow(render: Render) -> dict[Any, Any]:
-    """The weekly one on GitHub."""
+    """The weekly workflow on GitHub."""
     whole: dict[Any, Any] = yaml.safe_load(
         (render(extras="weekly") / ".github" / "workflows" / "newest.yml").read_text()
     )

@@ -1,4 +1,4 @@
-"""What goes wrong does so for real, costs nothing that was saved, and says what docs/faults.md of the project shows."""
+"""Real faults lose nothing that was saved, and print the messages that docs/faults.md of the project shows."""
 
 import csv
 import errno
@@ -30,7 +30,7 @@ SHORT = ["model.args.width=4", "train.epochs=2", "train.limit_batches=3", "check
 
 @pytest.fixture(scope="session")
 def fresh(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose data are unpacked: look, or copy it."""
+    """A project whose data are unpacked: read it, or copy it."""
     project = tmp_path_factory.mktemp("faults") / "project"
     shutil.copytree(render(), project)
     in_project(project, "-m", "my_project", "train", "--smoke")
@@ -45,7 +45,7 @@ def project(fresh: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The last checkpoint of a run to which nothing happens."""
+    """The last checkpoint of an uninterrupted run."""
     project = tmp_path_factory.mktemp("undisturbed") / "project"
     shutil.copytree(fresh, project)
     in_project(project, *TRAIN, *QUICK)
@@ -57,15 +57,15 @@ def last(project: Path) -> dict[str, Any]:
     return contents
 
 
-def assert_goes_on(project: Path, undisturbed: dict[str, Any]) -> None:
-    """The run, resumed, ends as if nothing had happened."""
+def assert_resumes(project: Path, undisturbed: dict[str, Any]) -> None:
+    """Resume the run: its results must be those of an uninterrupted one."""
     in_project(project, *RESUME)
     torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
     assert last(project)["scheduler"] == undisturbed["scheduler"]
 
 
 def assert_documented(project: Path, title: str, done: "subprocess.CompletedProcess[str]") -> None:
-    """docs/faults.md shows, under this title, the exit status and all that was said but for the progress."""
+    """docs/faults.md must show, under this title, the exit status and all output except the progress."""
     said = [
         line
         for line in (done.stdout + done.stderr).splitlines()
@@ -80,13 +80,13 @@ def assert_documented(project: Path, title: str, done: "subprocess.CompletedProc
 
 
 def counted(text: str) -> str:
-    """Without what differs from time to time: how far the run was, and the numbers of processes."""
+    """The text without what varies: numbers of steps, and process IDs."""
     text = re.sub(r"process \d+ on \S+", "process N on HOST", text)
     return re.sub(r"(step[ -]|pid |pid\(s\) )0*\d+", r"\1N", text)
 
 
 def interrupt(project: Path, when: str, do: Callable[[subprocess.Popen[str]], object], *settings: str) -> Any:
-    """Train; as soon as a line with `when` is printed, do something to the process. How it ended."""
+    """Train; as soon as a line with `when` is printed, do something to the process. Returns how it ended."""
     environment = {**os.environ, "PYTHONPATH": str(project / "src"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, *TRAIN, *QUICK, *settings]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -120,7 +120,7 @@ def test_a_signal_saves_the_state_and_ends_the_run(
     if workers == 0:
         assert_documented(project, f"It gets {number.name}", done)
     assert STEPS < last(project)["step"] < 3 * STEPS
-    assert_goes_on(project, undisturbed)
+    assert_resumes(project, undisturbed)
 
 
 def children(pid: int) -> list[int]:
@@ -128,13 +128,13 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
-def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(project: Path, undisturbed: dict[str, Any]) -> None:
+def test_a_run_that_is_killed_resumes_from_its_last_checkpoint(project: Path, undisturbed: dict[str, Any]) -> None:
     done = interrupt(project, "step 40", lambda process: process.kill(), "checkpoint.every_steps=10")
     assert done.returncode == -signal.SIGKILL
-    assert_goes_on(project, undisturbed)
+    assert_resumes(project, undisturbed)
 
 
-def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(project: Path, undisturbed: dict[str, Any]) -> None:
+def test_a_damaged_last_checkpoint_is_replaced_by_the_one_before(project: Path, undisturbed: dict[str, Any]) -> None:
     in_project(project, *TRAIN, *QUICK)
     damaged = project / "checkpoints" / "a-run" / "last.pt"
     damaged.write_bytes(damaged.read_bytes()[:1000])
@@ -147,7 +147,7 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(project: Path, un
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, undisturbed: dict[str, Any]) -> None:
     (project / "disk").mkdir()
-    # The third checkpoint does not fit any more; what is there is copied away before the disk goes.
+    # The third checkpoint does not fit. The others are copied before the disk is unmounted.
     script = 'mount -t tmpfs -o size=300k tmpfs disk && { "$@"; status=$?; cp -r disk/. checkpoints; exit $status; }'
     train = [sys.executable, *TRAIN, *QUICK, "run.checkpoints=disk", "checkpoint.every_steps=5", "checkpoint.keep=9"]
     alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(project: Path, undisturbed:
     torch.testing.assert_close(last(project)["model"], undisturbed["model"], rtol=0, atol=0)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_state_before(project: Path) -> None:
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_state_before(project: Path) -> None:
     in_project(project, *TRAIN, *QUICK, "train.epochs=1")
     before = last(project)
     with (project / "src/my_project/transforms.py").open("a") as file:
@@ -169,7 +169,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_state_before(proje
     assert all(weight.isfinite().all() for weight in last(project)["model"].values())
 
 
-def test_nothing_that_is_no_number_is_ever_saved(project: Path) -> None:
+def test_non_finite_values_are_never_saved(project: Path) -> None:
     """Found before a line is logged, too: when it is time to save."""
     with (project / "src/my_project/transforms.py").open("a") as file:
         file.write('\n\ndef poison(image, target, rng):\n    return image * float("nan"), target\n')
@@ -191,7 +191,7 @@ def test_a_broken_image_is_named_and_what_was_trained_is_saved(
     assert_documented(project, "A sample is broken", done)
     assert 0 < last(project)["step"] < STEPS
     image.write_bytes(whole)
-    assert_goes_on(project, undisturbed)
+    assert_resumes(project, undisturbed)
 
 
 def test_an_image_that_goes_away_during_the_run_is_named(project: Path, undisturbed: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ def test_an_image_that_goes_away_during_the_run_is_named(project: Path, undistur
     done = interrupt(project, "step 10", lambda process: image.unlink())
     assert_documented(project, "A sample goes away", done)
     image.write_bytes(whole)
-    assert_goes_on(project, undisturbed)
+    assert_resumes(project, undisturbed)
 
 
 def test_a_worker_that_is_killed_ends_the_run_with_its_state_saved(project: Path, undisturbed: dict[str, Any]) -> None:
@@ -208,14 +208,14 @@ def test_a_worker_that_is_killed_ends_the_run_with_its_state_saved(project: Path
         os.kill(children(process.pid)[-1], signal.SIGKILL)
 
     done = interrupt(project, "step 30", kill_worker, "data.workers=2")
-    done.stdout = re.sub("saved at .*\n", "", done.stdout)  # not if it comes in the middle of a step
+    done.stdout = re.sub("saved at .*\n", "", done.stdout)  # missing if the error comes in the middle of a step
     # A thread of Python's prints a traceback if the worker was just handing over a batch; the end of the process may
     # cut it off. The other worker says so, too.
     done.stderr = re.sub(r"Traceback .*?\nConnectionResetError: .*?\n", "", done.stderr, flags=re.S)
     of_thread = r'Traceback \(most recent call last\):\n  File "[^"]*resource_sharer\.py".*?(\n\w+Error\b.*?\n|\Z)'
     done.stderr = re.sub(of_thread, "", done.stderr, flags=re.S)
     assert_documented(project, "A data worker is killed", done)
-    assert_goes_on(project, undisturbed)
+    assert_resumes(project, undisturbed)
 
 
 def test_an_error_of_one_process_ends_all_with_its_message(project: Path) -> None:
@@ -230,7 +230,7 @@ def test_an_error_of_one_process_ends_all_with_its_message(project: Path) -> Non
 
 
 def test_the_message_of_one_process_is_not_lost_while_the_others_end(project: Path) -> None:
-    """torchrun ends all once one has ended: here, while the one that says why takes its time."""
+    """torchrun ends all processes once one has ended: here, while the one that prints the error is slow."""
     (project / "slow").mkdir()
     code = "import builtins, time\nsay = builtins.print\n\n\ndef slowly(*words, **options):\n"
     code += "    time.sleep(1.5 * str(words).count('error'))\n    say(*words, **options)\n\n\nbuiltins.print = slowly\n"
@@ -260,7 +260,7 @@ def test_a_second_resume_is_refused_and_names_the_process(project: Path, undistu
 
 
 def test_the_lock_of_a_process_that_was_killed_is_free_at_once(project: Path, undisturbed: dict[str, Any]) -> None:
-    """Also while a data worker of it is left, which has noticed nothing yet."""
+    """Also while one of its data workers is still running."""
     stopped: list[int] = []
 
     def kill(process: subprocess.Popen[str]) -> None:
@@ -269,7 +269,7 @@ def test_the_lock_of_a_process_that_was_killed_is_free_at_once(project: Path, un
             os.kill(child, signal.SIGSTOP)
         process.kill()
         process.wait()
-        assert_goes_on(project, undisturbed)
+        assert_resumes(project, undisturbed)
         for child in stopped:
             os.kill(child, signal.SIGKILL)
 
@@ -278,7 +278,7 @@ def test_the_lock_of_a_process_that_was_killed_is_free_at_once(project: Path, un
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.exhaustive)])
-def test_starts_at_once_with_one_template_of_names_are_as_many_runs(project: Path, count: int) -> None:
+def test_simultaneous_starts_with_one_name_pattern_are_separate_runs(project: Path, count: int) -> None:
     words = ["-m", "my_project", "train", "configs/train.yaml", *SHORT, "train.epochs=1", "run.name={date:.8s}"]
     with open(os.devnull, "r+b") as nothing:
         processes = [start(project, *words, "run.device=cpu", files=[nothing] * 3) for _ in range(count)]
@@ -288,7 +288,7 @@ def test_starts_at_once_with_one_template_of_names_are_as_many_runs(project: Pat
     assert all(torch.load(path, weights_only=True)["epoch"] == 1 for path in runs)
 
 
-def test_of_starts_at_once_with_one_name_one_trains(project: Path, undisturbed: dict[str, Any]) -> None:
+def test_of_simultaneous_starts_with_one_name_only_one_trains(project: Path, undisturbed: dict[str, Any]) -> None:
     with open(os.devnull, "r+b") as nothing:
         processes = [start(project, *TRAIN, *QUICK, files=[nothing] * 3) for _ in range(3)]
     assert sorted(process.wait() for process in processes) == [0, 2, 2]
@@ -311,7 +311,7 @@ WAYS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "killed": 0}
 
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warm.Server]:
-    """Starts commands in which `faults.c` sees what they do to files."""
+    """A server that starts commands in which `faults.c` intercepts operations on files."""
     if not warm.AVAILABLE or not shutil.which("cc"):
         pytest.skip("needs Linux and a C compiler")
     library = tmp_path_factory.mktemp("library") / "faults.so"
@@ -324,7 +324,7 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warm.Server]
 
 
 def train_with_a_fault(server: warm.Server, project: Path, folder: Path, at: int, way: str) -> Any:
-    """A short run in a folder, of whose calls one fails."""
+    """Train a short run in a folder; one of its file operations fails."""
     folder.mkdir()
     fault = {"FAULT_FOLDER": str(folder), "FAULT_LOG": f"{folder}.log"}
     fault |= {"FAULT_AT": str(at), "FAULT_ERRNO": str(WAYS[way])}
@@ -334,7 +334,7 @@ def train_with_a_fault(server: warm.Server, project: Path, folder: Path, at: int
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that a run leaves but times: the last state, the best one, and the rows of metrics.csv."""
+    """The results of a run without times: the last checkpoint, the best one, and the rows of metrics.csv."""
     at = folder / "checkpoints" / "a-run"
     kept = ("model", "optimizer", "scheduler", "rng", "epoch", "step", "best")
     last: dict[str, Any] = torch.load(at / "last.pt", weights_only=True)
@@ -345,7 +345,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """The same without tensors, bit for bit, to compare."""
+    """The same value with the bytes of tensors, to compare bit for bit."""
     if isinstance(value, torch.Tensor):
         return str(value.dtype), tuple(value.shape), value.contiguous().numpy().tobytes()
     if isinstance(value, dict):
@@ -354,7 +354,7 @@ def plain(value: Any) -> Any:
 
 
 def recovers(project: Path, folder: Path, done: "subprocess.CompletedProcess[str]", whole: dict[str, Any]) -> None:
-    """What is done next, a resume or another start of a run that saved nothing, ends as if nothing had happened."""
+    """Resume the run, or start it again if it saved nothing: its results must be those of an uninterrupted one."""
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode in (0, 2, -signal.SIGKILL), done
     assert (done.returncode == 2) == bool(re.search("^error: ", done.stderr, flags=re.M)), done
@@ -370,7 +370,7 @@ def recovers(project: Path, folder: Path, done: "subprocess.CompletedProcess[str
 
 @pytest.mark.parametrize("count", [6, pytest.param(0, marks=pytest.mark.exhaustive)], ids=["some", "all"])
 def test_a_call_that_fails_once_loses_no_run(count: int, preloaded: warm.Server, fresh: Path, tmp_path: Path) -> None:
-    """`make kill-test` tries all calls, each in all ways."""
+    """`make kill-test` tries all calls, each in all of WAYS."""
     project = shutil.copytree(fresh, tmp_path / "project")
     train_with_a_fault(preloaded, project, tmp_path / "whole", 0, "EIO")
     whole, calls = outcome(tmp_path / "whole"), (tmp_path / "whole.log").read_text().splitlines()

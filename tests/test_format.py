@@ -92,8 +92,8 @@ def mypy(project: Path) -> str:
         return in_project(project, "-m", "mypy", "--cache-dir", cache, ok=False).stdout
 
 
-# Each kind of data, each tracker and each layout, by turns without extras and with all: no other answer reaches a file
-# of the package.
+# Each kind of data, each tracker and each layout, alternately without extras and with all of them: no other answer
+# affects a file of the package.
 TYPED = [
     {
         "data_kind": KINDS[number % len(KINDS)],
@@ -137,7 +137,7 @@ def test_pre_commit_pins_the_same_ruff_as_constraints(place: str) -> None:
 
 
 def test_every_python_file_of_the_template_can_be_read_as_python() -> None:
-    """By editors, ctags and linters: `.py.jinja` names the package, and may import words in lines of their own."""
+    """Editors, ctags and linters do. In `.py.jinja`, Jinja is only the package's name, and lines of `{% … %}`."""
     files = [path for path in (ROOT / "template").rglob("*.py.jinja") if path.is_file()]
     for file in [*files, *(ROOT / "template").rglob("*.py")]:
         text = re.sub(r"^{%.*%}$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The extra `fsdp`: what a project without it says, what an update does, and what FSDP does beside other features."""
+"""The extra `fsdp`: the errors of a project without it, updates, and FSDP together with other features."""
 
 import shutil
 from pathlib import Path
@@ -79,7 +79,7 @@ def within(releases: list[str]) -> list[str]:
     return releases[: releases.index("v0.10.0")]
 
 
-def test_an_update_takes_sharded_away_unless_the_extra_is_added(
+def test_an_update_removes_sharded_unless_the_extra_is_added(
     template: Path, releases: list[str], tmp_path: Path
 ) -> None:
     project, edited = tmp_path / "project", tmp_path / "edited"
@@ -116,7 +116,7 @@ def test_runs_of_earlier_releases_resume_from_their_shards(
 
 
 def test_blocks_are_recomputed_and_gathered_in_bf16(render: Render, tmp_path: Path) -> None:
-    """Every second one; those with a batch norm are left out, as it would count a batch twice."""
+    """Every second block; those with a batch norm are left out, because it would count a batch twice."""
     body = """
 from types import SimpleNamespace
 from my_project.errors import UserError
@@ -226,7 +226,7 @@ with distributed.process_group("a-run"):
 
 
 def test_shards_are_written_while_the_next_step_runs(render: Render, tmp_path: Path) -> None:
-    """With `checkpoint.background`: a write waits for the step after; one that fails ends the run with its folder."""
+    """With `checkpoint.background`. A write waits for the next step here; a failed one is an error with its folder."""
     body = """
 import threading
 from torch.distributed.checkpoint.filesystem import FileSystemWriter

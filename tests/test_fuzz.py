@@ -57,7 +57,7 @@ def next_version(template: Path, rng: random.Random, is_owned: Callable[[str], b
             if not branches and not any("{{" in line for line in lines[at:end]):
                 path.write_text("".join([*lines[:at], *new, *lines[end:]]))
         elif "%}" in name or "}}" in name or is_owned(name):
-            continue  # moves of what is the owner's are declared, and tested with the releases
+            continue  # moves of owners' files must be declared; the tests of releases cover them
         elif action == "move":
             folder = rng.choice([path.parent / "moved", root / "elsewhere"])
             folder.mkdir(exist_ok=True)
@@ -120,7 +120,7 @@ def test_an_update_loses_nothing(
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(rng.randbytes(20))
     save(project, "nothing, since these are ignored")
-    tracked = git("ls-files", "-z", cwd=project).split("\0")  # also what .gitignore excepts
+    tracked = git("ls-files", "-z", cwd=project).split("\0")  # includes the exceptions of .gitignore
     owner.ignored = [name for name in [*IGNORED, *owner.ignored] if name not in tracked and (project / name).exists()]
     before, written = tree(project), own_lines(project)
     by_copier, by_command = seed % 20 == 0, rng.random() < 0.5
@@ -164,7 +164,7 @@ def test_an_update_loses_nothing(
     for name in owner.ignored:
         assert after[name] == before[name], f"{name} is ignored, and changed"
     marked = [name for name, (content, _) in after.items() if b"\n<<<<<<< " in b"\n" + content]
-    marked = [name for name in marked if name not in case.after[1]]  # a link shows those of the file that it leads to
+    marked = [name for name in marked if name not in case.after[1]]  # a link has the lines of its target
     assert set(marked) <= set(conflicts), "all marks are of conflicts"
 
     package, renamed = (f"src/{answers['package_name']}/" for answers in (old, {**old, **new}))

@@ -1,4 +1,4 @@
-"""The extra `hub`: a model survives the way to the Hugging Face Hub and back; what is damaged or foreign is refused."""
+"""The extra `hub`: a model is the same after push and pull; damaged and foreign repositories are refused."""
 
 import base64
 import hashlib
@@ -154,7 +154,7 @@ def hub() -> Iterator[Hub]:
 
 
 def refused(project: Path, cases: dict[str, list[str]], **env: Any) -> None:
-    """Each of the commands, here by a part of the expected message, ends with an error of a single line."""
+    """Run each command, given by a part of its expected message: it must fail with an error of one line."""
     done = in_project(project, "-c", COMMANDS, json.dumps([*cases.values()]), **env)
     assert TOKEN not in done.stdout + done.stderr
     for expected, (status, said) in zip(cases, json.loads(done.stdout), strict=True):
@@ -311,7 +311,7 @@ def test_a_killed_pull_leaves_no_run_and_takes_only_its_own_files(
     pull = "-m", "my_project", "pull", "me/model", "--checkpoints", runs
     evil = {"../out.txt": b"", "last.pt": b"a pickle", "code.py": b"1 / 0"}
     hub.commits, hub.private = {"me/model": [files | evil]}, {"me/model": False}
-    hub.blocked = "GET .*metrics.csv"  # the last one
+    hub.blocked = "GET .*metrics.csv"  # the last file
     with open(tmp_path / "said", "w") as said:
         process = start(project, *pull, files=[0, said, said], **env)
         while not any(re.search(hub.blocked, each) for each in hub.seen):

@@ -1,6 +1,6 @@
-"""`import-data` writes the same boxes and masks from each format, whole or not at all, and names what is wrong.
+"""`import-data` writes the same boxes and masks from each format, completely or not at all, and names each fault.
 
-docs/data.md of these kinds has the formats. Files of other programs were compared with what their readers say.
+docs/data.md of these kinds has the formats. The files were compared with what the readers of other programs return.
 """
 
 import json
@@ -156,7 +156,7 @@ def test_boxes_are_clipped_dropped_or_ignored_as_reported(render: Render, tmp_pa
     ]
 
 
-# Each changes one of the sources; then the message.
+# A source, the code that damages it, and a part of the message.
 FAULTS = {
     "broken XML": ("voc", "write('Annotations/0.xml', '<a><object>')", "/Annotations/0.xml: not XML (no element found"),
     "billion laughs": (

@@ -40,7 +40,7 @@ def written(run: Path) -> float:
 
 
 def kill_within(process: Process, run: Path, rng: random.Random, writing: bool) -> bool:
-    """Kill it after its next checkpoint, at a random moment or during a write; returns whether it was killed."""
+    """Kill a run after its next checkpoint, at a random moment or during a write; returns whether it was killed."""
     before, partial = written(run), run / "last.pt.partial"
     while process.poll() is None and written(run) == before:
         time.sleep(0.001)

@@ -83,7 +83,7 @@ def test_a_rate_that_takes_too_much_memory_to_convert_is_named(render: Render, t
     ]
 
 
-def test_rows_that_differ_in_an_ignored_column_alone_are_twins(render: Render, tmp_path: Path) -> None:
+def test_rows_that_differ_only_in_an_ignored_column_are_duplicates(render: Render, tmp_path: Path) -> None:
     for split, number in (("train", 0), ("valid", 1), ("test", 2)):
         rows = "".join(f"{number}{i},{i + 10 * number},{i}\n" for i in range(1, 9))
         (tmp_path / split).mkdir()
@@ -114,7 +114,7 @@ def test_after_a_short_valid_the_test_forecasts_its_own_rows_alone(render: Rende
     assert in_project(render(data_kind="time_series"), "-c", code, tmp_path).stdout == "45.0\n"
 
 
-def test_months_that_end_in_february_go_on_at_their_last_day(render: Render, tmp_path: Path) -> None:
+def test_month_ends_after_a_february_are_forecast_at_their_last_day(render: Render, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("time,a\n2023-12-31,1\n2024-01-31,2\n2024-02-29,3\n")
     code = """if True:
         import sys
@@ -181,7 +181,7 @@ def test_a_turned_image_keeps_the_colour_of_its_paper(render: Render) -> None:
     assert in_project(render(), "-c", code).stdout.split() == ["True", "True"]
 
 
-# Files as cameras, scanners and labelling tools write them; those that no reader takes are empty.
+# Files as cameras, scanners and labelling tools write them; those that no reader accepts are empty.
 COLOUR = """if True:
     import json, sys
     from pathlib import Path

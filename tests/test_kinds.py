@@ -196,7 +196,7 @@ def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: st
 @pytest.mark.slow
 @each_kind
 def test_training_stays_on_its_device_and_never_waits_for_it(homes: dict[str, Path], kind: str) -> None:
-    """A step and an evaluation with each model and loss, on torch's device without values, which can't be read."""
+    """A step and an evaluation with each model and loss, on torch's meta device, whose values can't be read."""
     others = {"time_series": ["data.scaling=train"], "tabular": ["data.task=regression"]}.get(kind, [])
     done = in_project(homes[kind], "-c", STEP, *others).stdout.splitlines()[-1].split()
     assert sum(name.startswith("model.") for name in done) >= 2
@@ -242,7 +242,7 @@ def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name:
 @pytest.mark.slow
 @some_kinds
 def test_changing_the_kind_of_data_loses_no_edit(template: Path, kind: str, tmp_path: Path) -> None:
-    """Back again too, after a commit in between."""
+    """Also when it is changed back after a commit."""
     start = "image_classification" if kind != "image_classification" else "tabular"
     project = tmp_path / "project"
     copy(template, project, NEXT, data_kind=start)

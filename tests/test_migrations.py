@@ -20,7 +20,7 @@ IMAGES = ["src/my_project/data/dataset.py"]
 
 @pytest.fixture(scope="module")
 def old(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of the first version, with a test of the owner's that uses what has moved: look, or copy it."""
+    """A project of the first version, whose owner has a test that uses moved modules: read it, or copy it."""
     project = tmp_path_factory.mktemp("old") / "project"
     copy(template, project, "v0.1.0")
     (project / "test" / "test_mine.py").write_text(OWN)

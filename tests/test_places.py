@@ -606,7 +606,7 @@ def test_a_failing_update_leaves_the_project_unchanged(
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_the_printed_command_restores_it_after_a_kill_at_any_moment(project: Path, seed: int | None) -> None:
-    """Without a seed: once Copier has overwritten an ignored file."""
+    """With seed None: once Copier has overwritten an ignored file."""
     hide(project)
     before = state(project)
     process, said = begin(project)

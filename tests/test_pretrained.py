@@ -1,4 +1,4 @@
-"""The extra `pretrained` beside other features: frozen parts stay as they are, whatever trains the rest."""
+"""The extra `pretrained` together with other features: frozen parts stay the same, whatever trains the rest."""
 
 import shutil
 from pathlib import Path
@@ -58,7 +58,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_classes_that_are_not_those_of_the_run_are_a_warning(base: Path) -> None:
-    """As many, so that the head of the run fits; on the same classes, there is no warning."""
+    """Their number is the same, so the head of the run fits. With the same classes, there is no warning."""
     start = ["-m", "my_project", "train", *QUICK, "train.epochs=1", "model.weights=checkpoints/base"]
     said = "warning: model.weights: that run's data had other classes; see docs/pretrained.md, Another data set"
     assert said not in in_project(base, *start, "run.name=same").stdout

@@ -1,4 +1,4 @@
-"""Hostile files: all that reads files gives a right result or one clear error, within its time and memory.
+"""Hostile files: each reader gives a correct result or one clear error, within its limits of time and memory.
 
 `mutants.py` makes them at random, from the seed that the first lines of the output show, and calls what `check-data`,
 `train` and `run` call.
@@ -39,7 +39,7 @@ def test_a_mutated_file_gives_a_result_or_one_clear_error(
 
 
 def png(width: int, height: int) -> bytes:
-    """A black PNG of one bit a pixel, a thousandth of what it is in memory."""
+    """A black PNG of one bit per pixel, a thousand times smaller than the image in memory."""
     rows = zlib.compress(bytes((width + 7) // 8 + 1) * height)
     parts = {b"IHDR": struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0), b"IDAT": rows, b"IEND": b""}
     chunks = (struct.pack(">I", len(p)) + n + p + struct.pack(">I", zlib.crc32(n + p)) for n, p in parts.items())
@@ -53,7 +53,7 @@ def wav(rate: int, frames: bytes) -> bytes:
 
 
 def coco(**changes: Any) -> bytes:
-    """Annotations of one image, with changes of its entry."""
+    """Annotations of one image, with changes to its entry."""
     image = {"id": 1, "file_name": "a.png", "width": 24, "height": 16} | changes
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 9, 9]}
     return json.dumps({"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "cell"}]}).encode()
@@ -79,7 +79,7 @@ def below(folder: str) -> dict[str, tuple[str, bytes, str]]:
     }
 
 
-CASES: dict[str, dict[str, tuple[str, bytes, str]]] = {  # the file, its content, and what each reader says of it
+CASES: dict[str, dict[str, tuple[str, bytes, str]]] = {  # the file, its content, and the message of each reader
     "image_classification": below("0"),
     "image_segmentation": {
         **below("images"),
@@ -123,7 +123,7 @@ Cases = dict[str, tuple[str, bytes, str]]
 
 
 def read_each(project: Path, kind: str, folder: Path, cases: Cases, path: str = "") -> dict[str, list[tuple[str, str]]]:
-    """How each reader of each case ended, and what it said."""
+    """The outcome of each reader of each case, and its message."""
     for case, (name, content, _) in cases.items():
         file = folder / "cases" / case / "train" / name
         file.parent.mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused(render: Render, tmp_pat
         for number in range(3):
             archive.writestr(f"train/a/{number}.png", bytes(100_000))
     content = path.read_bytes()
-    path.write_bytes(content.replace(struct.pack("<I", 100_000), struct.pack("<I", 900_000_000)))  # as it says
+    path.write_bytes(content.replace(struct.pack("<I", 100_000), struct.pack("<I", 900_000_000)))  # the declared size
     code = "import sys, my_project.data.splits as s, pathlib; s.unpack_sample(pathlib.Path(sys.argv[1]))"
     done = in_project(render(), "-c", code, tmp_path, ok=False)
     assert "sample.zip: not unpacked: its files have more than 2 GB; unpack it yourself" in done.stderr

@@ -20,13 +20,13 @@ pytestmark = pytest.mark.slow
 
 LAUNCH = ["-m", "my_project.engine.launch", "--nproc-per-node=2"]
 Cook = Callable[..., Path]
-ONE = pytest.param(1, marks=pytest.mark.exhaustive)  # for most recipes, the page is tested so
+ONE = pytest.param(1, marks=pytest.mark.exhaustive)  # test_documents.py runs most recipes in one process
 BOTH = pytest.mark.parametrize("processes", [ONE, 2])
 
 
 @pytest.fixture(scope="module")
 def cook(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Cook:
-    """Makes a project with the blocks of a recipe; its runs take two epochs of four batches."""
+    """Creates a project with the code blocks of a recipe; its runs take two epochs of four batches."""
     data: dict[str, Path] = {}
 
     def cooked(recipe: str, **answers: str) -> Path:
@@ -210,7 +210,7 @@ def test_batches_as_dicts_train_like_tuples(cook: Cook) -> None:
 
 
 @BOTH
-def test_mixup_changes_the_training_loss_alone(processes: int, cook: Cook) -> None:
+def test_mixup_changes_only_the_training_loss(processes: int, cook: Cook) -> None:
     plain, mixup = cook(""), cook("Mixup")
     settings = ["train.epochs=1", "optimizer.lr=1e-9"]
     (one,), (two,) = (train(project, *settings, processes=processes) for project in (plain, mixup))

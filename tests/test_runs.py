@@ -25,7 +25,7 @@ WITHOUT_TORCH = (
 
 @pytest.fixture(scope="module")
 def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One with a run of two epochs, `first`."""
+    """A project with a run of two epochs, `first`."""
     folder = tmp_path_factory.mktemp("runs") / "a project"
     copy(template, folder, extras="runs")
     save(folder)
@@ -143,7 +143,7 @@ def test_states_and_epochs_are_right_if_runs_validate_by_steps(project: Path, by
 
 def test_early_stopping_and_old_runs_are_read_from_their_rows(project: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((project / "checkpoints/first/config.yaml").read_text())
-    cases: dict[str, tuple[dict[str, int], int, str]] = {  # of train, valid.every_steps, the rows
+    cases: dict[str, tuple[dict[str, int], int, str]] = {  # options of train, valid.every_steps, the rows
         "waits": ({"epochs": 9, "patience": 3}, 1, "epoch,step,valid_loss\n1,1,4\n1,2,3\n1,3,2\n1,4,5\n"),
         "gave up": ({"epochs": 9, "patience": 3}, 1, "epoch,step,valid_loss\n1,1,4\n1,2,5\n1,3,5\n1,4,5\n"),
         "old": ({"epochs": 2}, 0, "epoch,valid_loss\n1,4\n2,3\n"),
@@ -252,7 +252,7 @@ def test_an_interval_is_that_of_scipy(project: Path, tmp_path: Path) -> None:
     assert (found["samples"], one) == (200, same)
     assert one["value"] == value
     assert low < value < high
-    assert [one["low"], one["high"]] == pytest.approx([low, high], abs=0.005)  # of 200 samples, one counts so much
+    assert [one["low"], one["high"]] == pytest.approx([low, high], abs=0.005)  # the weight of one of 200 samples
     assert difference == {"value": 0, "low": 0, "high": 0}
 
 

@@ -12,7 +12,7 @@ from test_configs import KINDS
 
 pytestmark = pytest.mark.slow
 
-# Files that a validator can't read either, and what JSON Schema has no word for.
+# Messages about files that a validator can't read either, and about mistakes that JSON Schema can't express.
 NOT_SEEN = ("finite number", "is too large", "duplicate key")
 
 READ = """if True:

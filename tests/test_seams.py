@@ -1,4 +1,4 @@
-"""What owners add without touching the engine: hooks, steps as the clock, own optimizers and steps, streams."""
+"""What owners add without a change to the engine: hooks, runs by steps, optimizers, training steps, streams."""
 
 import csv
 import json
@@ -79,7 +79,7 @@ assert drop(one.rows) == drop(two.rows)
 
 
 def test_a_run_killed_between_saves_has_each_row_once(render: Render, tmp_path: Path) -> None:
-    """It resumes from a state that is older than its files: from right after a validation."""
+    """It resumes from the state right after a validation, which is older than its files."""
     code = f"""
 settings = config(train={{"max_steps": 12, "log_every": 1}}, valid={{"every_steps": 5}})
 one = train("{tmp_path}/run", settings)
@@ -94,7 +94,7 @@ for whole, part in zip(one.model.parameters(), two.model.parameters(), strict=Tr
 
 
 def test_a_row_that_cannot_be_written_is_there_once_after_a_resume(render: Render, tmp_path: Path) -> None:
-    """The error comes before the validation's figures are in the state, which is saved."""
+    """The error comes before the state has the metrics of the validation; then the state is saved."""
     code = f"""
 tracking, errors = tiny.part("engine.tracking"), tiny.part("errors")
 settings, write = config(train={{"epochs": 2}}), tracking.CSV.write
@@ -138,7 +138,7 @@ assert Slow.reads == 0
     play(render(), tmp_path, code)
 
 
-def test_a_hook_hears_all_and_its_state_and_figures_are_saved(render: Render, tmp_path: Path) -> None:
+def test_a_hook_gets_every_event_and_its_state_and_metrics_are_saved(render: Render, tmp_path: Path) -> None:
     code = f"""
 heard = []
 settings = config(train={{"epochs": 2, "log_every": 5}})

@@ -73,7 +73,7 @@ class Server(subprocess.Popen[str]):
         return False
 
     def begin(self, text: bytes) -> socket.socket:
-        """A connection that has sent this beginning of a request."""
+        """A connection on which the beginning of a request was sent."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         connection.sendall(text)
         return connection
@@ -129,7 +129,7 @@ Task.predict = _predict
 
 @pytest.fixture(scope="module")
 def troubled(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose files can order that a prediction goes wrong."""
+    """A project in which the content of a file can make its prediction go wrong."""
     project = tmp_path_factory.mktemp("troubled") / "project"
     shutil.copytree(trained("text_classification"), project)
     with (project / "src/my_project/task.py").open("a") as task:
@@ -186,7 +186,7 @@ def test_the_service_answers_and_refuses(trained: Any, ordinary: Server) -> None
         assert (done.returncode, "set another --port" in done.stderr) == (2, True)
 
 
-REFUSED = [  # the headers of a post, and its status
+REFUSED = [  # the headers of a POST request, and the status
     ({}, 200),
     ({"Host": "localhost:80"}, 200),
     ({"Host": "[::1]"}, 200),
@@ -271,7 +271,7 @@ def test_a_full_service_says_when_to_try_again(limited: Server) -> None:
         found = {(answer.status_code, answer.headers.get("Retry-After")) for answer in answers}
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert "--max-requests" in refused.text
-    assert found == {(504, None), (503, "1")}  # some waited in vain for the only worker
+    assert found == {(504, None), (503, "1")}  # some timed out while they waited for the only worker
     assert httpx.get(f"{limited.address}/ready").status_code == 200
 
 
@@ -310,7 +310,7 @@ def test_unfinished_requests_end_in_time_and_stop_no_others(limited: Server) -> 
     bodies = [limited.begin(BODY) for _ in range(4)]  # as many as --max-requests
     assert limited.post(b"text").status_code == 503
     time.sleep(1.1)
-    assert limited.post(b"text").status_code == 200  # instead of a slow upload
+    assert limited.post(b"text").status_code == 200  # in place of a slow upload
     texts = sorted(response(body) for body in bodies)
     assert [text[9:12] for text in texts] == ["408", "408", "408", "503"]
     assert "--upload-seconds" in texts[0]
@@ -348,7 +348,7 @@ def test_a_worker_that_hangs_as_it_loads_is_given_up(render: Render) -> None:
 
 @pytest.mark.slow
 def test_no_request_gets_the_answer_of_another_one(troubled: Path) -> None:
-    """The first one ends with its event loop, at several moments, so that nothing takes its answer."""
+    """The first request ends with its event loop, at several moments, so that nobody reads its answer."""
     code = """if True:
         import asyncio
         from pathlib import Path
@@ -396,7 +396,7 @@ def test_a_service_that_is_told_to_stop_answers_what_it_has(troubled: Path, tmp_
 
 
 @pytest.mark.parametrize(("option", "said"), [("--workers=0", "above 0"), ("--max-memory=much", "invalid float value")])
-def test_a_limit_that_is_no_number_above_0_is_refused(render: Render, option: str, said: str) -> None:
+def test_a_limit_that_is_not_a_positive_number_is_refused(render: Render, option: str, said: str) -> None:
     project = render(extras="serve", data_kind="text_classification")
     done = in_project(project, "-m", "my_project", "serve", "exports/a-run", option, ok=False)
     assert (done.returncode, said in done.stderr) == (2, True)

@@ -148,7 +148,7 @@ resumed("{tmp_path}/run", config(train={{"epochs": 1}}), Noting, stop_at=32)
 print(*map(len, found))
 """
     said = play(render(extras="shards"), tmp_path, READ.replace("DATA", repr(str(table))) + code)
-    assert said.splitlines()[-1] == "28 6"  # of 30 row groups, 4 at a time: seven times, then the last two times
+    assert said.splitlines()[-1] == "28 6"  # row groups of 30: before the stop, and after
 
 
 def test_an_epoch_reads_each_row_group_once(table: Path, render: Render, tmp_path: Path) -> None:

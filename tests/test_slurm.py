@@ -79,7 +79,7 @@ class Job:
             "LOG": str(self.log),
             "SIGNALED": "tasks",
             "SLURM_SUBMIT_DIR": str(project),
-            "SLURM_JOB_ID": str(os.getpid() + 7 * next(COUNT)),  # the port is made of it, so no two have the same
+            "SLURM_JOB_ID": str(os.getpid() + 7 * next(COUNT)),  # gives the port, so no two jobs have the same
             "SLURM_JOB_NUM_NODES": "1",
             "SLURM_JOB_NODELIST": "node[1-9]",
             **variables,

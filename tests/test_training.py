@@ -362,7 +362,7 @@ tiny.make_model = lambda dropout: Unused()
 def test_processes_with_unequal_batches_end_their_epochs_together(
     strategy: str, accumulate: int, render: Render, tmp_path: Path
 ) -> None:
-    """In the second run, one has fewer than its `__len__`: with fsdp, the other then skips batches."""
+    """In the second run, one loader yields fewer than its `__len__`: with fsdp, the other process skips batches."""
     body = f"""
 def loader(self):
     x, y = tiny.numbers(1, 64)

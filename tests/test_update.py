@@ -314,7 +314,7 @@ THERE = {
     "extras": EXTRAS,
     "ci": "gitlab",
 }
-FLIPPED: list[dict[str, Any]] = [  # what each project starts with, and whether its owner edits it
+FLIPPED: list[dict[str, Any]] = [  # the answers of each project at the start, and whether its owner edits it
     {"edited": False},
     {"edited": True},
     {"edited": True, "components": "folder", "config_format": "py", "extras": "export"},
@@ -1002,7 +1002,7 @@ def test_tags_are_made_for_release_commits_only_and_never_moved(tmp_path: Path, 
     assert run("make", "tags", cwd=repo, ok=False).returncode != 0
 
 
-# --- what earlier versions left behind ---
+# --- projects and runs of earlier versions ---
 
 
 @slow

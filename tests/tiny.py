@@ -145,7 +145,7 @@ def config_of(row: dict[str, Any], world: int) -> Any:
 
 
 def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Tensor], float, int]:
-    """Weights, the best metric and its epoch. The run is stopped and resumed if the row says so."""
+    """Train a row with the engine; returns weights, the best metric and its epoch. Some rows stop and resume it."""
     loop, errors, checkpoint = part("engine.loop"), part("errors"), part("engine.checkpoint")
     loop.states.task_module.Task = Tiny
     config = config_of(row, world)
@@ -165,7 +165,7 @@ def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Ten
 
 
 def by_hand(row: dict[str, Any], world: int) -> tuple[dict[str, Tensor], float, int]:
-    """The same in plain PyTorch without the engine's loop, with the batches of all processes together."""
+    """Train a row in plain PyTorch without the engine's loop, on the batches of all processes together."""
     part("engine.device").prepare(config_of(row, world).run)  # the seed
     loss_function, model = make_loss(row["loss"]), make_model(dropout(row, world))
     ema = copy.deepcopy(model)

@@ -53,7 +53,7 @@ OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
 
 
 def keep_bytecode(folder: Path) -> None:
-    """Compile each source once for all commands: projects are copied too often for files of bytecode beside it."""
+    """Compile each source once for all commands: `.pyc` files would not help, since each test copies its project."""
     compile_source = importlib.machinery.SourceFileLoader.source_to_code
 
     def source_to_code(self: Any, data: Any, path: Any, **options: Any) -> types.CodeType:

@@ -37,7 +37,7 @@ def name(module: str, attribute: str) -> Any:
 
 
 def module(path: str, **known: Any) -> ModuleType:
-    """A module that has any name."""
+    """A module that defines any name."""
     made = ModuleType(path)
     made.__dict__.update(known, __getattr__=lambda attribute: name(path, attribute), __path__=[])
     sys.modules[path] = made
