@@ -327,7 +327,7 @@ def coco(content: bytes) -> dict[str, bytes]:
     return {f"{name}.json": json.dumps(each).encode() for name, each in kept.items()}
 
 
-# --- a small data folder, and what reads it ---
+# --- a small data folder, and its readers ---
 
 SMALL = {
     "image_classification": ["data.image_size=16", "model.args={width: 4}"],

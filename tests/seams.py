@@ -1,4 +1,4 @@
-"""Tasks and hooks that test_seams.py trains in a project, in the way of tiny.py."""
+"""Tasks and hooks that test_seams.py trains in a project, as tiny.py does with its own."""
 
 import copy
 import sys
