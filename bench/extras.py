@@ -166,7 +166,7 @@ def main() -> None:
     PAGE.write_text(text)
     print(text.partition(BEGIN)[2].partition(END)[0].strip())
     if len(packages) > MOST:
-        raise SystemExit(f"{len(packages)} packages: a default project may bring {MOST}")
+        raise SystemExit(f"{len(packages)} packages: a default project may have at most {MOST}")
 
 
 if __name__ == "__main__":
