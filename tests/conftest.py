@@ -327,6 +327,11 @@ def of_the_day(cases: Iterable[Any], count: int, *marks: pytest.MarkDecorator) -
     return [pytest.param(*case, marks=(*marks, *more)) for case, more in zip(every, later, strict=True)]
 
 
+def turn(number: int, of: int) -> pytest.MarkDecorator:
+    """A mark for each of several tests: one of them runs, another one each day; `make exhaustive` runs all."""
+    return pytest.mark.slow if int(os.environ["SEED"]) // 1000 % of == number else pytest.mark.exhaustive
+
+
 def in_project(
     project: Path, *command: str | Path, ok: bool = True, cold: bool = False, drawn: bool = False, **env: str
 ) -> subprocess.CompletedProcess[str]:

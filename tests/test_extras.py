@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from conftest import EXTRAS, Render, extension, git, in_project, run, save, tree
+from conftest import EXTRAS, Render, extension, git, in_project, of_the_day, run, save, tree
 from test_configs import KINDS
 
 PYTHON = Path(sys.executable)
@@ -402,13 +402,16 @@ def test_renovate_gets_the_switch_for_bots_and_may_trust_only_copier(render: Ren
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "answers",
-    [
-        {"extras": EXTRAS, "ci": "gitlab", "tracker": "mlflow"},
-        *(
-            pytest.param({"data_kind": kind, "components": place, "extras": "docs_site"}, marks=pytest.mark.exhaustive)
-            for kind, place in itertools.product(KINDS, ["file", "folder"])
-        ),
-    ],
+    of_the_day(
+        [
+            {"extras": EXTRAS, "ci": "gitlab", "tracker": "mlflow"},
+            *(
+                {"data_kind": kind, "components": place, "extras": "docs_site"}
+                for kind, place in itertools.product(KINDS, ["file", "folder"])
+            ),
+        ],
+        1,
+    ),
     ids=lambda answers: "-".join(value[:20] for value in answers.values()),
 )
 def test_the_site_is_built_without_warnings(render: Render, tmp_path: Path, answers: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from owner import MARK, Owner
 
 pytestmark = pytest.mark.slow
 
-FIRST, COUNT = int(os.environ["SEED"]), int(os.environ.get("N", 9))
+FIRST, COUNT = int(os.environ["SEED"]), int(os.environ.get("N", 6))
 ANSWERS = {
     "package_name": ["my_project", "net"],
     "components": ["file", "folder"],

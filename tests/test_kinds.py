@@ -78,6 +78,8 @@ print(*done)
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 some_kinds = pytest.mark.parametrize("kind", of_the_day(KINDS, 4))
+OTHERS = [kind for kind in KINDS if kind != DEFAULT]
+HALF = len(OTHERS) // 2
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_both_layouts_of_components_start_with_the_same_file(render: Render, kin
 
 
 @pytest.mark.slow
-@each_kind
+@pytest.mark.parametrize("kind", [DEFAULT, *of_the_day(OTHERS, HALF)])
 def test_its_own_tests_pass(homes: dict[str, Path], kind: str) -> None:
     """The default kind runs them as an owner does; for the other kinds, figures are not drawn."""
     drawn = kind == "image_classification"
@@ -174,7 +176,7 @@ def test_its_own_tests_pass_with_all_extras(
 
 
 @pytest.mark.slow
-@each_kind
+@pytest.mark.parametrize("kind", [DEFAULT, *of_the_day([*OTHERS[HALF:], *OTHERS[:HALF]], HALF)])
 def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: str) -> None:
     project = homes[kind]
 
@@ -194,7 +196,7 @@ def test_it_trains_tests_and_runs_on_new_inputs(homes: dict[str, Path], kind: st
 
 
 @pytest.mark.slow
-@each_kind
+@some_kinds
 def test_training_stays_on_its_device_and_never_waits_for_it(homes: dict[str, Path], kind: str) -> None:
     """A step and an evaluation with each model and loss, on torch's meta device, whose values can't be read."""
     others = {"time_series": ["data.scaling=train"], "tabular": ["data.task=regression"]}.get(kind, [])
@@ -229,7 +231,7 @@ def test_the_debug_run_ends_the_same_in_each_format_and_layout(
 @pytest.mark.slow
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["", "whole"])
 @pytest.mark.parametrize("name", ["0_data", "1_tutorial"])
-@pytest.mark.parametrize("kind", [DEFAULT, *of_the_day([kind for kind in KINDS if kind != DEFAULT], 3)])
+@pytest.mark.parametrize("kind", [DEFAULT, *of_the_day(OTHERS, 3)])
 def test_the_cells_of_its_notebooks_run(homes: dict[str, Path], kind: str, name: str, whole: bool) -> None:
     """In the tutorial, the default kind trains as long as written; the others do so in `make exhaustive`."""
     written = re.findall(r"train\.epochs=\d+", (homes[kind] / "notebooks" / f"{name}.ipynb").read_text())

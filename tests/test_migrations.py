@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command, copy, extension, git, in_project, run, save, tree
+from conftest import ROOT, command, copy, extension, git, in_project, mypy_cache, run, save, tree
 from packaging.version import Version
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,8 @@ def test_a_migrated_old_project_trains_and_passes_its_tests(project: Path) -> No
     updated(project)
     migrate(project)
     in_project(project, "-m", "ruff", "check", ".")
-    in_project(project, "-m", "mypy")
+    with mypy_cache() as cache:
+        in_project(project, "-m", "mypy", "--cache-dir", cache)
     in_project(project, "-m", "pytest", "--quiet")
     loaders = """
 import torch

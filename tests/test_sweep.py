@@ -17,7 +17,7 @@ from typing import Any
 import conftest
 import pytest
 import torch
-from conftest import Process, Render, copy, in_project, run
+from conftest import Process, Render, copy, in_project, run, turn
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +66,7 @@ def epochs(run: Path) -> int:
     return len(table.read_text().splitlines()) - 1 if table.is_file() else 0
 
 
+@turn(0, of=3)
 def test_a_stopped_and_killed_sweep_ends_like_an_uninterrupted_one(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1, "log": True}}, "sweep": {"pruner": "none"}}
     sweep = ["sweep", "train.epochs=12", spaced(project, **space), "--trials=3"]
@@ -123,6 +124,7 @@ def test_processes_share_a_sweep(project: Path, storage: list[str]) -> None:
     assert len({tuple(row.values())[4:] for row in found}) == 6
 
 
+@turn(1, of=3)
 def test_seeds_of_a_killed_sweep_have_the_averages_of_an_unkilled_one(project: Path) -> None:
     sweep = ["sweep", "model.args.width=[8, 16]", "train.epochs=8", "--test"]
     whole, broken = (project / "checkpoints" / f"seeds-{name}" for name in ("whole", "broken"))
@@ -356,6 +358,7 @@ def test_a_sweep_refuses_torchrun(project: Path) -> None:
     assert done.stderr.startswith("error: torchrun: a trial uses one process")
 
 
+@turn(2, of=3)
 def test_jobs_share_a_sweep_and_one_at_its_time_limit_resumes(project: Path) -> None:
     space = {"optimizer": {"lr": {"low": 1e-3, "high": 1e-1}}, "sweep": {"pruner": "none"}}
     sweep = ["train.epochs=30", spaced(project, **space), "--study=jobs", "--trials=3"]

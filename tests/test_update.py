@@ -63,7 +63,7 @@ MORE = [
 EVERYTHING = {"extras": EXTRAS}
 each_answers = pytest.mark.parametrize(
     "answers",
-    [{}, *of_the_day(MANY[1:], 1), *(pytest.param(each, marks=pytest.mark.exhaustive) for each in [*MORE, EVERYTHING])],
+    [*of_the_day(MANY, 1), *(pytest.param(each, marks=pytest.mark.exhaustive) for each in [*MORE, EVERYTHING])],
     ids=lambda answers: " ".join(answers.values())[:30] or "defaults",
 )
 
@@ -325,9 +325,7 @@ FLIPPED: list[dict[str, Any]] = [  # the answers of each project at the start, a
 
 @slow
 @pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.exhaustive)])
-@pytest.mark.parametrize(
-    "start", [pytest.param(start, marks=pytest.mark.exhaustive if i > 1 else ()) for i, start in enumerate(FLIPPED)]
-)
+@pytest.mark.parametrize("start", of_the_day(FLIPPED, 1))
 def test_answers_changed_and_changed_back_lose_no_line(
     start: dict[str, Any], rounds: int, template: Path, tmp_path: Path
 ) -> None:
