@@ -4,7 +4,7 @@
 
 The sources are voice prompts of the telephone exchange Asterisk, version 1.6.1, as Debian packages them:
 ``asterisk-core-sounds-en-wav``, ``-es-wav``, ``-it-wav`` and ``-ru-wav``. SOUNDS is the folder that they install,
-``/usr/share/asterisk/sounds``: 8000 samples a second, 16 bits, one voice a language. English and Spanish are
+``/usr/share/asterisk/sounds``: 8000 samples a second, 16 bits, one voice per language. English and Spanish are
 CC-BY-SA-3.0, Italian and Russian CC-BY-3.0.
 
 The same Python and zlib write the same bytes each time; another zlib may compress differently, with equal samples.
@@ -31,12 +31,12 @@ VOICES = {
 }
 # Whole words and short phrases of these lengths in seconds, in each of the languages.
 SHORTEST, LONGEST = 0.25, 0.93
-# Not language: tones, the alphabets, proper names, monkeys.
+# Prompts to leave out, because they are not words of a language: tones, alphabets, proper names, monkeys.
 OTHER = ("letters/", "phonetic/", "silence/", "spy-", "beep", "ascending", "descending", "confbridge-", "tt-")
-SAME = "queue-seconds"  # the takes of seconds.wav again
+SAME = "queue-seconds"  # the same recordings as seconds.wav
 SPLITS = {"test": 0.25, "valid": 0.2, "train": 1.0}  # shares of the prompts; the last takes what is left
 
-# For `run`: class, prompt (too long for the archive, so in none of it), channels, bytes of a sample.
+# Inputs for `run`, by class: a prompt that is too long for the archive, channels, bytes per sample.
 SAMPLES = {
     "english": ("vm-saved", 1, 2),
     "italian": ("vm-goodbye", 1, 3),
@@ -81,7 +81,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def trim(samples: np.ndarray) -> np.ndarray:
-    """Cut off what is quiet at both ends: under 4 % of the loudest 10 ms. An empty one stays so."""
+    """Cut off silence at both ends: below 4 % of the loudest 10 ms. Return nothing if all is zero."""
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(float)
     if not frames.any():
         return samples[:0]
@@ -91,9 +91,9 @@ def trim(samples: np.ndarray) -> np.ndarray:
 
 
 def encode(samples: np.ndarray, channels: int = 1, width: int = 1) -> bytes:
-    """Return a WAV file of the samples, scaled so that the loudest is nine tenths of the most.
+    """Return the samples as a WAV file, scaled to a peak of 0.9 of full scale.
 
-    Of 8 bits the last is 0: it would be a fifth of the archive, and is noise.
+    With 8 bits, the last bit is set to 0: it is noise, and would be a fifth of the archive.
     """
     most = 2 ** (8 * width - 1)
     values = np.round(samples * (0.9 * (most - 1) / np.abs(samples.astype(float)).max())).astype("<i4")
@@ -108,7 +108,7 @@ def encode(samples: np.ndarray, channels: int = 1, width: int = 1) -> bytes:
 
 
 def find_prompts(sounds: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Return the trimmed clips by prompt and language, of prompts that fit in each language."""
+    """Return the trimmed clips by prompt and language, for prompts whose length fits in every language."""
     first, *others = VOICES.values()
     prompts: dict[str, dict[str, np.ndarray]] = {}
     for path in sorted((sounds / first).rglob("*.wav")):
@@ -122,7 +122,7 @@ def find_prompts(sounds: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def split(names: list[str]) -> dict[str, list[str]]:
-    """Deal prompts out; those whose names end alike (six, sixth, minute, minutes) stay together."""
+    """Assign prompts to splits; those whose names end alike (six, sixth; minute, minutes) stay together."""
 
     def order(name: str) -> str:
         stem = re.sub(r"^.*-", "", name).lower().rstrip("s")

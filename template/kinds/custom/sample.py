@@ -38,13 +38,13 @@ Before you trust a number:
 
 
 def arm(x: float, y: float) -> int:
-    """Which of the two arms of the spiral holds a point."""
+    """Return which of the two arms of the spiral contains a point."""
     turns = math.atan2(y, x) / (2 * math.pi) - TURNS * math.hypot(x, y)
     return int(turns % 1 >= 0.5)
 
 
 def point(rng: random.Random) -> tuple[float, float, int]:
-    """A point with noise, and the arm that it had without."""
+    """Draw a point: x and y with noise, and the arm of the point without noise."""
     radius, angle = math.sqrt(rng.random()), 2 * math.pi * rng.random()
     x, y = radius * math.cos(angle), radius * math.sin(angle)
     return round(x + rng.gauss(0, NOISE), 4), round(y + rng.gauss(0, NOISE), 4), arm(x, y)
@@ -54,7 +54,7 @@ def archive(rng: random.Random) -> bytes:
     """Return the zip file's bytes: ``<split>/points.csv``, ``NOTICE.txt`` and ``LICENSE.txt``."""
     points = {split: [point(rng) for _ in range(count)] for split, count in SPLITS.items()}
     if len({(x, y) for part in points.values() for x, y, _ in part}) < sum(SPLITS.values()):
-        raise SystemExit("a point came twice; take another seed")
+        raise SystemExit("two points are equal; use another seed")
     notice = NOTICE.format(
         seed=SEED,
         noise=NOISE,

@@ -6,7 +6,7 @@ The source is OpenCV's sample picture ``digits.png`` (Apache-2.0): 2000 x 1000 p
 digits of 20 x 20 pixels, 500 per class, row-major by class. Debian's package ``opencv-doc`` installs it as
 ``/usr/share/doc/opencv-doc/examples/data/digits.png``; OpenCV's source tree has it as ``samples/data/digits.png``.
 
-The same Pillow writes the same bytes each time; another one may compress the PNGs differently, with equal pixels.
+The same Pillow writes the same bytes each time; another version may compress the PNGs differently, with equal pixels.
 """
 
 import argparse
@@ -20,12 +20,12 @@ TEMPLATE = Path(__file__).parents[2]
 KIND = TEMPLATE / "project/{{image_classification}}"
 SIZE, COLUMNS, PER_CLASS = 20, 100, 500
 
-# Tiles near each other look alike (stroke width and slant correlate over about 15 tiles: the same writers), and farther
-# apart no more. So each split is one stretch of every class's strip, with 20 unused tiles between two stretches.
-# Every fourth tile brings four times the writers into the same number of bytes.
+# Tiles near each other look alike: stroke width and slant correlate over about 15 tiles, probably of the same writers.
+# So each split is one range of every class's tiles, with 20 unused tiles between two ranges. Only every fourth tile is
+# used, so that the same number of bytes has digits of four times as many writers.
 SPLITS = {"train": range(180, 500, 4), "valid": range(100, 160, 4), "test": range(0, 80, 4)}
 
-# name: class, tile (from the stretch of test, but not in it), mode, side in pixels. White ink on black in each of them.
+# name: class, tile (from the range of test, but not in the split), mode, side in pixels. All are white on black.
 SAMPLES = {
     "two": (2, 34, "L", 20),
     "seven": (7, 22, "1", 28),

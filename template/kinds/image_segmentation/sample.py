@@ -6,7 +6,7 @@ The source is the example picture of the Python package stardist 0.9.2 (BSD-3-Cl
 ``stardist/data/images/img2d.tif`` and ``mask2d.tif``, 512 x 512 pixels each: cell nuclei in a fluorescence microscope,
 and the number of the nucleus that each pixel belongs to. The wheels for all platforms hold the same two files.
 
-The same Pillow writes the same bytes each time; another one may compress the PNGs differently, with equal pixels.
+The same Pillow writes the same bytes each time; another version may compress the PNGs differently, with equal pixels.
 """
 
 import argparse
@@ -23,8 +23,8 @@ SIDE, SIZE = 64, 512
 CLASSES = ["background", "nucleus", "boundary"]
 PALETTE = [0, 0, 0, 86, 180, 233, 230, 159, 0]  # what a viewer shows for each class; readers take the index
 
-# The columns of each split. Between two of them 32 columns stay unused, wider than what a nucleus at an edge
-# sticks out by, so that none is in two splits.
+# The columns of each split. The 32 columns between two splits are unused. No nucleus at an edge extends so far, so
+# none is in two splits.
 SPLITS = {"train": (0, 256), "valid": (288, 352), "test": (384, 512)}
 
 # name: box (left, top, right, bottom) in the unused columns, mode.
@@ -58,13 +58,13 @@ Before you trust a number:
 
 
 def class_mask(numbers: np.ndarray) -> np.ndarray:
-    """From the number of each pixel's nucleus (0 for none) to 0 background, 1 nucleus, 2 boundary."""
+    """Convert the number of each pixel's nucleus (0 for none) to a class: 0 background, 1 nucleus, 2 boundary."""
     near = np.lib.stride_tricks.sliding_window_view(np.pad(numbers, 1, mode="edge"), (3, 3))
     return np.where(near.min((2, 3)) != near.max((2, 3)), 2, numbers > 0).astype(np.uint8)
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """Return an image as the bytes of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -102,7 +102,7 @@ def archive(pixels: np.ndarray, numbers: np.ndarray, licence: bytes) -> bytes:
 
 
 def sample(pixels: np.ndarray, box: tuple[int, int, int, int], mode: str) -> Image.Image:
-    """A part of the picture, in the mode of an image file."""
+    """Return a part of the picture as an image in the given mode."""
     left, top, right, bottom = box
     part = pixels[top:bottom, left:right]
     return Image.fromarray(part.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(part).convert(mode)

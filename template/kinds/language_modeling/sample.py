@@ -19,10 +19,10 @@ TEMPLATE = Path(__file__).parents[2]
 KIND = TEMPLATE / "project/{{language_modeling}}"
 VERSION = "0.2.3"
 
-# By time, and no president is in two splits: Washington, Adams, Jefferson and Madison; Monroe; John Quincy Adams.
+# Split by time; no president is in two splits: Washington, Adams, Jefferson and Madison; Monroe; John Quincy Adams.
 SPLITS = {"train": range(1790, 1817), "valid": range(1817, 1819), "test": range(1825, 1826)}
 
-# Prompts from a year that is in no split, by their first and last words; and one that is our own.
+# Prompts from a year that is in no split, by their first and last words; OWN_PROMPTS are not from the source.
 PROMPT_YEAR = 1820
 PROMPTS = {"people": ("A free, virtuous", "principles and"), "spain": ("On the adjournment", "instructed to")}
 OWN_PROMPTS = {"telegraph": "The telegraph and the railroad have"}
@@ -52,7 +52,7 @@ Before you trust a number:
 
 
 def load(path: Path) -> dict[int, tuple[str, str]]:
-    """Return for each year the president's last name and the text, a sentence a line."""
+    """Return for each year the president's last name and the text, one sentence per line."""
     found: dict[int, tuple[str, str]] = {}
     with tarfile.open(path) as archive:
 
@@ -69,7 +69,7 @@ def load(path: Path) -> dict[int, tuple[str, str]]:
             if re.fullmatch(r"package/data/\d{4}_.*\.json", member.name):
                 address = read(member.name)
                 text = " ".join(address["text"].split())
-                # A sentence ends in two letters at least, or "J. Q. Adams" would be three.
+                # A sentence must end in at least two letters; otherwise "J. Q. Adams" would be three sentences.
                 text = re.sub(r"(?<=[a-z0-9)][a-z0-9)\"][.?!]) (?=[A-Z\"])", "\n", text)
                 found[int(address["year"])] = (address["name"], text)
     return found

@@ -2,11 +2,11 @@
 
     python3 template/kinds/tabular/sample.py PLOTNINE_WHEEL
 
-The source is the table of diamonds that ggplot2 made known, as the Python package plotnine 0.15 carries it in its wheel
-(``plotnine/data/diamonds.csv``, MIT): 53,940 stones, their weight, measures and grades, and their price. A wheel comes
-with ``pip download plotnine==0.15.9 --no-deps``; nothing of it has to be installed.
+The source is the table ``diamonds`` of ggplot2, in the wheel of the Python package plotnine 0.15
+(``plotnine/data/diamonds.csv``, MIT): 53,940 stones, their weight, measures and grades, and their price. Download the
+wheel with ``pip download plotnine==0.15.9 --no-deps``; it doesn't have to be installed.
 
-The same zlib writes the same bytes each time; another one may compress differently, with equal files inside.
+The same zlib writes the same bytes each time; another one may compress differently, but the files inside are equal.
 """
 
 import argparse
@@ -20,8 +20,8 @@ KIND = TEMPLATE / "project/{{tabular}}"
 COLUMNS = ["carat", "cut", "color", "clarity", "depth", "table", "x", "y", "z", "price"]  # in our files
 MEASURES = ("x", "y", "z")
 
-# Of the stones that are left, every third, in the order of the source: it is sorted by price, in a few runs, so that
-# each split has all prices. Of ten of these, one goes to test, one to valid.
+# Every third of the remaining stones is used, in the order of the source. Of ten of these, one goes to test and one to
+# valid. The source is sorted by price, in a few runs, so each split has all prices.
 EVERY, TENTH = 3, {0: "test", 5: "valid"}
 
 NOTICE = """\
@@ -53,13 +53,13 @@ Before you trust a number:
 
 
 def read(wheel: zipfile.ZipFile) -> list[dict[str, str]]:
-    """Return the rows of the source, those that list a stone again left out, with empty cells for measures of 0."""
+    """Return the rows of the source, without repeated stones, and with empty cells for measures of 0."""
     text = wheel.read("plotnine/data/diamonds.csv").decode()
     kept: dict[tuple[object, ...], dict[str, str]] = {}
     for row in csv.DictReader(io.StringIO(text)):
         x, y, z = (float(row[name]) for name in MEASURES)
         stone = (row["carat"], *sorted((x, y)), z, row["color"], row["clarity"])
-        # without its measures, a stone is known by the whole row
+        # a stone without measures is identified by the whole row
         kept.setdefault(stone if x and y and z else tuple(row.values()), row)
     rows = list(kept.values())
     for row in rows:
@@ -113,8 +113,8 @@ def main() -> None:
     for folder in ("data", "images/sample"):
         (arguments.out / folder).mkdir(parents=True, exist_ok=True)
     (arguments.out / "data/sample.zip").write_bytes(archive(rows, licence, source - len(rows)))
-    # Stones that the archive leaves out. The first table has their price, to compare with, and a name for each that
-    # no split has; the second lacks cells, has its columns in another order, and a cut that no training stone has.
+    # Stones that are not in the archive. The first table has their prices, to compare with, and an unknown column of
+    # names. The second has empty cells, another order of columns, and a cut that no training stone has.
     stones = [row | {"stone": f"A{index}"} for index, row in enumerate(rows[4001:40000:6000], 1)]
     (arguments.out / "images/sample/stones.csv").write_bytes(table(stones, ["stone", *COLUMNS]))
     gaps = [row | change for row, change in zip(rows[5002::12000], GAPS, strict=False)]

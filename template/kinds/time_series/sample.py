@@ -29,7 +29,7 @@ SERIES = {
 }
 WEEKS = 1028
 SPLITS = {"train": range(0, 664), "valid": range(664, 781), "test": range(781, 911)}
-# In no split. The first ends 13 weeks before the second, so that its forecast can be compared with what came.
+# Weeks in no split. The first file ends 13 weeks before the second, so that its forecast can be checked.
 SAMPLES = {"until-2019-11.csv": range(911, 1015), "until-2020-02.csv": range(924, 1028)}
 
 NOTICE = """\
@@ -56,14 +56,14 @@ Before you trust a number:
 
 
 def table(rows: list[list[str]]) -> bytes:
-    """Return a CSV file of ``rows``, under the header."""
+    """Return a CSV file of the header and ``rows``."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["time", *SERIES], *rows])
     return text.getvalue().encode()
 
 
 def read(wheel: Path) -> tuple[list[list[str]], bytes]:
-    """Return a row for each week, its date and the figures in the order of ``SERIES``, and the licence."""
+    """Return a row for each week (its date, then the figures in the order of ``SERIES``), and the licence."""
     with zipfile.ZipFile(wheel) as package:
         licence = package.read(LICENCE)
         with zipfile.ZipFile(io.BytesIO(package.read(ARCHIVE))) as inner:
