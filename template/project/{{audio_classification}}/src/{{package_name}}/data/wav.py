@@ -20,7 +20,7 @@ from ..errors import UserError
 WAV = (".wav", ".wave")
 OTHER = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus")  # need the package soundfile
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of WAV files
-STREAMED = 0x7FFFF000  # from this size on, the size is unknown: written to a pipe
+STREAMED = 0x7FFFF000  # a size from here on means unknown: the file was written to a pipe
 MAX_SAMPLES = 100_000_000  # of all channels: 38 minutes at 44,100 Hz; needs about 3 GB of memory
 LOUDEST = 100.0  # floats beyond this are not samples from -1 to 1
 ADVICE = "convert it to PCM (ffmpeg -i FILE OUT.wav) or remove it"
@@ -37,12 +37,12 @@ def need_soundfile(files: Sequence[Path]) -> None:
 
 
 def read(path: Path) -> tuple[Tensor, int]:
-    """Samples, float32 (T,) from -1 to 1, the mean of all channels; and the sample rate in Hz.
+    """Return samples, float32 (T,) from -1 to 1, the mean of all channels; and the rate in Hz.
 
     Raises UserError if the file is missing, empty, damaged, or of an unknown format.
     """
     try:
-        refuse_long(path, path.stat().st_size // 8)  # before it is read; no sample has more bytes
+        refuse_long(path, path.stat().st_size // 8)  # before reading; samples have 8 bytes or less
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a sound file") from error
@@ -54,7 +54,7 @@ def read(path: Path) -> tuple[Tensor, int]:
         raise UserError(f"{path}: holds no sound; remove it")
     with np.errstate(all="ignore"):
         mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
-    if not np.abs(mono).max() < LOUDEST:  # nor NaN
+    if not np.abs(mono).max() < LOUDEST:  # true for NaN, too
         raise UserError(f"{path}: has samples that are not from -1 to 1; {ADVICE}")
     return torch.from_numpy(mono), rate
 
@@ -67,7 +67,7 @@ def refuse_long(path: Path, count: int) -> None:
 
 
 def _read_other(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
-    """Samples (T, channels) and rate, by libsndfile."""
+    """Samples (T, channels) and rate, read with libsndfile."""
     need_soundfile([path])
     parts = list[NDArray[np.float32]]()
     try:
@@ -138,10 +138,10 @@ def _decode(data: bytes, width: int) -> NDArray[Any]:
 
 
 def resample(samples: Tensor, old: int, new: int, zeros: int = 16) -> Tensor:
-    """Samples (T,) at `old` a second to float32 (ceil(T * new / old),) at `new` a second.
+    """Resample (T,) from `old` to `new` samples a second: float32 (ceil(T * new / old),).
 
     Band-limited interpolation (Smith and Gossett, 1984): a sinc of `zeros` crossings on each side
-    under a Hann window, so what the new rate can't hold is left out instead of mirrored.
+    under a Hann window removes the frequencies that the new rate can't represent (no aliasing).
     """
     divisor = math.gcd(old, new)
     old, new = old // divisor, new // divisor
@@ -149,7 +149,7 @@ def resample(samples: Tensor, old: int, new: int, zeros: int = 16) -> Tensor:
         return samples
     cutoff = 0.95 * min(1, new / old)  # of half the old rate; the rest is for the filter's slope
     reach = math.ceil(zeros / cutoff)  # old samples on each side
-    # One filter for each place that a new sample can have between two old ones.
+    # One filter for each position that a new sample can have between two old ones.
     place = torch.arange(new, dtype=torch.float64)[:, None] * old / new
     distance = torch.arange(-reach, old + reach, dtype=torch.float64) - place
     window = torch.cos(torch.pi / 2 * (distance / reach).clamp(-1, 1)) ** 2

@@ -13,7 +13,7 @@ class Data(Section):
     """Windows of series in CSV files."""
 
     folder: str = "data"  # holds train/, valid/ and test/
-    time_column: Annotated[str | None, Field(min_length=1)] = None  # null: found out
+    time_column: Annotated[str | None, Field(min_length=1)] = None  # null: detected
     time_format: Annotated[str | None, Field(min_length=1)] = None  # as %d/%m/%Y; null: ISO 8601
     columns: list[Name] = Field(default_factory=list)  # the series to forecast; none: all
     context: Annotated[int, Field(ge=2)] = 96  # steps of the past that a forecast sees
