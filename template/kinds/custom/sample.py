@@ -19,21 +19,21 @@ SEED, TURNS, NOISE = 0, 1.0, 0.02
 SPLITS = {"train": 800, "valid": 200, "test": 400}
 
 NOTICE = """\
-Points of the plane, in two arms of a spiral. Synthetic: made by a program from a seed, measured nowhere.
+Points in the plane, in two arms of a spiral. They are synthetic: a program generates them from a seed.
 
 Source:     template/kinds/custom/sample.py of the template, seed {seed}
 Licence:    CC0-1.0, in LICENSE.txt beside this file
-How:        each point is drawn evenly from the disc of radius 1, which a spiral that turns once from the middle to the
-            rim parts into two equal arms, class 0 and 1. Then x and y get normal noise of deviation {noise}, and are
-            rounded to 4 digits.
-Holds:      {counts} points, drawn one after another: no point is in two splits
+How:        each point is drawn uniformly from the disc of radius 1. A spiral that turns once from the centre to the
+            edge divides the disc into two equal arms, the classes 0 and 1. Then x and y get normal noise with a
+            standard deviation of {noise}, and are rounded to 4 digits.
+Contents:   {counts} points; no point is in two splits
 
 Before you trust a number:
-- It shows that the code learns. It says nothing of how well a model would do on data of yours.
-- The noise carries points over the border: the spiral itself, which no model knows better, is right for {best:.2%} of
-  the test points. What lies above that is luck.
+- It shows that the code learns. It says nothing about how good a model would be on your data.
+- Noise moves some points across the border between the arms. So the true spiral, which no model can beat, has an
+  accuracy of {best:.2%} on the test points; a higher one is chance.
 - The test split has {test} points: one mistake is {percent:.2f} %.
-- The splits are of one source, so that test is as like train as can be. Real data seldom are.
+- All splits are drawn from the same distribution. Real test data often differ from the training data.
 """
 
 

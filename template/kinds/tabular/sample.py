@@ -30,9 +30,10 @@ Diamonds: weight, measures, grades and price of round cut stones.
 Source:     plotnine 0.15.9, plotnine/data/diamonds.csv; it has the table from ggplot2, where it is called diamonds
 Copyright:  Hassan Kibirige (plotnine), the ggplot2 core developer team (ggplot2)
 Licence:    MIT, in LICENSE.txt beside this file
-Changed:    {twins:,} rows that seem to list a stone again are left out: equal weight, measures (length and width in any
-            order), color and clarity. Of the other {single:,}, every third is kept: {total:,} ({counts}).
-            A measure of 0 is no measure: these cells are empty here. The column price stands last.
+Changed:    {twins:,} rows that seem to repeat a stone are left out: those with equal weight, measures (length and width
+            in any order), color and clarity. Of the other {single:,} rows, every third is kept: {total:,}
+            ({counts}). A measure of 0 means a missing value: these cells are empty here.
+            The column price is the last.
 
 carat       weight, 0.2 g each
 cut         Fair, Good, Very Good, Premium, Ideal
@@ -41,14 +42,14 @@ clarity     from I1, the worst, over SI2, SI1, VS2, VS1, VVS2, VVS1, to IF
 depth       total depth in percent of the mean of length and width
 table       width of the top in percent of the widest point
 x, y, z     length, width and depth in mm
-price       US dollars, 326 to 18,823; what is to be predicted
+price       US dollars, 326 to 18,823; the target
 
 Before you trust a number:
-- Where and when the stones were offered is not recorded; the source stops at 18,823 dollars. Prices have moved since.
-- Most of a price is the weight: predicting well here says little about other tables.
-- Listings of one stone were found by its measures. Some that remain may be of one stone, in two splits; some that were
-  left out may have been stones of their own, most of them small ones.
-- Some measures are slips of the pen (a stone of 5.15 x 31.8 mm in train). They are as in the source.
+- Place and date of the prices are not recorded, and prices have changed since. The highest price is 18,823 dollars.
+- Weight explains most of the price, so good results here say little about other tables.
+- Repeated stones were found by their measures. Some rows of one stone may remain, in two splits; some rows that were
+  left out may have been different stones, most of them small.
+- Some measures are typing errors (a stone of 5.15 x 31.8 mm in train). They are the same in the source.
 """
 
 

@@ -44,19 +44,21 @@ Messages of the web framework Django in {languages} languages.
 Source:     Django {version}, the catalogs django/conf/locale and django/contrib/*/locale (*.po)
 Copyright:  Django Software Foundation, individual contributors, and the translators of each catalog
 Licence:    BSD-3-Clause, in LICENSE.txt beside this file
-Changed:    {total} texts are kept, one a line: {counts}.
+Changed:    {total} texts are kept, one per line: {counts}.
             Placeholders such as %(name)s have become an ellipsis (…), white space a single space, and letters are
             composed (NFC). Left out: messages with markup, fuzzy translations, texts of fewer than {letters} letters,
-            and texts that are the same in two languages, capitals aside. Of plurals, the first form is kept.
+            and texts that are the same in two languages, ignoring case. Of plurals, only the first form is kept.
 
 Before you trust a number:
-- A message and its translations are in one split, together with the messages whose English words are half the same.
-  But all splits speak of the same things, in the words of the same few translators of each language.
-- The texts are short, {median} letters and signs in the median, and dry: buttons, errors, help. A letter, a tweet or a
-  novel is something else. For a language that is not among the {languages}, the model answers one of them all the same.
-- Texts that two languages share are left out, since none could tell. Real text has them, Danish and Norwegian most.
-- English is the original, the others are translated: names of Django's own parts stay English in all of them.
-- The test split has {test} texts: one mistake is {percent:.2f} %. It shows that the code learns; it ranks no models.
+- A message and its translations are in one split, together with messages that share half of their English words. But
+  all splits have the same topics and the same translators.
+- The texts are short user-interface messages, with a median of {median} characters; letters or novels are different.
+  For a language that isn't among the {languages}, the model still predicts one of them.
+- Texts that are the same in two languages are left out, because they can't be classified. Real data have such texts,
+  most of them in Danish and Norwegian.
+- English is the original. In the translations, the names of Django's own parts stay English.
+- The test split has {test} texts: one mistake is {percent:.2f} %. It shows that the code learns, and is too small to
+  compare models.
 """
 
 
