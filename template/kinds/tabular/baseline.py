@@ -1,6 +1,6 @@
 """Print the R² to beat on data/test/, as JSON: the best of the mean price and of two linear regressions.
 
-    PYTHONPATH=src python baseline.py
+PYTHONPATH=src python baseline.py
 """
 
 import json
