@@ -117,7 +117,7 @@ class Task:
             confidences, predictions = logits.softmax(dim=1).max(dim=1)
             for i in (predictions != targets).nonzero().flatten().tolist():
                 names = self.classes[targets[i]], self.classes[predictions[i]]
-                first = sounds[i].view(-1, self.length)[0]  # of the windows
+                first = sounds[i].view(-1, self.length)[0]  # the first window
                 mistakes.append((first, *names, float(confidences[i])))
             mistakes = sorted(mistakes, key=lambda mistake: -mistake[3])[:16]
         paths = [folder / "confusion.png", folder / "mistakes.png"]

@@ -30,7 +30,7 @@ from .metrics import Errors, Ranking
 from .options import Config
 from .visualization import plots
 
-ROWS = 2000  # the maximum to measure the importance of columns on
+ROWS = 2000  # the maximum for measuring the importance of columns
 BEST = {"loss": "min", "mae": "min", "rmse": "min", "r2": "max", "acc": "max", "auroc": "max"}
 
 
@@ -78,7 +78,7 @@ class Task:
         targets = torch.ones(2, dtype=torch.int64 if count else torch.float32, device=self.device)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # of shapes that broadcast
+                warnings.simplefilter("error")  # for shapes that broadcast
                 fits = not self.loss_function(outputs, targets).shape
         except (RuntimeError, ValueError, TypeError, IndexError, Warning):
             return False
@@ -166,9 +166,9 @@ class Task:
 
     @torch.no_grad()
     def importance(self, model: nn.Module, batch: Batch) -> dict[str, float]:
-        """Permutation importance (Breiman, 2001): the loss if the values of a column are shuffled.
+        """Permutation importance (Breiman, 2001): how much worse it gets with a column shuffled.
 
-        It is a loss of accuracy, or a rise of the mean absolute error, for each column.
+        That is the loss of accuracy, or the rise of the mean absolute error, for each column.
         """
         batch = to_device(tuple(part[:ROWS] for part in batch), self.device)
         order = torch.randperm(len(batch[0]), generator=torch.Generator().manual_seed(0))

@@ -51,7 +51,7 @@ class Task:
         self.windows["train"] = windows
         values = torch.cat(windows.values, dim=1).double()
         std = values.std(dim=1)
-        std = torch.where(std > 0, std, 1.0)  # of a series that never changes
+        std = torch.where(std > 0, std, 1.0)  # for a series that never changes
         learnt: dict[str, Any] = {"mean": values.mean(dim=1).tolist(), "std": std.tolist()}
         learnt |= {"step": [*windows.series[0].step], "time": windows.time_column}
         if not self.data.time_column and learnt["time"] != "time":

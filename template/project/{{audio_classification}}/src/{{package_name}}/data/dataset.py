@@ -34,7 +34,7 @@ def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
     if not convert:
         ways = f"set data.resample=true, or data.sample_rate={rate} if all files have that"
         raise UserError(f"{path}: {rate} samples a second instead of {sample_rate}; {ways}")
-    weights = rate * sample_rate / math.gcd(rate, sample_rate) ** 2  # of the filters
+    weights = rate * sample_rate / math.gcd(rate, sample_rate) ** 2  # of all filters of `resample`
     if weights > LARGEST or sample_rate > 100 * rate:  # it may exceed the memory
         what = f"{rate} samples a second can't be converted to {sample_rate}"
         raise UserError(f"{path}: {what}; use ffmpeg -i FILE -ar {sample_rate} OUT.wav")

@@ -27,7 +27,7 @@ ADVICE = "convert it to PCM (ffmpeg -i FILE OUT.wav) or remove it"
 
 
 def need_soundfile(files: Sequence[Path]) -> None:
-    """UserError if some of `files` need the package soundfile, and it is not installed."""
+    """Raise UserError if some of `files` need the package soundfile, and it is not installed."""
     others = [path for path in files if path.suffix.lower() in OTHER]
     if others and not importlib.util.find_spec("soundfile"):
         kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
@@ -60,7 +60,7 @@ def read(path: Path) -> tuple[Tensor, int]:
 
 
 def refuse_long(path: Path, count: int) -> None:
-    """UserError if a sound of `count` samples may not fit in memory."""
+    """Raise UserError if a sound of `count` samples may not fit in memory."""
     if count > MAX_SAMPLES:
         most = f"more than MAX_SAMPLES in data/wav.py, {MAX_SAMPLES:,}"
         raise UserError(f"{path}: has {most}; cut it into several, or raise that")
@@ -81,7 +81,7 @@ def _read_other(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
             rate = file.samplerate
     except UserError:
         raise
-    except Exception as error:  # of soundfile, or of a library that it does not find
+    except Exception as error:  # of soundfile, or for a missing library
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise UserError(f"{path}: cannot be read ({reason}); {ADVICE}") from error
     return np.concatenate(parts or [np.zeros((0, 1), np.float32)]), rate
@@ -129,7 +129,7 @@ def _chunks(path: Path, content: bytes) -> tuple[bytes, bytes]:
 
 def _decode(data: bytes, width: int) -> NDArray[Any]:
     """PCM samples of `width` bytes as floats from -1 to 1: float32 where that is exact."""
-    if width == 1:  # the only one without a sign
+    if width == 1:  # samples of 8 bits are unsigned
         return np.frombuffer(data, np.uint8).astype(np.float32) / 128.0 - 1
     padded = np.zeros((len(data) // width, 4), np.uint8)  # the upper bytes of an int32
     padded[:, 4 - width :] = np.frombuffer(data, np.uint8).reshape(-1, width)
@@ -147,7 +147,7 @@ def resample(samples: Tensor, old: int, new: int, zeros: int = 16) -> Tensor:
     old, new = old // divisor, new // divisor
     if old == new:
         return samples
-    cutoff = 0.95 * min(1, new / old)  # of half the old rate; the rest is for the filter's slope
+    cutoff = 0.95 * min(1, new / old)  # relative to half the old rate; room for the slope
     reach = math.ceil(zeros / cutoff)  # old samples on each side
     # One filter for each position that a new sample can have between two old ones.
     place = torch.arange(new, dtype=torch.float64)[:, None] * old / new

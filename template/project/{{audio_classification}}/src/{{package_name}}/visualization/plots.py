@@ -45,7 +45,7 @@ def batch_grid(sounds: ArrayLike, titles: Sequence[str], path: Path, sample_rate
         row, column = divmod(index, columns)
         x, y = column * step_x, row * step_y + above
         sheet[y : y + height, x : x + width] = image[::-1]
-        text = title.replace("$", r"\$")  # not mathematics
+        text = title.replace("$", r"\$")  # matplotlib reads $ as mathematics
         axes.text(x + width / 2, y - 2, text, ha="center", va="bottom", fontsize=9, color=INK)
     silence = 10 * math.log10(FLOOR)
     loudest = max(float(images.max()), silence + 20)

@@ -1,4 +1,4 @@
-"""Points of the plane and their classes, from CSV files: `<folder>/*.csv`, a line per sample."""
+"""Reads points in the plane and their classes from CSV files, one line per sample."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ Sample = tuple[Tensor, ...]
 
 
 def read_sample(line: str, columns: list[str]) -> Sample:
-    """Return a point, float32 (2,), and its class 0 or 1, int64 (); without a class, the point.
+    """Return a point, float32 (2,), and its class 0 or 1, int64 (); new points have no class.
 
     Yours: read one of your samples here, and return a tuple of tensors: the inputs of the model
     first, the target last. Raise a ValueError that says what is wrong with a bad sample.

@@ -76,7 +76,7 @@ def check_folder(
             twin = seen.setdefault(digest(text), path)
             if twin != path:
                 problems.append(f"{path}: the same document as {twin}; remove one")
-    text = table(counts).rpartition("\n")[0] + left_out(folder, [".txt"])  # without the sum
+    text = table(counts).rpartition("\n")[0] + left_out(folder, [".txt"])  # without the row `all`
     lines, better = _describe(lengths, known, counts, options) if lengths else ([], [])
     if settings is not None:
         settings += better

@@ -15,7 +15,7 @@ Cache = dict[str, Tensor]
 
 
 class Tokens(nn.Embedding):
-    """Tokens to vectors and, with the same weights, vectors to logits (Press and Wolf, 2017)."""
+    """Maps tokens to vectors and, with the same weights, vectors to logits (Press, Wolf, 2017)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight) if x.is_floating_point() else super().forward(x)
@@ -93,7 +93,7 @@ class GPT(nn.Module):
     def init_weights(self) -> None:
         """Set all weights; the output layers of blocks start smaller if there are more blocks."""
         for name, weight in self.named_parameters():
-            if weight.dim() == 1:  # of norms
+            if weight.dim() == 1:  # the weights of norms
                 nn.init.ones_(weight)
                 continue
             last = name.endswith(("out.weight", "down.weight"))

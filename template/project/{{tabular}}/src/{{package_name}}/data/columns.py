@@ -40,7 +40,7 @@ Curve = list[list[float]]
 
 
 def number(text: str, decimal: str = ".") -> float | None:
-    """A number within LARGEST, or None; there are no separators of thousands."""
+    """A number within LARGEST, or None; thousands separators are not supported."""
     if decimal == ",":
         text = "" if "." in text else text.replace(",", ".")
     try:
@@ -123,7 +123,7 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
     decimal, missing = options.decimal or decimal_of(seen), {"", *options.missing}
     numbers = {name: array("d") for name in names}
     texts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    places: dict[str, str] = {}  # of the first text of each column
+    places: dict[str, str] = {}  # where each column has its first text
     targets, classes, count = array("d"), set[str](), 0
     for row in chain(head, rows):
         if row.cells.keys() != first.cells.keys():

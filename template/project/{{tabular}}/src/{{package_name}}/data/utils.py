@@ -77,7 +77,7 @@ def check_folder(
     try:
         odd, advice = _task(folder / "train", options)
         better += advice.split()
-        # Check the rows with the advice applied, or each of them would be the same problem.
+        # Check the rows with the advice applied, or each row would have the same problem.
         if advice == FOR_CLASSES:
             options = options.model_copy(update={"task": "classification"})
             problems.append(f"{folder / 'train'}: {odd}; set {advice}")

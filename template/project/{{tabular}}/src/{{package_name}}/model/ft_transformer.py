@@ -53,7 +53,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float, first: bool) -> None:
         super().__init__()
         hidden = width * 4 // 3
-        self.norm1 = nn.Identity() if first else nn.LayerNorm(width)  # as the paper found best
+        self.norm1 = nn.Identity() if first else nn.LayerNorm(width)  # as in the paper
         self.attention = Attention(width, heads, dropout)
         self.norm2 = nn.LayerNorm(width)
         self.up = nn.Linear(width, 2 * hidden)

@@ -122,7 +122,7 @@ def roc(scores: NDArray[Any], targets: NDArray[Any], classes: Sequence[str], pat
     for c in range(1 if len(classes) == 2 else 0, min(len(classes), 10)):
         positive = targets == c
         order = np.argsort(-scores[:, c], kind="stable")
-        last = np.append(np.diff(scores[order, c]) != 0, True)  # of rows with equal scores
+        last = np.append(np.diff(scores[order, c]) != 0, True)  # the last of rows with equal scores
         hits, misses = np.cumsum(positive[order])[last], np.cumsum(~positive[order])[last]
         rates = [np.append(0, n / max(1, n[-1])) for n in (misses, hits)]
         area = float(np.trapezoid(rates[1], rates[0]))
@@ -174,7 +174,7 @@ def _figure(
 
 
 def _text(name: str) -> str:
-    return name.replace("$", r"\$")  # not mathematics
+    return name.replace("$", r"\$")  # matplotlib reads $ as mathematics
 
 
 def _save(figure: Any, path: Path) -> None:

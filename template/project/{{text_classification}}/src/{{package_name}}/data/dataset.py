@@ -21,10 +21,10 @@ from .folders import find_files, find_samples
 from .vocabulary import PADDING, Vocabulary
 
 SUFFIXES = (".txt",)
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # the others are white space
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # others are white space
 MAX_LINE = 2**24  # bytes of a line: as words, they take 50 times as much memory
 EMPTY = "is empty; remove the line"
-MOST = 100  # problems that an error lists
+MOST = 100  # the maximum number of problems in an error
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Series in CSV files, `<split>/*.csv`: a column of times, and one for each series."""
+"""Reads series from CSV files, `<split>/*.csv`, with a time column and one for each series."""
 
 import math
 from array import array
@@ -21,7 +21,7 @@ from .options import Data
 from .splits import SPLITS
 from .tables import EMPTY, find_tables, find_time, name_of, read_chunks, read_times, refuse_long
 
-MOST = 100  # problems that an error lists
+MOST = 100  # the maximum number of problems in an error
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
 
 
 def check_step(series: Series, step: clock.Step) -> None:
-    """UserError if the rows of a file are not `step` apart."""
+    """Raise UserError if the rows of a file are not `step` apart."""
     if series.step[1] != step[1] or not math.isclose(series.step[0], step[0], rel_tol=1e-6):
         steps = f"its rows are {clock.describe(series.step)} apart"
         raise UserError(f"{series.name}: {steps}; those to train on are {clock.describe(step)}")

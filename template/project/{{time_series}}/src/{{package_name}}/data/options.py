@@ -21,7 +21,7 @@ class Data(Section):
     season: Annotated[int, Field(ge=1)] = 24  # steps of a period, for the seasonal-naive forecast
     stride: Annotated[int, Field(ge=1)] = 1  # steps from one window to the next
     missing: Literal["refuse", "interpolate"] = "refuse"  # empty cells and missing rows
-    scaling: Literal["window", "train"] = "window"  # mean and deviation of which values
+    scaling: Literal["window", "train"] = "window"  # standardize by these values
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut windows
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

@@ -19,7 +19,7 @@ from . import clock
 MAX_COLUMNS = 10_000
 MAX_NAME = 1000  # characters of a column's name; a longer one is a mistake
 MAX_LINE = 2**24  # characters of a line
-CHUNK, MAX_CELLS = 1000, 1_000_000  # rows kept as text at a time, and cells
+CHUNK, MAX_CELLS = 1000, 1_000_000  # the most rows and cells that are kept as text
 EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # missing values, in lower case
 
 Chunk = tuple[list[int], list[list[str]]]
@@ -155,7 +155,7 @@ def find_time(
 
 
 def refuse_long(name: str, line: int, cells: Mapping[str, Sequence[str]], time: str) -> None:
-    """UserError for a table in long format: times repeat for each name in another column."""
+    """Raise UserError for a table in long format: times repeat for each name in another column."""
     if len({*cells[time]}) == len(cells[time]):
         return
     for column, texts in cells.items():

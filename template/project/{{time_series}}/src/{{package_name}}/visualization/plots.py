@@ -109,4 +109,4 @@ def _legend(figure: Any, entries: int | None = None) -> None:
 
 
 def _plain(name: str) -> str:
-    return name.replace("$", r"\$")  # not mathematics
+    return name.replace("$", r"\$")  # matplotlib reads $ as mathematics
