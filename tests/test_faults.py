@@ -118,7 +118,7 @@ def test_a_signal_saves_the_state_and_ends_the_run(
     done = interrupt(project, "step 30", send, f"data.workers={workers}")
     assert done.returncode == status
     if workers == 0:
-        assert_documented(project, f"It gets {number.name}", done)
+        assert_documented(project, f"The run gets {number.name}", done)
     assert STEPS < last(project)["step"] < 3 * STEPS
     assert_resumes(project, undisturbed)
 

@@ -1,9 +1,9 @@
-"""The figure to beat on the sample's test split, as JSON.
+"""Print the accuracy to beat on the sample's test split, as JSON: that of the better of two simple classifiers.
 
     PYTHONPATH=src python baseline.py
 
-The better of two: always the largest class of the training data; and the class whose mean spectrum is nearest, by the
-mean over time of each clip's log-mel spectrogram.
+One always predicts the largest class of the training data. The other averages each clip's log-mel spectrogram over
+time, and predicts the class whose mean is nearest.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Print the figure to beat on data/test/: the best straight line, by least squares."""
+"""Print the accuracy to beat on data/test/, as JSON: that of the best straight line, by least squares."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from my_project.data.splits import unpack_sample
 
 
 def split(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """x, y and 1 of each point (N, 3), and its class (N,)."""
+    """Return x, y and 1 for each point (N, 3), and its class (N,)."""
     points, targets = (torch.stack(parts) for parts in zip(*Points(Path("data") / name).samples, strict=True))
     return torch.nn.functional.pad(points, (0, 1), value=1.0), targets
 

@@ -19,32 +19,32 @@ SEED, TURNS, NOISE = 0, 1.0, 0.02
 SPLITS = {"train": 800, "valid": 200, "test": 400}
 
 NOTICE = """\
-Points of the plane, in two arms of a spiral. Synthetic: made by a program from a seed, measured nowhere.
+Points in the plane, in two arms of a spiral. They are synthetic: a program generates them from a seed.
 
 Source:     template/kinds/custom/sample.py of the template, seed {seed}
 Licence:    CC0-1.0, in LICENSE.txt beside this file
-How:        each point is drawn evenly from the disc of radius 1, which a spiral that turns once from the middle to the
-            rim parts into two equal arms, class 0 and 1. Then x and y get normal noise of deviation {noise}, and are
-            rounded to 4 digits.
-Holds:      {counts} points, drawn one after another: no point is in two splits
+How:        each point is drawn uniformly from the disc of radius 1. A spiral that turns once from the centre to the
+            edge divides the disc into two equal arms, the classes 0 and 1. Then x and y get normal noise with a
+            standard deviation of {noise}, and are rounded to 4 digits.
+Contents:   {counts} points; no point is in two splits
 
 Before you trust a number:
-- It shows that the code learns. It says nothing of how well a model would do on data of yours.
-- The noise carries points over the border: the spiral itself, which no model knows better, is right for {best:.2%} of
-  the test points. What lies above that is luck.
+- It shows that the code learns. It says nothing about how good a model would be on your data.
+- Noise moves some points across the border between the arms. So the true spiral, which no model can beat, has an
+  accuracy of {best:.2%} on the test points; a higher one is chance.
 - The test split has {test} points: one mistake is {percent:.2f} %.
-- The splits are of one source, so that test is as like train as can be. Real data seldom are.
+- All splits are drawn from the same distribution. Real test data often differ from the training data.
 """
 
 
 def arm(x: float, y: float) -> int:
-    """Which of the two arms of the spiral holds a point."""
+    """Return which of the two arms of the spiral contains a point."""
     turns = math.atan2(y, x) / (2 * math.pi) - TURNS * math.hypot(x, y)
     return int(turns % 1 >= 0.5)
 
 
 def point(rng: random.Random) -> tuple[float, float, int]:
-    """A point with noise, and the arm that it had without."""
+    """Draw a point: x and y with noise, and the arm of the point without noise."""
     radius, angle = math.sqrt(rng.random()), 2 * math.pi * rng.random()
     x, y = radius * math.cos(angle), radius * math.sin(angle)
     return round(x + rng.gauss(0, NOISE), 4), round(y + rng.gauss(0, NOISE), 4), arm(x, y)
@@ -54,7 +54,7 @@ def archive(rng: random.Random) -> bytes:
     """Return the zip file's bytes: ``<split>/points.csv``, ``NOTICE.txt`` and ``LICENSE.txt``."""
     points = {split: [point(rng) for _ in range(count)] for split, count in SPLITS.items()}
     if len({(x, y) for part in points.values() for x, y, _ in part}) < sum(SPLITS.values()):
-        raise SystemExit("a point came twice; take another seed")
+        raise SystemExit("two points are equal; use another seed")
     notice = NOTICE.format(
         seed=SEED,
         noise=NOISE,

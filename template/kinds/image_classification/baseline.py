@@ -1,8 +1,8 @@
-"""The figure to beat on the sample's test split, as JSON.
+"""Print the accuracy to beat on the sample's test split, as JSON: that of the better of two simple classifiers.
 
     PYTHONPATH=src python baseline.py
 
-The better of two: always the largest class of the training data; and the class whose mean image is nearest.
+One always predicts the largest class of the training data, the other the class whose mean image is nearest.
 """
 
 import json

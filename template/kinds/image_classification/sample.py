@@ -6,7 +6,7 @@ The source is OpenCV's sample picture ``digits.png`` (Apache-2.0): 2000 x 1000 p
 digits of 20 x 20 pixels, 500 per class, row-major by class. Debian's package ``opencv-doc`` installs it as
 ``/usr/share/doc/opencv-doc/examples/data/digits.png``; OpenCV's source tree has it as ``samples/data/digits.png``.
 
-The same Pillow writes the same bytes each time; another one may compress the PNGs differently, with equal pixels.
+The same Pillow writes the same bytes each time; another version may compress the PNGs differently, with equal pixels.
 """
 
 import argparse
@@ -20,12 +20,12 @@ TEMPLATE = Path(__file__).parents[2]
 KIND = TEMPLATE / "project/{{image_classification}}"
 SIZE, COLUMNS, PER_CLASS = 20, 100, 500
 
-# Tiles near each other look alike (stroke width and slant correlate over about 15 tiles: the same writers), and farther
-# apart no more. So each split is one stretch of every class's strip, with 20 unused tiles between two stretches.
-# Every fourth tile brings four times the writers into the same number of bytes.
+# Tiles near each other look alike: stroke width and slant correlate over about 15 tiles, probably of the same writers.
+# So each split is one range of every class's tiles, with 20 unused tiles between two ranges. Only every fourth tile is
+# used, so that the same number of bytes has digits of four times as many writers.
 SPLITS = {"train": range(180, 500, 4), "valid": range(100, 160, 4), "test": range(0, 80, 4)}
 
-# name: class, tile (from the stretch of test, but not in it), mode, side in pixels. White ink on black in each of them.
+# name: class, tile (from the range of test, but not in the split), mode, side in pixels. All are white on black.
 SAMPLES = {
     "two": (2, 34, "L", 20),
     "seven": (7, 22, "1", 28),
@@ -39,16 +39,18 @@ Source:     OpenCV 4.6.0, as Debian packages it (opencv-doc)
 Copyright:  the OpenCV contributors
 Licence:    Apache-2.0, in LICENSE.txt beside this file
 Changed:    cut into tiles of 20 x 20 pixels; {total} of the 5000 are kept ({counts} per class).
-            The pixels are as they were. A file's name is the tile's place in its class, 0 to 499.
+            The pixels are unchanged. A file is named after the tile's position in its class, 0 to 499.
 
 Before you trust a number:
-- Who wrote the digits is not recorded. Tiles near each other look like one hand, so each split is one stretch of every
-  class: test from 0-79, valid from 100-159, train from 180-499. That keeps most hands in one split; it proves nothing.
-- The end of the source is written less clearly than its start: the same small network, trained on the start and tested
-  on the end, reaches 0.95 where it reaches 0.99 this way round.
-- The test split has {test} images: one mistake is {percent:.1f} %. It shows that the code learns; it ranks no models.
-- The digits look like MNIST's, but the source does not say. Don't use the two as if they were independent.
-- They are centred, upright, white on black. A photo of ink on paper is something else.
+- The writers are not recorded. Tiles near each other seem to be by the same writer, so each split is one range of every
+  class: test from 0-79, valid from 100-159, train from 180-499. Most writers are probably in one split only; this can't
+  be verified.
+- The digits at the end of the source are less legible than those at its start: a small network that is trained on the
+  start and tested on the end reaches an accuracy of 0.95; trained on the end and tested on the start, 0.99.
+- The test split has {test} images: one mistake is {percent:.1f} %. It shows that the code learns, and is too small to
+  compare models.
+- The digits resemble MNIST's, and may include some of them: don't treat the two data sets as independent.
+- They are centred, upright and white on black. A model trained on them doesn't work on photos of handwriting.
 """
 
 

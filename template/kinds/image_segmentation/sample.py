@@ -6,7 +6,7 @@ The source is the example picture of the Python package stardist 0.9.2 (BSD-3-Cl
 ``stardist/data/images/img2d.tif`` and ``mask2d.tif``, 512 x 512 pixels each: cell nuclei in a fluorescence microscope,
 and the number of the nucleus that each pixel belongs to. The wheels for all platforms hold the same two files.
 
-The same Pillow writes the same bytes each time; another one may compress the PNGs differently, with equal pixels.
+The same Pillow writes the same bytes each time; another version may compress the PNGs differently, with equal pixels.
 """
 
 import argparse
@@ -23,8 +23,8 @@ SIDE, SIZE = 64, 512
 CLASSES = ["background", "nucleus", "boundary"]
 PALETTE = [0, 0, 0, 86, 180, 233, 230, 159, 0]  # what a viewer shows for each class; readers take the index
 
-# The columns of each split. Between two of them 32 columns stay unused, wider than what a nucleus at an edge
-# sticks out by, so that none is in two splits.
+# The columns of each split. The 32 columns between two splits are unused. No nucleus at an edge extends so far, so
+# none is in two splits.
 SPLITS = {"train": (0, 256), "valid": (288, 352), "test": (384, 512)}
 
 # name: box (left, top, right, bottom) in the unused columns, mode.
@@ -42,29 +42,30 @@ Source:     stardist 0.9.2, stardist/data/images/img2d.tif and mask2d.tif. Its c
             Nature Methods 16, 2019)
 Copyright:  Uwe Schmidt, Martin Weigert
 Licence:    BSD-3-Clause, in LICENSE.txt beside this file
-Changed:    cut into tiles of {side} x {side} pixels ({counts}). The images' values are as they were,
-            in 8 bits instead of 16. A file's name is the row and column of its upper left pixel.
-            The masks numbered the nuclei; here they hold 3 classes: 1 nucleus, 2 boundary, 0 background. A pixel
-            is boundary where not all of its 3 x 3 pixels belong to the same nucleus, or all to the background.
+Changed:    cut into tiles of {side} x {side} pixels ({counts}). The values of images are unchanged,
+            in 8 bits instead of 16. A file is named after the row and column of its upper left pixel.
+            The masks of the source number the nuclei; here they have 3 classes: 0 background, 1 nucleus, 2 boundary.
+            A pixel is boundary if the 3 x 3 pixels around it are not all of one nucleus, or all of the background.
 
 Before you trust a number:
-- It is one picture of one dish. The splits are stretches of its columns, {gap} pixels apart: no nucleus is in two, but
-  light, focus and stain are those of the training images. Another microscope is something else.
-- The boundary is 2 pixels wide, drawn by hand in the source. Where it runs is a matter of a pixel: a second person
-  would not reach an intersection over union of 1 with the first, and for this class not nearly.
-- The test split has {nuclei} nuclei, whole or cut by an edge. It shows that the code learns; it ranks no models.
+- It is one image of one dish. The splits are ranges of its columns, {gap} pixels apart, so that no nucleus is in two
+  splits. Light, focus and stain are the same in all; a model may fail on images of another microscope.
+- The boundary is 2 pixels wide, and drawn by hand in the source. Its exact position is uncertain by a pixel, so its
+  intersection over union stays far below 1 for any model.
+- The test split has {nuclei} nuclei, whole or cut by an edge. It shows that the code learns, and is too small to
+  compare models.
 - A few nuclei divide or die, and are far brighter than the rest; there are too few of them to learn from.
 """
 
 
 def class_mask(numbers: np.ndarray) -> np.ndarray:
-    """From the number of each pixel's nucleus (0 for none) to 0 background, 1 nucleus, 2 boundary."""
+    """Convert the number of each pixel's nucleus (0 for none) to a class: 0 background, 1 nucleus, 2 boundary."""
     near = np.lib.stride_tricks.sliding_window_view(np.pad(numbers, 1, mode="edge"), (3, 3))
     return np.where(near.min((2, 3)) != near.max((2, 3)), 2, numbers > 0).astype(np.uint8)
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """Return an image as the bytes of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -102,7 +103,7 @@ def archive(pixels: np.ndarray, numbers: np.ndarray, licence: bytes) -> bytes:
 
 
 def sample(pixels: np.ndarray, box: tuple[int, int, int, int], mode: str) -> Image.Image:
-    """A part of the picture, in the mode of an image file."""
+    """Return a part of the picture as an image in the given mode."""
     left, top, right, bottom = box
     part = pixels[top:bottom, left:right]
     return Image.fromarray(part.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(part).convert(mode)

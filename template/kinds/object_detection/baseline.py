@@ -1,4 +1,4 @@
-"""The figure to beat: Otsu's threshold (1979), and a box around each patch of bright pixels."""
+"""Print the AP50 to beat on data/test, as JSON: that of Otsu's threshold (1979) and a box around each bright region."""
 
 import json
 
@@ -10,11 +10,11 @@ from my_project.data.dataset import CocoFolder
 from my_project.data.splits import unpack_sample
 from my_project.metrics import AveragePrecision
 
-LEAST = 20  # pixels of a patch
+LEAST = 20  # smaller regions, in pixels, get no box
 
 
 def otsu(pixels: np.ndarray) -> int:
-    """The threshold that best tells two groups of 8-bit values apart."""
+    """Return the threshold that best separates 8-bit values into two groups."""
     counts = np.bincount(pixels.ravel(), minlength=256).astype(float)
     below, sums = counts.cumsum(), (counts * np.arange(256)).cumsum()
     above = below[-1] - below
@@ -24,7 +24,7 @@ def otsu(pixels: np.ndarray) -> int:
 
 
 def patches(mask: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows and columns of each patch of true pixels that touch by their sides."""
+    """Return the rows and columns of each region of true pixels that are connected by their sides."""
     numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     while True:  # each pixel takes the largest number near it, until none changes
         padded = np.pad(numbers, 1)
@@ -43,7 +43,7 @@ for image, target in dataset:
     pixels = (image[0, :height, :width].numpy() * 255).round().astype(np.uint8)
     found = [p for p in patches(pixels > otsu(pixels)) if len(p[0]) >= LEAST]
     boxes = [[x.min(), y.min(), x.max() + 1, y.max() + 1] for y, x in found]
-    scores = torch.tensor([[float(len(y))] for y, _ in found]) / pixels.size  # the largest first
+    scores = torch.tensor([[float(len(y))] for y, _ in found]) / pixels.size  # larger regions score higher
     answer = Predictions(scores.reshape(1, -1, 1), torch.tensor([boxes]).float(), torch.empty(0))
     metrics.update(answer, (image[None], [target]))
 figures = metrics.compute()

@@ -6,7 +6,7 @@ The source is the example picture of the Python package stardist 0.9.2 (BSD-3-Cl
 ``stardist/data/images/img2d.tif`` and ``mask2d.tif``, 512 x 512 pixels each: cell nuclei in a fluorescence microscope,
 and the number of the nucleus that each pixel belongs to. The wheels for all platforms hold the same two files.
 
-The same Pillow writes the same bytes each time; another one may compress the PNGs differently, with equal pixels.
+The same Pillow writes the same bytes each time; another version may compress the PNGs differently, with equal pixels.
 """
 
 import argparse
@@ -23,14 +23,14 @@ TEMPLATE = Path(__file__).parents[2]
 KIND = TEMPLATE / "project/{{object_detection}}"
 SIZE = 512
 
-# The rows and columns of each split, and how its tiles lie: their height and width, and from one to the next. What lies
-# between the splits is unused, and its edges are where no nucleus reaches from one split into another.
+# For each split: its rows, its columns, the height and width of a tile, and the steps from one tile to the next. The
+# area between the splits is unused, so that no nucleus is in two splits.
 SPLITS = {
     "train": ((0, 275), (0, 433), (112, 112), (40, 40)),  # tiles that overlap
     "valid": ((291, 379), (0, 512), (88, 102), (88, 102)),
     "test": ((400, 512), (0, 512), (112, 102), (112, 102)),
 }
-LEAST, SHARE = 60, 0.4  # pixels and part of a nucleus that a tile has to show, or there is no box
+LEAST, SHARE = 60, 0.4  # a nucleus gets a box if a tile shows this many pixels and this share of it
 
 # name: box (left, top, right, bottom) in the unused columns beside train, mode.
 SAMPLES = {
@@ -48,34 +48,35 @@ Source:     stardist 0.9.2, stardist/data/images/img2d.tif and mask2d.tif. Its c
 Copyright:  Uwe Schmidt, Martin Weigert
 Licence:    BSD-3-Clause, in LICENSE.txt beside this file
 Changed:    cut into tiles ({counts}).
-            Most nuclei are dim: brightness is now its square root, from 10 to 235 in the source to 0 to 255. A file's
-            name is the row and column of its upper left pixel. The masks numbered the nuclei; a box is the smallest
-            one around what a tile shows of a nucleus, if that is {least} pixels and {share:.0%} of it or more.
+            Most nuclei are dim, so brightness is replaced by its square root: 10 to 235 in the source become 0 to 255.
+            A file is named after the row and column of its upper left pixel. The source has masks that number the
+            nuclei. Here, a nucleus has the smallest box around its pixels in a tile, if these are at least {least}
+            pixels and {share:.0%} of it.
 
 Before you trust a number:
-- It is one picture of one dish. The splits are bands of it, and no nucleus is in two, but light, focus and stain are
-  those of the training images. Another microscope is something else.
-- The training tiles overlap: their {train_boxes} boxes show {train} nuclei, again and again.
-- The test split has {test_boxes} boxes, some of nuclei that an edge cuts: one more or less moves the average precision
-  by some {percent} %. It shows that the code learns; it ranks no models.
-- There is one class. A few nuclei divide or die, and are far brighter than the rest; there are too few of them to tell.
+- It is one image of one dish. The splits are separate bands, and no nucleus is in two splits. Light, focus and stain
+  are the same in all; a model may fail on images of another microscope.
+- The training tiles overlap: their {train_boxes} boxes show the same {train} nuclei repeatedly.
+- The test split has {test_boxes} boxes, some of nuclei that are cut by an edge: one more or less changes the average
+  precision by about {percent} %. It shows that the code learns, and is too small to compare models.
+- There is one class. A few nuclei divide or die, and are far brighter than the rest; there are too few to learn from.
 """
 
 
 def brighten(picture: np.ndarray) -> np.ndarray:
-    """From 10 to 235 in the source to 0 to 255, by the square root."""
+    """Map the values 10 to 235 of the source to 0 to 255, by the square root."""
     return np.round(255 * np.sqrt((picture.astype(np.float64) - 10).clip(0) / 225)).clip(0, 255).astype(np.uint8)
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """Return an image as the bytes of a PNG file."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def boxes_of(numbers: np.ndarray, areas: np.ndarray) -> list[list[int]]:
-    """[x, y, width, height] of what a tile shows of each nucleus; ``areas`` has the pixels of each number."""
+    """Return [x, y, width, height] of each nucleus in a tile; ``areas`` has the pixels of each whole nucleus."""
     boxes = []
     for number in np.unique(numbers[numbers > 0]):
         rows, columns = np.nonzero(numbers == number)
@@ -123,13 +124,13 @@ def archive(pixels: np.ndarray, numbers: np.ndarray, licence: bytes) -> bytes:
             entry = zipfile.ZipInfo(name)  # its date is 1980-01-01
             entry.create_system = 3  # Unix on every platform, so that the bytes and the mode are the same everywhere
             entry.external_attr = 0o100644 << 16
-            # A PNG is compressed already, and how zlib compresses JSON depends on its version: stored.
+            # Stored: a PNG is compressed already, and JSON compressed by another zlib would have other bytes.
             target.writestr(entry, content_bytes)
     return buffer.getvalue()
 
 
 def sample(pixels: np.ndarray, box: tuple[int, int, int, int], mode: str) -> Image.Image:
-    """A part of the picture, in the mode of an image file."""
+    """Return a part of the picture as an image in the given mode."""
     left, top, right, bottom = box
     part = pixels[top:bottom, left:right]
     return Image.fromarray(part.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(part).convert(mode)

@@ -1,4 +1,4 @@
-"""The figure to beat on data/test/, as JSON: the better of the mean price and of least squares on the same columns.
+"""Print the R² to beat on data/test/, as JSON: the best of the mean price and of two linear regressions.
 
 PYTHONPATH=src python baseline.py
 """
@@ -18,7 +18,7 @@ task = Task(config, torch.device("cpu"))
 
 
 def split(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """For each row 1, the numbers, which of them are missing, one-hot categories; and the target as it is learnt."""
+    """Return rows of 1, the numbers, 1 where one is missing, and one-hot categories; and the normalized targets."""
     parts = zip(*task.eval_loader(name), strict=True)
     numbers, categories, targets = (torch.cat(part).numpy() for part in parts)
     one_hot = [np.eye(size)[codes] for size, codes in zip(task.columns.sizes, categories.T, strict=True)]

@@ -2,11 +2,11 @@
 
     python3 template/kinds/tabular/sample.py PLOTNINE_WHEEL
 
-The source is the table of diamonds that ggplot2 made known, as the Python package plotnine 0.15 carries it in its wheel
-(``plotnine/data/diamonds.csv``, MIT): 53,940 stones, their weight, measures and grades, and their price. A wheel comes
-with ``pip download plotnine==0.15.9 --no-deps``; nothing of it has to be installed.
+The source is the table ``diamonds`` of ggplot2, in the wheel of the Python package plotnine 0.15
+(``plotnine/data/diamonds.csv``, MIT): 53,940 stones, their weight, measures and grades, and their price. Download the
+wheel with ``pip download plotnine==0.15.9 --no-deps``; it doesn't have to be installed.
 
-The same zlib writes the same bytes each time; another one may compress differently, with equal files inside.
+The same zlib writes the same bytes each time; another one may compress differently, but the files inside are equal.
 """
 
 import argparse
@@ -20,8 +20,8 @@ KIND = TEMPLATE / "project/{{tabular}}"
 COLUMNS = ["carat", "cut", "color", "clarity", "depth", "table", "x", "y", "z", "price"]  # in our files
 MEASURES = ("x", "y", "z")
 
-# Of the stones that are left, every third, in the order of the source: it is sorted by price, in a few runs, so that
-# each split has all prices. Of ten of these, one goes to test, one to valid.
+# Every third of the remaining stones is used, in the order of the source. Of ten of these, one goes to test and one to
+# valid. The source is sorted by price, in a few runs, so each split has all prices.
 EVERY, TENTH = 3, {0: "test", 5: "valid"}
 
 NOTICE = """\
@@ -30,9 +30,10 @@ Diamonds: weight, measures, grades and price of round cut stones.
 Source:     plotnine 0.15.9, plotnine/data/diamonds.csv; it has the table from ggplot2, where it is called diamonds
 Copyright:  Hassan Kibirige (plotnine), the ggplot2 core developer team (ggplot2)
 Licence:    MIT, in LICENSE.txt beside this file
-Changed:    {twins:,} rows that seem to list a stone again are left out: equal weight, measures (length and width in any
-            order), color and clarity. Of the other {single:,}, every third is kept: {total:,} ({counts}).
-            A measure of 0 is no measure: these cells are empty here. The column price stands last.
+Changed:    {twins:,} rows that seem to repeat a stone are left out: those with equal weight, measures (length and width
+            in any order), color and clarity. Of the other {single:,} rows, every third is kept: {total:,}
+            ({counts}). A measure of 0 means a missing value: these cells are empty here.
+            The column price is the last.
 
 carat       weight, 0.2 g each
 cut         Fair, Good, Very Good, Premium, Ideal
@@ -41,25 +42,25 @@ clarity     from I1, the worst, over SI2, SI1, VS2, VS1, VVS2, VVS1, to IF
 depth       total depth in percent of the mean of length and width
 table       width of the top in percent of the widest point
 x, y, z     length, width and depth in mm
-price       US dollars, 326 to 18,823; what is to be predicted
+price       US dollars, 326 to 18,823; the target
 
 Before you trust a number:
-- Where and when the stones were offered is not recorded; the source stops at 18,823 dollars. Prices have moved since.
-- Most of a price is the weight: predicting well here says little about other tables.
-- Listings of one stone were found by its measures. Some that remain may be of one stone, in two splits; some that were
-  left out may have been stones of their own, most of them small ones.
-- Some measures are slips of the pen (a stone of 5.15 x 31.8 mm in train). They are as in the source.
+- Place and date of the prices are not recorded, and prices have changed since. The highest price is 18,823 dollars.
+- Weight explains most of the price, so good results here say little about other tables.
+- Repeated stones were found by their measures. Some rows of one stone may remain, in two splits; some rows that were
+  left out may have been different stones, most of them small.
+- Some measures are typing errors (a stone of 5.15 x 31.8 mm in train). They are the same in the source.
 """
 
 
 def read(wheel: zipfile.ZipFile) -> list[dict[str, str]]:
-    """Return the rows of the source, those that list a stone again left out, with empty cells for measures of 0."""
+    """Return the rows of the source, without repeated stones, and with empty cells for measures of 0."""
     text = wheel.read("plotnine/data/diamonds.csv").decode()
     kept: dict[tuple[object, ...], dict[str, str]] = {}
     for row in csv.DictReader(io.StringIO(text)):
         x, y, z = (float(row[name]) for name in MEASURES)
         stone = (row["carat"], *sorted((x, y)), z, row["color"], row["clarity"])
-        # without its measures, a stone is known by the whole row
+        # a stone without measures is identified by the whole row
         kept.setdefault(stone if x and y and z else tuple(row.values()), row)
     rows = list(kept.values())
     for row in rows:
@@ -113,8 +114,8 @@ def main() -> None:
     for folder in ("data", "images/sample"):
         (arguments.out / folder).mkdir(parents=True, exist_ok=True)
     (arguments.out / "data/sample.zip").write_bytes(archive(rows, licence, source - len(rows)))
-    # Stones that the archive leaves out. The first table has their price, to compare with, and a name for each that
-    # no split has; the second lacks cells, has its columns in another order, and a cut that no training stone has.
+    # Stones that are not in the archive. The first table has their prices, to compare with, and an unknown column of
+    # names. The second has empty cells, another order of columns, and a cut that no training stone has.
     stones = [row | {"stone": f"A{index}"} for index, row in enumerate(rows[4001:40000:6000], 1)]
     (arguments.out / "images/sample/stones.csv").write_bytes(table(stones, ["stone", *COLUMNS]))
     gaps = [row | change for row, change in zip(rows[5002::12000], GAPS, strict=False)]

@@ -20,8 +20,8 @@ TEMPLATE = Path(__file__).parents[2]
 KIND = TEMPLATE / "project/{{text_classification}}"
 VERSION = "5.2.19"
 
-# Some are easily taken for each other: Danish and Norwegian; Spanish, Galician and Portuguese; Czech and Slovak.
-# Each is written in Latin or Cyrillic letters, which the pictures' font has.
+# Some are easily confused: Danish and Norwegian; Spanish, Galician and Portuguese; Czech and Slovak.
+# All are written in Latin or Cyrillic letters, which the font of the plots has.
 LANGUAGES = {
     "bg": "bulgarian", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "en": "english", "es": "spanish",
     "et": "estonian", "fi": "finnish", "fr": "french", "gl": "galician", "it": "italian", "nb": "norwegian",
@@ -31,12 +31,12 @@ LANGUAGES = {
 CATALOG = re.compile(r"django/(?:conf|contrib/\w+)/locale/(\w+)/LC_MESSAGES/django(?:js)?\.po")
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[a-z]|\{\w*\}")
 MARKUP = re.compile(r"[<>\n]|&\w+;|\bhttps?:")
-SHARES = {"test": 0.16, "valid": 0.08}  # of the messages; the rest is to train
-LETTERS = 10  # at least, in a text
-LARGE = 20  # messages of a group that is too large for another split than train
-ALIKE = 0.5  # of the words of two English messages that they share: from here on they go to the same split
-SAMPLES = ("danish", "portuguese", "ukrainian")  # for images/sample/, so many messages of plain words
-SAMPLE_LINES = 3
+SHARES = {"test": 0.16, "valid": 0.08}  # of the messages; the rest goes to train
+LETTERS = 10  # the minimum in a text
+LARGE = 20  # a group of at least this many messages goes to train
+ALIKE = 0.5  # two English messages that share at least this part of their words go to the same split
+SAMPLES = ("danish", "portuguese", "ukrainian")  # the languages of images/sample/
+SAMPLE_LINES = 3  # messages of plain words in each of them
 
 NOTICE = """\
 Messages of the web framework Django in {languages} languages.
@@ -44,19 +44,21 @@ Messages of the web framework Django in {languages} languages.
 Source:     Django {version}, the catalogs django/conf/locale and django/contrib/*/locale (*.po)
 Copyright:  Django Software Foundation, individual contributors, and the translators of each catalog
 Licence:    BSD-3-Clause, in LICENSE.txt beside this file
-Changed:    {total} texts are kept, one a line: {counts}.
+Changed:    {total} texts are kept, one per line: {counts}.
             Placeholders such as %(name)s have become an ellipsis (…), white space a single space, and letters are
             composed (NFC). Left out: messages with markup, fuzzy translations, texts of fewer than {letters} letters,
-            and texts that are the same in two languages, capitals aside. Of plurals, the first form is kept.
+            and texts that are the same in two languages, ignoring case. Of plurals, only the first form is kept.
 
 Before you trust a number:
-- A message and its translations are in one split, together with the messages whose English words are half the same.
-  But all splits speak of the same things, in the words of the same few translators of each language.
-- The texts are short, {median} letters and signs in the median, and dry: buttons, errors, help. A letter, a tweet or a
-  novel is something else. For a language that is not among the {languages}, the model answers one of them all the same.
-- Texts that two languages share are left out, since none could tell. Real text has them, Danish and Norwegian most.
-- English is the original, the others are translated: names of Django's own parts stay English in all of them.
-- The test split has {test} texts: one mistake is {percent:.2f} %. It shows that the code learns; it ranks no models.
+- A message and its translations are in one split, together with messages that share half of their English words. But
+  all splits have the same topics and the same translators.
+- The texts are short user-interface messages, with a median of {median} characters; letters or novels are different.
+  For a language that isn't among the {languages}, the model still predicts one of them.
+- Texts that are the same in two languages are left out, because they can't be classified. Real data have such texts,
+  most of them in Danish and Norwegian.
+- English is the original. In the translations, the names of Django's own parts stay English.
+- The test split has {test} texts: one mistake is {percent:.2f} %. It shows that the code learns, and is too small to
+  compare models.
 """
 
 
@@ -90,7 +92,7 @@ def clean(text: str) -> str:
 
 
 def read_messages(wheel: zipfile.ZipFile) -> dict[str, dict[str, str]]:
-    """Return for each English message its text in each language; none that two languages share, none twice."""
+    """Return for each English message its text in each language, without texts of two languages and duplicates."""
     messages: dict[str, dict[str, str]] = defaultdict(dict)
     for name in sorted(wheel.namelist()):
         catalog = CATALOG.fullmatch(name)
@@ -117,11 +119,11 @@ def groups(messages: list[str]) -> list[list[str]]:
         mine = words[message]
         near = [g for g in found if any(len(mine & words[m]) >= ALIKE * len(mine | words[m]) for m in g)]
         found = [g for g in found if g not in near] + [[message, *(m for g in near for m in g)]]
-    return sorted(found, key=lambda group: hashlib.sha256(min(group).encode()).digest())  # as good as by chance
+    return sorted(found, key=lambda group: hashlib.sha256(min(group).encode()).digest())  # in effect a random order
 
 
 def split(messages: dict[str, dict[str, str]]) -> tuple[dict[str, dict[str, list[str]]], dict[str, list[str]]]:
-    """Return the texts by split and language, and some by language that are in no split."""
+    """Return the texts by split and language, and those of images/sample/, which are in no split."""
     parts: dict[str, list[str]] = {"sample": [], "test": [], "valid": [], "train": []}
     for group in groups(list(messages)):
         plain = all({*SAMPLES} <= {*messages[m]} and re.fullmatch(r"[\w ,.]{30,}", m) for m in group)

@@ -29,7 +29,7 @@ SERIES = {
 }
 WEEKS = 1028
 SPLITS = {"train": range(0, 664), "valid": range(664, 781), "test": range(781, 911)}
-# In no split. The first ends 13 weeks before the second, so that its forecast can be compared with what came.
+# Weeks in no split. The first file ends 13 weeks before the second, so that its forecast can be checked.
 SAMPLES = {"until-2019-11.csv": range(911, 1015), "until-2020-02.csv": range(924, 1028)}
 
 NOTICE = """\
@@ -39,31 +39,31 @@ Source:     U.S. Energy Information Administration (EIA), weekly petroleum statu
             (autots/datasets/data/eia_weekly.zip)
 Licence:    the figures are a work of the U.S. government, in the public domain; EIA asks to be named as the source.
             AutoTS, copyright Colin Catlin, compiled them; its MIT licence is in LICENSE.txt beside this file
-Changed:    from one row per week and series to one column per series; the 6 of 9 series that are in thousand barrels
-            per day, under short names; cut into three stretches of time. The figures are as they were:
+Changed:    one column per series instead of one row per week and series; the 6 of 9 series that are in thousand barrels
+            per day, under short names; cut into three periods of time. The figures are unchanged:
 {names}
 
 Before you trust a number:
-- The splits are stretches of time: train {train} weeks, then valid {valid}, then test {test}. Production and exports
-  grew much faster after 2012 than ever before in train, which is what makes forecasts of such series hard.
-- Windows overlap: the test split's {windows} windows of 13 weeks share most of their weeks, and are worth some
-  {apart} that don't. It shows that the code learns; it ranks no models.
-- Until August 2016 exports stay the same for weeks on end, as estimates do; after it they move every week.
-- The seasonal-naive forecast, last year's weeks again, knows no growth. It is a fair measure of the seasons and a weak
-  one of exports. The last value held still is harder to beat: the first notebook has its error.
+- The splits are periods of time: train {train} weeks, then valid {valid}, then test {test}. Production and exports
+  grew much faster after 2012 than ever before in train, which makes forecasts of such series hard.
+- Windows overlap: the {windows} windows of the test split are worth about {apart} independent ones. They show that the
+  code learns, and are too few to compare models.
+- Until August 2016, exports are constant for weeks, because they are estimates; later they change every week.
+- The seasonal-naive forecast repeats the weeks of a year before, so it has no trend: it is a weak baseline for exports.
+  Repeating the last value is harder to beat; the first notebook prints its error.
 - The figures are EIA's estimates, as revised when they were compiled. A forecaster of that time had the unrevised ones.
 """
 
 
 def table(rows: list[list[str]]) -> bytes:
-    """Return a CSV file of ``rows``, under the header."""
+    """Return a CSV file of the header and ``rows``."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["time", *SERIES], *rows])
     return text.getvalue().encode()
 
 
 def read(wheel: Path) -> tuple[list[list[str]], bytes]:
-    """Return a row for each week, its date and the figures in the order of ``SERIES``, and the licence."""
+    """Return a row for each week (its date, then the figures in the order of ``SERIES``), and the licence."""
     with zipfile.ZipFile(wheel) as package:
         licence = package.read(LICENCE)
         with zipfile.ZipFile(io.BytesIO(package.read(ARCHIVE))) as inner:

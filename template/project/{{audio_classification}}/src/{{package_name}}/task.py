@@ -35,7 +35,7 @@ from .visualization import plots
 
 
 class Scores(Confusion):
-    """`acc`, the share of sounds that are right, and `macro_f1`, the mean of all classes' F1.
+    """`acc`, the share of correct predictions, and `macro_f1`, the mean of all classes' F1.
 
     A class that is neither among the targets nor predicted has no F1, and does not count.
     """
@@ -46,7 +46,7 @@ class Scores(Confusion):
 
 
 class Task:
-    """Which class is this sound of?"""
+    """The task: predict the class of a sound."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -88,7 +88,7 @@ class Task:
         return build_model(self.config.model, **given)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Logits; of sounds with several windows, those of the mean of their probabilities."""
+        """Logits; for several windows per sound, the logarithm of their mean probabilities."""
         if batch[0].dim() == 2:
             return model(batch[0])
         sounds, _, present = batch
@@ -109,7 +109,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """The confusion matrix, and the mistakes that the model was surest of."""
+        """Draw the confusion matrix, and the mistakes with the highest confidence."""
         confusion = Confusion(len(self.classes), "cpu")
         mistakes: list[tuple[Tensor, str, str, float]] = []
         for logits, (sounds, targets, *_) in outputs:
@@ -117,7 +117,7 @@ class Task:
             confidences, predictions = logits.softmax(dim=1).max(dim=1)
             for i in (predictions != targets).nonzero().flatten().tolist():
                 names = self.classes[targets[i]], self.classes[predictions[i]]
-                first = sounds[i].view(-1, self.length)[0]  # of the windows
+                first = sounds[i].view(-1, self.length)[0]  # the first window
                 mistakes.append((first, *names, float(confidences[i])))
             mistakes = sorted(mistakes, key=lambda mistake: -mistake[3])[:16]
         paths = [folder / "confusion.png", folder / "mistakes.png"]
@@ -126,12 +126,12 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all sounds below folders; `map` continues after an error."""
+        """Predict for files, and for all sounds below folders; `map` continues after an error."""
         files = (find_sounds(path) or [path] for path in map(locate, inputs))
         return map(partial(self._predict, model), chain.from_iterable(files))
 
     def _predict(self, model: nn.Module, file: Path) -> dict[str, Any]:
-        """For a file; a long one by the mean of its windows."""
+        """Predict for a file; for a long one, average over its windows."""
         if file.is_dir():
             raise UserError(f"{file}: holds no sound files ({', '.join(SUFFIXES)})")
         sound = read_sound(file, self.data.sample_rate, self.data.resample)

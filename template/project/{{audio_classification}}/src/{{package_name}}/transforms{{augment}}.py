@@ -1,8 +1,8 @@
 """Custom data augmentation: any function here can be named in `data.transforms`.
 
-A transform takes a sample, its target and a random generator, and returns both: what moves a
-sound must move its target along, if that has a time (a class has none). Sounds are float32 tensors
-(T,) from -1 to 1, of any length. Draw all that is random from `rng`, or runs do not repeat.
+A transform takes a sound, its target and a random generator, and returns sound and target. If
+targets have times (a class has none), shift them with the sound. Sounds are float32 tensors (T,)
+from -1 to 1, of any length. Draw all random numbers from `rng`, so that runs are reproducible.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ from torch import Tensor
 def random_crop(
     sound: Tensor, target: int, rng: np.random.Generator, least: float = 0.5
 ) -> tuple[Tensor, int]:
-    """Crop a random stretch: from the fraction `least` up to the whole sound.
+    """Crop a random part, of a length from the fraction `least` up to the whole sound.
 
-    Only the middle `data.seconds` of the stretch is used: where sounds are ten times as long, a
-    `least` of 0.1 reaches all parts of them.
+    Only the middle `data.seconds` of the part is used. For sounds that are ten times as long, set
+    `least` to 0.1, so that training uses all parts of them.
     """
     share, place = rng.uniform(least, 1), rng.random()
     length = max(1, round(share * len(sound)))
@@ -27,7 +27,7 @@ def random_crop(
 def random_gain(
     sound: Tensor, target: int, rng: np.random.Generator, decibels: float = 6.0
 ) -> tuple[Tensor, int]:
-    """Make it louder or softer by up to `decibels`; what is too loud for -1 to 1 is clipped."""
+    """Make it louder or softer by up to `decibels`; samples beyond -1 and 1 are clipped."""
     factor = 10 ** (rng.uniform(-decibels, decibels) / 20)
     return (sound * factor).clamp(-1, 1), target
 
@@ -44,7 +44,7 @@ def random_noise(
 def random_mask(
     sound: Tensor, target: int, rng: np.random.Generator, p: float = 0.5, share: float = 0.2
 ) -> tuple[Tensor, int]:
-    """Silence a stretch of up to `share` of it: SpecAugment's time mask (Park et al., 2019)."""
+    """Silence up to `share` of the sound: SpecAugment's time mask (Park et al., 2019)."""
     if rng.random() >= p:
         return sound, target
     length = round(rng.uniform(0, share) * len(sound))

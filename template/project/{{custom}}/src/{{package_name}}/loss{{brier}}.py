@@ -9,6 +9,6 @@ from torch.nn import functional as F
 
 
 def brier(logits: Tensor, targets: Tensor) -> Tensor:
-    """Squared distance of probabilities and truth (Brier, 1950): logits (N, C), targets (N,)."""
+    """Squared distance between probabilities of logits (N, C) and targets (N,) (Brier, 1950)."""
     truth = F.one_hot(targets, logits.shape[1])
     return (logits.softmax(dim=1) - truth).square().sum(dim=1).mean()

@@ -1,7 +1,7 @@
 """What this project is about: all that the engine knows of your data, models and pictures.
 
-Read it from top to bottom: each docstring says what to put there for data of your own, after the
-word "Yours". `docs/data.md` does it once in nine steps; `engine/contract.py` has the types.
+Read it from top to bottom: after the word "Yours", each docstring says what to put there for your
+own data. `docs/data.md` is an example in nine steps; `engine/contract.py` has the types.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,17 +24,17 @@ from .visualization import plots
 
 
 class Accuracy:
-    """`acc`, the share of samples that are right.
+    """`acc`, the share of correct predictions.
 
-    Yours: the figures of your field, by name; `checkpoint.monitor` names one. Add up counts and
-    sums on the device, not means of batches: then uneven batches and several processes are exact.
+    Yours: the metrics of your field, by name; `checkpoint.monitor` names one. Add up counts and
+    sums on the device, not means of batches, to be exact for uneven batches and many processes.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.right, self.all = torch.zeros((), dtype=torch.int64, device=device), 0
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
-        """Take in the outputs of a batch."""
+        """Add the outputs of a batch."""
         self.right += (outputs.argmax(dim=1) == batch[1]).sum()
         self.all += len(batch[0])
 
@@ -43,24 +43,24 @@ class Accuracy:
         return {"acc": int(self.right) / max(1, self.all)}
 
     def state(self) -> dict[str, Any]:
-        """What was taken in, for `merge` of another process or of a resumed run."""
+        """The counts so far, for `merge` in another process or in a resumed run."""
         return {"right": self.right, "all": self.all}
 
     def merge(self, states: list[dict[str, Any]]) -> None:
-        """Take in what others were given."""
+        """Add the counts of other processes."""
         for state in states:
             self.right += state["right"].to(self.right.device)
             self.all += state["all"]
 
 
 class Task:
-    """On which of two arms of a spiral is this point? Yours: your question."""
+    """The task: predict which arm of a spiral a point is on. Yours: your own task."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         """`info` is None for a new run, else that of a checkpoint.
 
-        Yours: in `info`, plain values that it takes to use a model without the data (names of
-        classes, a vocabulary, ranges), from train/ alone: valid/ and test/ must stay unknown.
+        Yours: put into `info` what is needed to use a model without the data, as plain values
+        (class names, a vocabulary, ranges). Compute it from train/ only, never valid/ or test/.
         """
         self.config, self.data, self.device = config, config.data, device
         self.folder = locate(config.data.folder, inside=True)
@@ -76,20 +76,20 @@ class Task:
             self.loss_function.to(device)
 
     def _dataset(self, split: str) -> Points:
-        """Yours: your dataset, with what it needs of `self.data` and `self.info`."""
+        """Yours: return your dataset, created with options of `self.data` and `self.info`."""
         unpack_sample(self.folder)
         return Points(self.folder / split)
 
     def train_loader(self) -> DataLoader[Batch]:
-        """Yours: `collate=`, a function from samples to a batch, if they can't just be stacked."""
+        """Yours: pass `collate=`, a function from samples to a batch, if stacking doesn't work."""
         return train_loader(self._dataset("train"), self.config)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
-        """Yours: the same `collate=`."""
+        """Yours: pass the same `collate=`."""
         return eval_loader(self._dataset(split), self.config)
 
     def build_model(self) -> nn.Module:
-        """Yours: what a model must know of the data; a model gets those that it takes."""
+        """Yours: pass what models must know of the data; a model gets the arguments it has."""
         return build_model(self.config.model, in_features=2, num_classes=2)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -100,21 +100,21 @@ class Task:
         return model(points)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Yours: the scalar to minimize, a mean over the samples of the batch."""
+        """Yours: return the scalar to minimize, a mean over the samples of the batch."""
         return self.loss_function(outputs, batch[1])
 
     def metrics(self) -> Accuracy:
-        """Yours: an empty object of your metrics."""
+        """Yours: return a new object of your metrics."""
         return Accuracy(self.device)
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
-        """Yours: a picture of a training batch as the model sees it; return its path."""
+        """Yours: draw a training batch as the model sees it; return the picture's path."""
         points, targets = batch
         plots.scatter(points, targets, folder / "train.png")
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """Yours: pictures of a split, from pairs of outputs and batch; return their paths."""
+        """Yours: draw results of a split, from pairs of outputs and batch; return the paths."""
         logits, batches = zip(*outputs, strict=True)
         points, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
         probabilities = torch.cat(logits).float().softmax(dim=1)[:, 1]
@@ -122,16 +122,16 @@ class Task:
         return [folder / "decisions.png"]
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For each point of files, of folders, and of standard input if an input is `-`.
+        """Predict for each point of files, of folders, and of standard input (`-`).
 
-        Yours: the files that an input of `run` means. `map` continues with the next after an error.
+        Yours: find the files of each input of `run`. `map` continues with the next after an error.
         """
         paths = (Path(name) if name == "-" else locate(name) for name in inputs)
         files = chain.from_iterable(map(find_files, paths))
         return chain.from_iterable(map(partial(self._predict, model), files))
 
     def _predict(self, model: nn.Module, file: Path) -> Iterator[dict[str, Any]]:
-        """Yours: plain values for each sample of a file, which has no target."""
+        """Yours: yield plain values for each sample of a file; samples have no target here."""
         for line, (point, *_) in read_file(file, new=True).items():
             logits = self.forward(model, (point[None].to(self.device),))
             shares = logits[0].softmax(dim=0).tolist()
@@ -139,7 +139,7 @@ class Task:
             yield {"file": str(file), "line": line, "point": point.tolist(), **answer}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
-        """Yours: one prediction for a person, in a line."""
+        """Yours: return one prediction as a readable line."""
         where, (x, y) = f"{prediction['file']}, line {prediction['line']}", prediction["point"]
         share = max(prediction["probabilities"])
         return f"{where}: ({x:.2f}, {y:.2f}) is of class {prediction['prediction']} ({share:.1%})"

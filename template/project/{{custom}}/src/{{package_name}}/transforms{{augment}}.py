@@ -1,8 +1,8 @@
 """Custom data augmentation: any function here can be named in `data.transforms`.
 
-Yours: take the parts of a sample, as the dataset gives them, and a random generator; return the
-parts. What changes the inputs must change the target along, if it matters to it. Draw all that is
-random from `rng`, or runs do not repeat, and leave the tensors that came in as they are.
+Yours: take the parts of a sample, as the dataset returns them, and a random generator; return the
+parts. If a change of the inputs affects the target, change it too. Draw all random numbers from
+`rng`, so that runs are reproducible, and don't change the given tensors in place.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 def jitter(
     point: Tensor, target: Tensor, rng: np.random.Generator, std: float = 0.01
 ) -> tuple[Tensor, Tensor]:
-    """Move a point by normal noise; the target stays."""
+    """Move a point by normal noise; the target doesn't change."""
     noise = rng.normal(scale=std, size=tuple(point.shape))
     return point + torch.from_numpy(noise).to(point), target
 

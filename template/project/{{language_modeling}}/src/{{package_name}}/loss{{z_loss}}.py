@@ -11,11 +11,11 @@ from torch.nn import functional as F
 class ZLoss(nn.Module):
     """Cross-entropy that keeps logits from drifting (PaLM: Chowdhery et al., 2022, section 5).
 
-    It adds the square of log Z, where Z is what softmax divides by.
+    It adds the square of log Z, where Z is the denominator of softmax.
 
     Args:
-        weight: of what is added; 0 is plain cross-entropy.
-        label_smoothing: the share of the target that goes to all tokens alike.
+        weight: of the added term; 0 is plain cross-entropy.
+        label_smoothing: the share of the target that is spread evenly over all tokens.
     """
 
     def __init__(self, weight: float = 1e-4, label_smoothing: float = 0.0) -> None:

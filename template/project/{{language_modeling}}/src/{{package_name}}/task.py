@@ -38,14 +38,14 @@ from .visualization import plots
 
 
 class Surprise:
-    """`bpc`, the bits that a character takes, and `ppl`, the perplexity of a token.
+    """`bpc`, the bits per character, and `ppl`, the perplexity per token.
 
-    Both say how likely the model found the text, whatever the loss is. A model that knew nothing
-    of C characters would need log2(C) bits for each, and have the perplexity C.
+    Both measure how likely the text is for the model, whatever the loss is. A uniform guess among
+    C characters has a `bpc` of log2(C) and a `ppl` of C.
     """
 
     def __init__(self, begins: Tensor, device: torch.device | str) -> None:
-        """`begins` (C,) is how many characters a token begins: a byte may begin none."""
+        """`begins` (C,) is the number of characters that start with a token: 0 for some bytes."""
         self.begins = begins.to(device)
         exact = torch.float32 if self.begins.device.type == "mps" else torch.float64
         self.nats = torch.zeros((), dtype=exact, device=device)
@@ -53,7 +53,7 @@ class Surprise:
         self.tokens = 0
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Take in logits (N, L, C) and a batch of inputs and targets (N, L)."""
+        """Add logits (N, L, C) and a batch of inputs and targets (N, L)."""
         self.nats += nats(logits.detach(), batch[1]).sum()
         self.characters += self.begins[batch[1]].sum()
         self.tokens += batch[1].numel()
@@ -77,13 +77,13 @@ class Surprise:
 
 
 def nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """How surprising each target (N, L) is by logits (N, L, C): -log p, float32 (N, L)."""
+    """The surprise -log p of each target (N, L) for logits (N, L, C), float32 (N, L)."""
     losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
     return losses.view(targets.shape)
 
 
 class Task:
-    """Which token follows?"""
+    """The task: predict the next token."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -113,14 +113,14 @@ class Task:
 
     def build_model(self) -> nn.Module:
         given = {"vocab_size": len(self.vocabulary), "context": self.data.context}
-        self.model = build_model(self.config.model, **given)  # kept to write with after a test
+        self.model = build_model(self.config.model, **given)  # to generate text after a test
         return self.model
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         return model(batch[0])
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Over all tokens: windows are equally long, so this is the mean over windows too."""
+        """The loss of all tokens: windows have equal lengths, so it is a mean of windows too."""
         return self.loss_function(outputs.flatten(0, 1), batch[1].flatten())
 
     def metrics(self) -> Surprise:
@@ -132,7 +132,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """The start of the text by surprise, surprise by position, and how the model continues."""
+        """Draw the surprise of each character, and by position; write generated texts."""
         rows, read = list[Tensor](), list[Tensor]()
         for logits, (_, targets) in outputs:
             rows.append(nats(logits, targets) / math.log(2))
@@ -150,14 +150,14 @@ class Task:
         return paths
 
     def continuation(self, model: nn.Module, prompt: str) -> str:
-        """What the model writes after `prompt`; it and `run.seed` decide what is drawn."""
+        """The text generated after `prompt`: the same for the same prompt and `run.seed`."""
         start = self.vocabulary.encode(prompt).tolist() or [END]
         seed = zlib.crc32(prompt.encode(), self.config.run.seed)
         tokens = generate(model, start, self.data, self.device, seed)
         return self.vocabulary.decode(islice(tokens, self.data.generate))
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For text files, all of those below folders, and `-`, which is standard input.
+        """Predict for text files, for all of those below folders, and for standard input (`-`).
 
         `map` continues with the next file after an error.
         """
@@ -170,12 +170,12 @@ class Task:
             text = decode(sys.stdin.buffer.read(), "standard input")
         else:
             text = read_text(file)
-        prompt = text.removesuffix("\n")  # an editor's, not the author's
+        prompt = text.removesuffix("\n")  # editors add it to each file
         more = self.continuation(model, prompt)
         return {"file": str(file), "prompt": prompt, "continuation": more}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
-        """The file's name; then its text and, after an arrow, what the model writes."""
+        """The file's name, then its text and, after an arrow, the generated text."""
         name = f"--- {prediction['file']}"
         return f"{name}\n{prediction['prompt']} → {prediction['continuation']}\n"
 
@@ -184,10 +184,10 @@ class Task:
 def generate(
     model: nn.Module, start: Sequence[int], options: Data, device: torch.device, seed: int
 ) -> Iterator[int]:
-    """Tokens that follow `start`, until the document ends; the same ones for the same seed.
+    """Yield tokens after `start` until the document ends; the same ones for the same seed.
 
-    The model never sees more than `options.context` tokens: when it has, it reads the newer half
-    again and continues from there. One that has no `step` reads all it can see for each token.
+    The model sees at most `options.context` tokens. When these are full, it starts again from the
+    newer half. A model without the method `step` reads all of them again for each token.
     """
 
     def reread(tokens: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -209,7 +209,7 @@ def generate(
 
 
 def draw(logits: Tensor, options: Data, generator: torch.Generator) -> int:
-    """A token by its probability, but never UNKNOWN; the likeliest where the temperature is 0."""
+    """Sample a token, but never UNKNOWN; with temperature 0, take the most likely."""
     scores = logits.float().cpu()
     scores[UNKNOWN] = -math.inf
     best, order = scores.topk(min(options.top_k or len(scores), len(scores)))

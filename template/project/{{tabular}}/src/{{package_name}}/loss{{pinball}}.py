@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class PinballLoss(nn.Module):
-    """Makes a regression predict a quantile in place of a mean (Koenker and Bassett, 1978).
+    """Makes a regression predict a quantile instead of a mean (Koenker and Bassett, 1978).
 
     Args:
-        quantile: the share of targets that should be smaller; 0.5 asks for the median.
+        quantile: the share of targets that should be below the prediction; 0.5 is the median.
     """
 
     def __init__(self, quantile: float = 0.5) -> None:

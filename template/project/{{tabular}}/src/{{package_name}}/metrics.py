@@ -14,18 +14,18 @@ class Errors:
     """`r2`, `mae` and `rmse` of a regression, the latter two in the target's units.
 
     Args:
-        decode: from outputs and targets of a model to the target's units.
-        device: where to add up.
+        decode: converts a model's outputs and targets to the target's units.
+        device: where the sums are computed.
     """
 
     def __init__(self, decode: Callable[[Tensor], Tensor], device: torch.device | str) -> None:
         self.decode = decode
         mps = torch.device(device).type == "mps"  # which has no float64
         self.sums = torch.zeros(5, dtype=torch.float32 if mps else torch.float64, device=device)
-        self.centre = float(decode(torch.zeros(())))  # sums of squares around it lose no digits
+        self.centre = float(decode(torch.zeros(())))  # subtracted, so that squares lose no digits
 
     def update(self, outputs: Tensor, batch: Sequence[Tensor]) -> None:
-        """Take in outputs (N,) and a batch with targets (N,) at its end."""
+        """Add outputs (N,) and a batch with targets (N,) at its end."""
         truth = self.decode(batch[-1]).to(self.sums.dtype)
         error = self.decode(outputs.detach()).to(self.sums.dtype) - truth
         truth = truth - self.centre
@@ -49,10 +49,10 @@ class Errors:
 
 
 class Ranking:
-    """`acc` and `auroc` of a classification: exactly, from the scores of all samples.
+    """`acc` and `auroc` of a classification, exact, from the scores of all samples.
 
-    With two classes `auroc` is the area under the curve, with more the mean of each class against
-    all others. A class that no sample has, or all have, is left out.
+    With two classes, `auroc` is the area under the ROC curve; with more, the mean of the areas of
+    each class against all others. A class that no sample has, or all have, is left out.
     """
 
     def __init__(self, num_classes: int, device: torch.device | str) -> None:
@@ -60,7 +60,7 @@ class Ranking:
         self.targets = [torch.zeros(0, dtype=torch.int64, device=device)]
 
     def update(self, logits: Tensor, batch: Sequence[Tensor]) -> None:
-        """Take in logits (N, C) and a batch with targets (N,) at its end."""
+        """Add logits (N, C) and a batch with targets (N,) at its end."""
         self.scores.append(logits.detach().float().softmax(dim=1))
         self.targets.append(batch[-1])
 
@@ -68,14 +68,14 @@ class Ranking:
         state = self.state()
         scores, targets = state["scores"].cpu(), state["targets"].cpu()
         right = int((scores.argmax(dim=1) == targets).sum())
-        first = 1 if scores.shape[1] == 2 else 0  # of two classes, one says it all
+        first = 1 if scores.shape[1] == 2 else 0  # two classes have the same area
         areas = [auroc(scores[:, c], targets == c) for c in range(first, scores.shape[1])]
         known = [area for area in areas if not math.isnan(area)]
         mean = sum(known) / len(known) if known else math.nan
         return {"acc": right / max(1, len(targets)), "auroc": mean}
 
     def per_class(self) -> dict[str, list[float]]:
-        """As `Confusion.per_class`."""
+        """Like `Confusion.per_class`."""
         scores, targets = (part.cpu() for part in self.state().values())
         confusion = Confusion(scores.shape[1], "cpu")
         confusion.update(scores, (scores, targets))
@@ -91,7 +91,7 @@ class Ranking:
 
 
 def auroc(scores: Tensor, positive: Tensor) -> float:
-    """The share of pairs of a positive and a negative sample that `scores` (N,) rank right.
+    """The share of pairs of a positive and a negative sample that `scores` (N,) rank correctly.
 
     `positive` is bool (N,). Equal scores count half; NaN where there are no such pairs.
     """

@@ -30,12 +30,12 @@ from .metrics import Errors, Ranking
 from .options import Config
 from .visualization import plots
 
-ROWS = 2000  # the importance of a column is measured on no more
+ROWS = 2000  # the maximum for measuring the importance of columns
 BEST = {"loss": "min", "mae": "min", "rmse": "min", "r2": "max", "acc": "max", "auroc": "max"}
 
 
 class Task:
-    """What is the target of this row?"""
+    """The task: predict the target of a row."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -54,7 +54,7 @@ class Task:
             log(line)
 
     def _check_task(self, new: bool) -> None:
-        """UserError, with all that has to be set, if options are those of the other task."""
+        """UserError, with the overrides that fix it, if options are those of the other task."""
         task, loss, monitor = "regression", "HuberLoss", "rmse"
         if self.classes:
             task, loss, monitor = "classification", "CrossEntropyLoss", "auroc"
@@ -78,7 +78,7 @@ class Task:
         targets = torch.ones(2, dtype=torch.int64 if count else torch.float32, device=self.device)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # shapes that fit by chance
+                warnings.simplefilter("error")  # for shapes that broadcast
                 fits = not self.loss_function(outputs, targets).shape
         except (RuntimeError, ValueError, TypeError, IndexError, Warning):
             return False
@@ -115,7 +115,7 @@ class Task:
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """Outputs (N,) of a regression, logits (N, C) of a classification."""
-        self.model = model  # `draw_results` asks it again
+        self.model = model  # for `draw_results`
         outputs = model(batch[0], batch[1])
         return outputs if self.classes else outputs[:, 0]
 
@@ -128,7 +128,7 @@ class Task:
         return Errors(self.columns.decode, self.device)
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
-        """How each column is distributed after normalization and augmentation."""
+        """Draw the distribution of each column after normalization and augmentation."""
         columns = self.columns.readable(batch[0], batch[1])
         for i, name in enumerate(self.columns.numbers):  # as the model sees them
             columns[name] = np.where(np.isnan(columns[name]), np.nan, batch[0][:, 0, i].numpy())
@@ -141,7 +141,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """What was predicted for which truth, and how much each column matters."""
+        """Draw predictions against true targets, and the importance of each column."""
         results, batches = zip(*outputs, strict=True)
         output = torch.cat(results).float()
         batch = tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
@@ -166,9 +166,9 @@ class Task:
 
     @torch.no_grad()
     def importance(self, model: nn.Module, batch: Batch) -> dict[str, float]:
-        """What each column is worth: how much worse it gets with the column's values shuffled.
+        """Permutation importance (Breiman, 2001): how much worse it gets with a column shuffled.
 
-        That is permutation importance (Breiman, 2001), in accuracy or mean absolute error.
+        That is the loss of accuracy, or the rise of the mean absolute error, for each column.
         """
         batch = to_device(tuple(part[:ROWS] for part in batch), self.device)
         order = torch.randperm(len(batch[0]), generator=torch.Generator().manual_seed(0))
@@ -192,7 +192,7 @@ class Task:
         return {name: after - before for name, after in losses.items()}
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For the rows of files, of all files below folders, and of standard input (`-`).
+        """Predict for the rows of files, of all files below folders, and of standard input (`-`).
 
         `map` continues with the next file after an error.
         """

@@ -2,8 +2,8 @@
 
 A transform takes a row's numbers, categories and target with a random generator, and returns the
 three. Numbers are float32 (2, A): normalized values, then 1 where one is missing and its value 0.
-Categories are int64 (B,), 0 for a missing one. Draw all that is random from `rng`, or runs do not
-repeat; and change no tensor in place, it belongs to the data set.
+Categories are int64 (B,), 0 for a missing one. Draw all random numbers from `rng`, so that runs are
+reproducible. Don't change tensors in place, because they belong to the data set.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 def random_missing(
     numbers: Tensor, categories: Tensor, target: Tensor, rng: np.random.Generator, p: float = 0.1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Each cell is missing with probability `p`: the model learns to do without."""
+    """Remove each cell with probability `p`, so that the model learns to do without."""
     drop = rng.random(numbers.shape[1] + len(categories)) < p
     if not drop.any():
         return numbers, categories, target
@@ -31,7 +31,7 @@ def random_noise(
     rng: np.random.Generator,
     scale: float = 0.1,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Add normal noise of standard deviation `scale` to all numbers that are known."""
+    """Add normal noise of standard deviation `scale` to all numbers that aren't missing."""
     cells = numbers.numpy().copy()
     noise = rng.standard_normal(numbers.shape[1], dtype=np.float32)
     cells[0] += scale * noise * (1 - cells[1])

@@ -28,7 +28,7 @@ from .visualization import plots
 
 
 class Scores(Confusion):
-    """`acc`, the share of texts that are right, and `macro_f1`, the mean of all classes' F1.
+    """`acc`, the share of correct predictions, and `macro_f1`, the mean of all classes' F1.
 
     A class that is neither among the targets nor predicted has no F1, and does not count.
     """
@@ -39,7 +39,7 @@ class Scores(Confusion):
 
 
 class Task:
-    """Which class is this text of?"""
+    """The task: predict the class of a text."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -99,7 +99,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """The confusion matrix, and the mistakes that the model was surest of."""
+        """Draw the confusion matrix, and the mistakes with the highest confidence."""
         scores = Scores(len(self.classes), "cpu")
         mistakes: list[tuple[float, str, str, str]] = []
         for logits, (ids, targets) in outputs:
@@ -117,7 +117,7 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For each text of files, of all files below folders, and of standard input, `-`.
+        """Predict for each text of files, of all files below folders, and of standard input (`-`).
 
         `map` continues with the next file after an error.
         """

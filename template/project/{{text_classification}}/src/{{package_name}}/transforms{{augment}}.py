@@ -1,8 +1,8 @@
 """Custom data augmentation: any function here can be named in `data.transforms`.
 
 A transform takes a text, its target and a random generator, and returns text and target. Texts are
-the numbers of their tokens, int64 (L,), at least one. Draw all that is random from `rng`, or runs
-do not repeat.
+the numbers of their tokens, int64 (L,), at least one. Draw all random numbers from `rng`, so that
+runs are reproducible.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 def random_crop(
     ids: Tensor, target: int, rng: np.random.Generator, shortest: int = 8, longest: int = 32
 ) -> tuple[Tensor, int]:
-    """Keep a stretch of `shortest` to `longest` tokens; a text that is shorter stays whole."""
+    """Keep `shortest` to `longest` successive tokens; a text that is shorter stays whole."""
     length = min(len(ids), max(1, int(rng.integers(shortest, longest + 1))))
     start = int(rng.integers(0, len(ids) - length + 1))
     return ids[start : start + length], target

@@ -1,4 +1,4 @@
-"""What a forecast is measured by: the seasonal-naive one, and errors in the data's units."""
+"""The seasonal-naive forecast, and the errors of forecasts in the data's units."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def seasonal_naive(past: Tensor, horizon: int, season: int) -> Tensor:
-    """The last `season` steps of `past` (..., context) again and again: (..., horizon)."""
+    """Repeat the last `season` steps of `past` (..., context): (..., horizon)."""
     steps = torch.arange(horizon, device=past.device) % season
     return past[..., past.shape[-1] - season + steps]
 
@@ -15,11 +15,11 @@ def seasonal_naive(past: Tensor, horizon: int, season: int) -> Tensor:
 class ForecastErrors:
     """`mae` and `rmse` in the units of the data, and `mae_vs_naive`.
 
-    The last is the mean absolute error of a series divided by that of the seasonal-naive forecast
-    of the same steps, meaned over the series: below 1 is better than naive, whatever the units.
-    Series without naive errors, such as constant ones, are left out; of these alone it is the mae.
-    It differs from MASE (Hyndman and Koehler, 2006) in that its naive errors are those of the
-    same windows, and not one step ahead in the training data.
+    The last divides the mean absolute error of a series by that of the seasonal-naive forecast of
+    the same steps, and averages over the series: below 1 is better than naive, in any units.
+    Series without naive errors, such as constant ones, are left out; if all are, it is the mae.
+    Unlike MASE (Hyndman and Koehler, 2006), it compares with naive errors of the same windows, not
+    with those of one step ahead in the training data.
     """
 
     def __init__(self, series: int, season: int, device: torch.device) -> None:
@@ -29,7 +29,7 @@ class ForecastErrors:
         self.sums = torch.zeros(3, series, dtype=kind, device=device)
 
     def update(self, outputs: Tensor, batch: tuple[Tensor, Tensor]) -> None:
-        """Take in forecasts (N, C, horizon), and a batch of pasts and futures."""
+        """Add forecasts (N, C, horizon) of a batch of pasts and futures."""
         past, future = (part.to(self.sums.dtype) for part in batch)
         errors = outputs.detach().to(self.sums.dtype) - future
         naive = seasonal_naive(past, future.shape[-1], self.season) - future

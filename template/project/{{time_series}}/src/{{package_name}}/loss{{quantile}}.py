@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class QuantileLoss(nn.Module):
-    """The loss whose minimum is a quantile of the future, not its middle (Koenker, Bassett, 1978).
+    """The loss that is minimal for a quantile of the future (Koenker and Bassett, 1978).
 
     With `quantile` 0.9, a forecast that is too low costs nine times as much as one that is too
     high, so the truth should stay below the forecast nine times of ten. 0.5 is half the L1 loss.
@@ -18,6 +18,6 @@ class QuantileLoss(nn.Module):
         self.quantile = quantile
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Scaled forecasts and futures of one shape to the mean over all."""
+        """The mean loss of scaled forecasts and futures of the same shape."""
         short = targets - outputs
         return torch.maximum(self.quantile * short, (self.quantile - 1) * short).mean()

@@ -27,12 +27,12 @@ from .visualization import plots
 
 
 class Task:
-    """Forecasts of series."""
+    """The task: forecast series."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
         self.folder = locate(config.data.folder, inside=True)
-        self.drawn = "test"  # the split whose batches were asked for last
+        self.drawn = "test"  # the split of the latest `eval_loader`
         self.windows: dict[str, Windows] = {}
         self.info = info or self._learn()
         self.columns, (size, unit) = self.info["columns"], self.info["step"]
@@ -45,13 +45,13 @@ class Task:
             self.loss_function.to(device)
 
     def _learn(self) -> dict[str, Any]:
-        """What the training data say: the series, their step, mean and deviation."""
+        """What is learnt from the training data: the series, their step, mean and deviation."""
         unpack_sample(self.folder)
         windows = Windows(self.folder, "train", self.data, self.data.columns, None)
         self.windows["train"] = windows
         values = torch.cat(windows.values, dim=1).double()
         std = values.std(dim=1)
-        std = torch.where(std > 0, std, 1.0)  # of a series that never changes
+        std = torch.where(std > 0, std, 1.0)  # for a series that never changes
         learnt: dict[str, Any] = {"mean": values.mean(dim=1).tolist(), "std": std.tolist()}
         learnt |= {"step": [*windows.series[0].step], "time": windows.time_column}
         if not self.data.time_column and learnt["time"] != "time":
@@ -89,7 +89,7 @@ class Task:
         return model((past - mean) / std) * std + mean
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Of values in deviations of the training data, so that all series count alike."""
+        """The loss in deviations of the training data, so that all series count equally."""
         return self.loss_function(outputs / self.std, batch[1] / self.std)
 
     def metrics(self) -> ForecastErrors:
@@ -101,7 +101,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """Forecasts beside the truth and the seasonal-naive ones; the errors by step."""
+        """Draw forecasts, the truth and seasonal-naive forecasts; and the errors by step."""
         windows, horizon, number = self._dataset(self.drawn), self.data.horizon, 0
         shown = windows.apart(12)
         ways: dict[str, dict[int, Any]] = {"model": {}, "seasonal naive": {}}
@@ -120,7 +120,7 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, all files below folders, and `-`: standard input.
+        """Predict for files, for all files below folders, and for standard input (`-`).
 
         `map` continues with the next file after an error.
         """
@@ -132,8 +132,8 @@ class Task:
         series = read_series(file, self.data, self.columns, self.info["time"])
         check_step(series, self.step)
         if len(series.times) < self.data.context:
-            short = f"{len(series.times)} rows; the model looks back {self.data.context}"
-            raise UserError(f"{series.name}: has {short}")
+            short = f"{len(series.times)} rows are too few; the model needs {self.data.context}"
+            raise UserError(f"{series.name}: {short}")
         past = torch.from_numpy(series.values[None, :, -self.data.context :])
         values = self.forward(model, (past.to(self.device),))[0].tolist()
         times, form = series.later(range(1, self.data.horizon + 1)), self.data.time_format

@@ -1,4 +1,4 @@
-"""Sounds in a folder per class: `<folder>/<class>/*.wav`, or of another format."""
+"""Reads sounds from class folders: `<folder>/<class>/*.wav`, or other formats."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from .folders import find_classes, find_files, find_samples
 from .wav import OTHER, WAV, need_soundfile, read, refuse_long, resample
 
 SUFFIXES = WAV + OTHER
-MOST = 10  # windows of a sound: bounds the memory that a long one takes
-LARGEST = 10_000_000  # 44,100 to 16,000 takes 70,560
+MOST = 10  # windows of a sound: limits the memory that a long one takes
+LARGEST = 10_000_000  # weights of filters; from 44,100 to 16,000 Hz takes 70,560
 
 
 def find_sounds(folder: Path) -> list[Path]:
@@ -24,7 +24,7 @@ def find_sounds(folder: Path) -> list[Path]:
 
 
 def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
-    """Read a file as float32 (T,) from -1 to 1, all channels together, in its own length.
+    """Read a file as float32 (T,) from -1 to 1: the mean of its channels, in full length.
 
     Raises UserError if it can't be read, or has another rate and `convert` is false.
     """
@@ -34,8 +34,8 @@ def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
     if not convert:
         ways = f"set data.resample=true, or data.sample_rate={rate} if all files have that"
         raise UserError(f"{path}: {rate} samples a second instead of {sample_rate}; {ways}")
-    weights = rate * sample_rate / math.gcd(rate, sample_rate) ** 2  # of the filters
-    if weights > LARGEST or sample_rate > 100 * rate:  # more memory than there may be
+    weights = rate * sample_rate / math.gcd(rate, sample_rate) ** 2  # of all filters of `resample`
+    if weights > LARGEST or sample_rate > 100 * rate:  # it may exceed the memory
         what = f"{rate} samples a second can't be converted to {sample_rate}"
         raise UserError(f"{path}: {what}; use ffmpeg -i FILE -ar {sample_rate} OUT.wav")
     refuse_long(path, len(samples) * sample_rate // rate)
@@ -43,16 +43,16 @@ def read_sound(path: Path, sample_rate: int, convert: bool = False) -> Tensor:
 
 
 def fit(samples: Tensor, length: int) -> Tensor:
-    """The middle `length` of samples (T,); where there are fewer, silence on both sides."""
+    """The middle `length` of samples (T,); fewer samples are padded with silence on both sides."""
     spare = length - len(samples)
-    left = spare // 2  # rounds down, negative cuts
+    left = spare // 2  # negative padding crops
     return F.pad(samples, (left, spare - left))
 
 
 def windows(samples: Tensor, length: int) -> Tensor:
-    """Windows (W, length) from the start to the end of samples (T,), evenly spread, at most MOST.
+    """At most MOST windows (W, length), evenly spaced from the start to the end of samples (T,).
 
-    Up to MOST * `length` samples, they cover all of it; one window is the same as `fit`.
+    They cover all of up to MOST * `length` samples; a single window is that of `fit`.
     """
     count = min(MOST, max(1, math.ceil(len(samples) / length)))
     if count == 1:
@@ -62,9 +62,9 @@ def windows(samples: Tensor, length: int) -> Tensor:
 
 
 class ClassFolder(Dataset[tuple[Tensor, int]]):
-    """One split: sounds as `read_sound` gives them, and the index of their class in `classes`.
+    """One split: sounds as `read_sound` returns them, and the index of their class in `classes`.
 
-    They have their own lengths: transforms see all of a sound. `stack` makes them equally long.
+    Their lengths differ, so transforms see all of a sound; `stack` makes them equally long.
     Raises UserError if a folder is missing or empty, or not among `classes` (default: any folder),
     or if files need the package soundfile and it is not installed.
     """
@@ -96,9 +96,9 @@ def stack(samples: Sequence[tuple[Tensor, int]], length: int) -> tuple[Tensor, T
 
 
 def stack_windows(samples: Sequence[tuple[Tensor, int]], length: int) -> tuple[Tensor, ...]:
-    """As `stack`, but where a sound is longer than `length`, the `windows` of each sound.
+    """Like `stack`, but if a sound is longer than `length`, a batch of the `windows` of each sound.
 
-    Then it is sounds (N, W, length), classes (N,), and which windows are there, bool (N, W).
+    It has sounds (N, W, length), classes (N,), and bool (N, W), which is false for padding.
     """
     cut = [windows(sound, length) for sound, _ in samples]
     most = max(map(len, cut))

@@ -19,7 +19,7 @@ def split_folder(
     """Copy a folder of class folders into `folder`/train, valid and test, class by class.
 
     `valid` and `test` are shares of each class, at least one file. Returns the number of files
-    in each split. Raises UserError, before it copies any, if that cannot be done.
+    in each split. Raises UserError, before it copies any, if the files can't be split.
     """
     return folders.split(source, folder, valid, test, seed, SUFFIXES)
 
@@ -30,9 +30,9 @@ def check_folder(
     """Read every sound: a table of sounds per split and class, and a list of problems.
 
     Problems are unreadable and silent files, several sample rates without `data.resample`, empty or
-    unknown classes, and sounds that are in two splits. Below the table is what the sounds are.
-    `options` are those of configs/train if not given; `settings` takes what of them to set, as
-    `data.seconds=2.5`.
+    unknown classes, and sounds that are in two splits. Lines below the table describe the sounds.
+    `options` are those of configs/train if not given; `settings` receives overrides of them that
+    fit the data better, such as `data.seconds=2.5`.
     """
     files = list(locate("configs", inside=True).glob("train.*"))
     options = options or (load(Config, files).data if files else Data())

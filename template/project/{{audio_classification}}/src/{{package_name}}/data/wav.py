@@ -20,14 +20,14 @@ from ..errors import UserError
 WAV = (".wav", ".wave")
 OTHER = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus")  # need the package soundfile
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # formats of WAV files
-STREAMED = 0x7FFFF000  # from this size on, the size is unknown: written to a pipe
+STREAMED = 0x7FFFF000  # a size from here on means unknown: the file was written to a pipe
 MAX_SAMPLES = 100_000_000  # of all channels: 38 minutes at 44,100 Hz; needs about 3 GB of memory
 LOUDEST = 100.0  # floats beyond this are not samples from -1 to 1
 ADVICE = "convert it to PCM (ffmpeg -i FILE OUT.wav) or remove it"
 
 
 def need_soundfile(files: Sequence[Path]) -> None:
-    """UserError if some of `files` need the package soundfile, and it is not installed."""
+    """Raise UserError if some of `files` need the package soundfile, and it is not installed."""
     others = [path for path in files if path.suffix.lower() in OTHER]
     if others and not importlib.util.find_spec("soundfile"):
         kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
@@ -37,12 +37,12 @@ def need_soundfile(files: Sequence[Path]) -> None:
 
 
 def read(path: Path) -> tuple[Tensor, int]:
-    """Samples, float32 (T,) from -1 to 1, the mean of all channels; and the sample rate in Hz.
+    """Return samples, float32 (T,) from -1 to 1, the mean of all channels; and the rate in Hz.
 
     Raises UserError if the file is missing, empty, damaged, or of an unknown format.
     """
     try:
-        refuse_long(path, path.stat().st_size // 8)  # before it is read; no sample has more bytes
+        refuse_long(path, path.stat().st_size // 8)  # before reading; samples have 8 bytes or less
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a sound file") from error
@@ -54,20 +54,20 @@ def read(path: Path) -> tuple[Tensor, int]:
         raise UserError(f"{path}: holds no sound; remove it")
     with np.errstate(all="ignore"):
         mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
-    if not np.abs(mono).max() < LOUDEST:  # nor NaN
+    if not np.abs(mono).max() < LOUDEST:  # true for NaN, too
         raise UserError(f"{path}: has samples that are not from -1 to 1; {ADVICE}")
     return torch.from_numpy(mono), rate
 
 
 def refuse_long(path: Path, count: int) -> None:
-    """UserError if a sound of `count` samples may not fit in memory."""
+    """Raise UserError if a sound of `count` samples may not fit in memory."""
     if count > MAX_SAMPLES:
         most = f"more than MAX_SAMPLES in data/wav.py, {MAX_SAMPLES:,}"
         raise UserError(f"{path}: has {most}; cut it into several, or raise that")
 
 
 def _read_other(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
-    """Samples (T, channels) and rate, by libsndfile."""
+    """Samples (T, channels) and rate, read with libsndfile."""
     need_soundfile([path])
     parts = list[NDArray[np.float32]]()
     try:
@@ -81,7 +81,7 @@ def _read_other(path: Path, content: bytes) -> tuple[NDArray[Any], int]:
             rate = file.samplerate
     except UserError:
         raise
-    except Exception as error:  # of soundfile, or of a library that it does not find
+    except Exception as error:  # of soundfile, or for a missing library
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise UserError(f"{path}: cannot be read ({reason}); {ADVICE}") from error
     return np.concatenate(parts or [np.zeros((0, 1), np.float32)]), rate
@@ -129,7 +129,7 @@ def _chunks(path: Path, content: bytes) -> tuple[bytes, bytes]:
 
 def _decode(data: bytes, width: int) -> NDArray[Any]:
     """PCM samples of `width` bytes as floats from -1 to 1: float32 where that is exact."""
-    if width == 1:  # the only one without a sign
+    if width == 1:  # samples of 8 bits are unsigned
         return np.frombuffer(data, np.uint8).astype(np.float32) / 128.0 - 1
     padded = np.zeros((len(data) // width, 4), np.uint8)  # the upper bytes of an int32
     padded[:, 4 - width :] = np.frombuffer(data, np.uint8).reshape(-1, width)
@@ -138,18 +138,18 @@ def _decode(data: bytes, width: int) -> NDArray[Any]:
 
 
 def resample(samples: Tensor, old: int, new: int, zeros: int = 16) -> Tensor:
-    """Samples (T,) at `old` a second to float32 (ceil(T * new / old),) at `new` a second.
+    """Resample (T,) from `old` to `new` samples a second: float32 (ceil(T * new / old),).
 
     Band-limited interpolation (Smith and Gossett, 1984): a sinc of `zeros` crossings on each side
-    under a Hann window, so what the new rate can't hold is left out instead of mirrored.
+    under a Hann window removes the frequencies that the new rate can't represent (no aliasing).
     """
     divisor = math.gcd(old, new)
     old, new = old // divisor, new // divisor
     if old == new:
         return samples
-    cutoff = 0.95 * min(1, new / old)  # of half the old rate; the rest is for the filter's slope
+    cutoff = 0.95 * min(1, new / old)  # relative to half the old rate; room for the slope
     reach = math.ceil(zeros / cutoff)  # old samples on each side
-    # One filter for each place that a new sample can have between two old ones.
+    # One filter for each position that a new sample can have between two old ones.
     place = torch.arange(new, dtype=torch.float64)[:, None] * old / new
     distance = torch.arange(-reach, old + reach, dtype=torch.float64) - place
     window = torch.cos(torch.pi / 2 * (distance / reach).clamp(-1, 1)) ** 2

@@ -7,14 +7,14 @@ from .utils import init_weights
 
 
 class CNN(nn.Module):
-    """Three blocks of two 3x3 convolutions, each half as fine as the one before, then the mean."""
+    """Three blocks of two 3x3 convolutions, each halving the resolution, then mean pooling."""
 
     def __init__(
         self, num_classes: int, sample_rate: int, mels: int, width: int, dropout: float
     ) -> None:
         super().__init__()
         self.spectrogram = LogMel(sample_rate, mels)
-        self.norm = nn.BatchNorm1d(mels)  # each band to the same range
+        self.norm = nn.BatchNorm1d(mels)  # normalizes each band
         layers: list[nn.Module] = []
         inputs = 1
         for channels in (width, 2 * width, 4 * width):
@@ -28,7 +28,7 @@ class CNN(nn.Module):
         self.apply(init_weights)
 
     def forward(self, sounds: Tensor) -> Tensor:
-        """Sounds (N, T), float from -1 to 1, to logits (N, num_classes)."""
+        """Map sounds (N, T), float from -1 to 1, to logits (N, num_classes)."""
         spectrograms = self.norm(self.spectrogram(sounds))[:, None]
         return self.head(self.dropout(self.features(spectrograms).mean(dim=(2, 3))))
 
@@ -36,5 +36,5 @@ class CNN(nn.Module):
 def cnn(
     num_classes: int, sample_rate: int, mels: int = 40, width: int = 16, dropout: float = 0.1
 ) -> CNN:
-    """A small CNN on `mels` bands; `width` is the channels of its first block."""
+    """A small CNN on `mels` bands; `width` is the number of channels of its first block."""
     return CNN(num_classes, sample_rate, mels, width, dropout)

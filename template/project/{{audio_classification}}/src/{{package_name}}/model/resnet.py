@@ -10,13 +10,13 @@ from .utils import init_weights
 
 
 def conv(in_channels: int, channels: int, size: int, stride: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size but for its stride, and batch norm."""
+    """A padded convolution, so that only its stride changes the size, and batch norm."""
     layer = nn.Conv2d(in_channels, channels, size, stride, padding=size // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(channels))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions with a residual connection."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, dropout: float) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.spectrogram = LogMel(sample_rate, mels)
-        self.norm = nn.BatchNorm1d(mels)  # each band to the same range
+        self.norm = nn.BatchNorm1d(mels)  # normalizes each band
         self.stem = conv(1, width, 3, stride=2)
         widths = [width, *(width * 2**stage for stage in range(3) for _ in range(blocks))]
         strides = [1 if a == b else 2 for a, b in pairwise(widths)]
@@ -49,7 +49,7 @@ class ResNet(nn.Module):
         self.apply(init_weights)
 
     def forward(self, sounds: Tensor) -> Tensor:
-        """Sounds (N, T), float from -1 to 1, to logits (N, num_classes)."""
+        """Map sounds (N, T), float from -1 to 1, to logits (N, num_classes)."""
         spectrograms = self.norm(self.spectrogram(sounds))[:, None]
         features = self.blocks(F.relu(self.stem(spectrograms)))
         return self.head(features.mean(dim=(2, 3)))

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms, computed by the model and so on its device: how loud each pitch is when."""
+"""Log-mel spectrograms (loudness by time and frequency), computed by the model on its device."""
 
 import math
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 WINDOW, HOP = 0.025, 0.010  # seconds
-FLOOR = 1e-6  # power under which nothing is heard; about -60 dB of full scale
+FLOOR = 1e-6  # added to the power: silence is about -60 dB of full scale
 
 
 def mel_points(count: int, sample_rate: int) -> Tensor:
-    """`count` frequencies in Hz up to half the sample rate, equally far apart in mel.
+    """`count` frequencies in Hz up to half the sample rate, equally spaced in mel.
 
     mel = 2595 * log10(1 + hertz / 700), as in HTK.
     """
@@ -20,9 +20,9 @@ def mel_points(count: int, sample_rate: int) -> Tensor:
 
 
 class LogMel(nn.Module):
-    """Sounds (N, T) to float32 (N, mels, 1 + T // hop): log power in triangular mel bands.
+    """Maps sounds (N, T) to float32 (N, mels, 1 + T // hop): log power in triangular mel bands.
 
-    A column is a Hann window of 25 ms, centred on each 10 ms.
+    There is one column every 10 ms, from a Hann window of 25 ms.
     """
 
     def __init__(self, sample_rate: int, mels: int) -> None:
@@ -41,7 +41,7 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(self.window_length), persistent=False)
 
     def forward(self, sounds: Tensor) -> Tensor:
-        # In float32 whatever train.precision says: powers span more than fp16 can hold.
+        # In float32 for any train.precision, because the range of powers exceeds that of fp16.
         with torch.autocast(sounds.device.type, enabled=False):
             spectrum = torch.stft(
                 sounds.float(),

@@ -32,7 +32,7 @@ def batch_grid(sounds: ArrayLike, titles: Sequence[str], path: Path, sample_rate
     count, height, width = images.shape
     columns = min(COLUMNS, count)
     rows, lines = math.ceil(count / columns), max(title.count("\n") + 1 for title in titles)
-    # One picture of all is many times faster than axes for each.
+    # One image of all spectrograms is many times faster than axes for each.
     gap, above = math.ceil(0.06 * width), math.ceil((lines + 0.5) * LINE / TILE[1] * height)
     step_x, step_y = width + gap, height + above
     sheet = np.full((rows * step_y, columns * step_x - gap), np.nan)
@@ -45,7 +45,7 @@ def batch_grid(sounds: ArrayLike, titles: Sequence[str], path: Path, sample_rate
         row, column = divmod(index, columns)
         x, y = column * step_x, row * step_y + above
         sheet[y : y + height, x : x + width] = image[::-1]
-        text = title.replace("$", r"\$")  # not mathematics
+        text = title.replace("$", r"\$")  # matplotlib reads $ as mathematics
         axes.text(x + width / 2, y - 2, text, ha="center", va="bottom", fontsize=9, color=INK)
     silence = 10 * math.log10(FLOOR)
     loudest = max(float(images.max()), silence + 20)
@@ -71,7 +71,7 @@ def batch_grid(sounds: ArrayLike, titles: Sequence[str], path: Path, sample_rate
 def worst_mistakes(
     mistakes: Sequence[tuple[ArrayLike, str, str, float]], path: Path, sample_rate: int
 ) -> None:
-    """Save sounds (T,) with their class, the class they were taken for, and how surely."""
+    """Save sounds (T,) with their class, the predicted class and its probability."""
     titles = [f"{truth}\n→ {taken} {share:.0%}" for _, truth, taken, share in mistakes]
     silence = np.zeros((1, sample_rate))
     sounds = np.array([np.asarray(sound) for sound, _, _, _ in mistakes]) if mistakes else silence

@@ -1,4 +1,4 @@
-"""Points of the plane and their classes, from CSV files: `<folder>/*.csv`, a line per sample."""
+"""Reads points in the plane and their classes from CSV files, one line per sample."""
 
 import sys
 from pathlib import Path
@@ -15,10 +15,10 @@ Sample = tuple[Tensor, ...]
 
 
 def read_sample(line: str, columns: list[str]) -> Sample:
-    """A point, float32 (2,), and its class 0 or 1, int64 (); of new points the point alone.
+    """Return a point, float32 (2,), and its class 0 or 1, int64 (); new points have no class.
 
-    Yours: read one sample of yours here, and return a tuple of tensors: what goes into the model
-    first, the target last. Raises ValueError that says what is wrong with it.
+    Yours: read one of your samples here, and return a tuple of tensors: the inputs of the model
+    first, the target last. Raise a ValueError that says what is wrong with a bad sample.
     """
     fields = line.split(",")
     if len(fields) != len(columns):
@@ -36,7 +36,7 @@ def read_sample(line: str, columns: list[str]) -> Sample:
 def find_files(path: Path) -> list[Path]:
     """The CSV files of a folder, sorted, or the one file itself; UserError if there are none.
 
-    Yours: which files hold samples.
+    Yours: find the files that hold samples.
     """
     files = sorted(path.glob("[!.]*.csv")) if path.is_dir() else [path]
     if not files:
@@ -47,13 +47,13 @@ def find_files(path: Path) -> list[Path]:
 def read_file(
     path: Path, new: bool = False, problems: list[str] | None = None
 ) -> dict[int, Sample]:
-    """Samples by line number; `-` is standard input. UserError tells all bad lines at once.
+    """Read samples, by line number; `-` is standard input. A UserError lists all bad lines.
 
     Args:
         new: the column of classes may be missing.
-        problems: takes the messages of bad lines, which then raise nothing.
+        problems: if given, receives the messages of bad lines instead.
 
-    Yours: what a file is. If each holds one sample, `read_sample(path)` is all you need.
+    Yours: read your kind of file. If each holds one sample, `read_sample(path)` is all you need.
     """
     try:
         text = sys.stdin.read() if path == Path("-") else path.read_text("utf-8-sig")
@@ -86,7 +86,7 @@ def read_file(
 class Points(Dataset[Sample]):
     """One split: all points of its files, in memory. UserError if one cannot be read.
 
-    Yours: list here what there is, and read it in `__getitem__` if it is too much for memory.
+    Yours: if your data don't fit in memory, list samples here, and read them in `__getitem__`.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -10,12 +10,12 @@ from ..config import Section
 class Data(Section):
     """Points in CSV files.
 
-    Yours: what a config may say of your data, a line each: name, type, default. The task has them
-    as `self.data`. The engine needs `folder`, `batch_size`, `workers` and `transforms`.
+    Yours: the options of your data, one per line, each with type and default. The task has them as
+    `self.data`. The engine needs `folder`, `batch_size`, `workers` and `transforms`.
     """
 
     folder: str = "data"  # holds train/, valid/ and test/
-    normalize: bool = True  # to the mean 0 and the deviation 1 of the training points
+    normalize: bool = True  # scale by mean and deviation of the training points
     batch_size: Annotated[int, Field(ge=1)] = 32
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read samples
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

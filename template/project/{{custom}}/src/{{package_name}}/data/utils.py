@@ -16,9 +16,9 @@ def split_folder(
     """Copy the points of a file or folder into `folder`/train, valid and test.
 
     `valid` and `test` are shares, at least one point. Returns the number of points in each split.
-    Raises UserError, before it writes any, if that cannot be done.
+    Raises UserError, before it writes any, if the points can't be split.
 
-    Yours: draw what belongs together (a patient, a day, a machine) as one, into one split.
+    Yours: keep samples that belong together (of a patient, a day, a machine) in one split.
     """
     check_new(folder, valid, test)
     lines: list[str] = []
@@ -36,8 +36,8 @@ def split_folder(
 def check_folder(folder: Path) -> tuple[str, list[str]]:
     """Read every point: a table of points per split and class, and a list of problems.
 
-    Yours: what else can be wrong with your data; here, a point that is in two splits. A parameter
-    `options` gets the section `data`, and `settings` takes what of it to set, as `data.key=value`.
+    Yours: check what else can be wrong with your data; here, a point in two splits. A parameter
+    `options` would get the section `data`, and a list `settings` receive overrides to suggest.
     """
     problems, seen = list[str](), dict[tuple[float, ...], str]()
     counts = {split: Counter({"class 0": 0, "class 1": 0}) for split in SPLITS}

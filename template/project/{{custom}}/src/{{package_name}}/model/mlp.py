@@ -4,10 +4,10 @@ from torch import nn
 
 
 def mlp(in_features: int, num_classes: int, width: int = 64, dropout: float = 0.0) -> nn.Sequential:
-    """Two hidden layers: inputs (N, in_features) to logits (N, num_classes).
+    """Two hidden layers map inputs (N, in_features) to logits (N, num_classes).
 
-    Yours: a function in any file of this folder that returns a module. It gets those of the task's
-    `build_model` that it takes, and `model.args` of the config.
+    Yours: write a function in any file of this folder that returns a module. It gets `model.args`
+    of the config, and those arguments of the task's `build_model` that it has.
     """
     layers: list[nn.Module] = []
     for features in (in_features, width):

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two linear layers around a shortcut, normalized before them."""
+    """Layer norm and two linear layers, with a residual connection."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Block(nn.Module):
 def residual_mlp(
     in_features: int, num_classes: int, width: int = 64, blocks: int = 4, dropout: float = 0.1
 ) -> nn.Sequential:
-    """A linear layer, residual blocks and a head: inputs (N, in_features) to logits."""
+    """A linear layer, residual blocks and a head map inputs (N, in_features) to logits."""
     body = [Block(width, dropout) for _ in range(blocks)]
     head = [nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, num_classes)]
     return nn.Sequential(nn.Linear(in_features, width), *body, *head)

@@ -15,10 +15,10 @@ def scatter(
 ) -> None:
     """Save points (N, 2), coloured by their class.
 
-    With the model's probabilities of class 1 (N,), the ground shows them, interpolated between the
-    points; the line is where it is undecided, and mistakes are ringed.
+    If given, the probabilities of class 1 (N,) colour the background, interpolated between the
+    points. A line shows where they are 0.5, and mistakes are ringed.
 
-    Yours: whatever lets a person see at a glance what goes in, and where it goes wrong.
+    Yours: draw what shows at a glance the model's inputs, and where it is wrong.
     """
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def scatter(
     figure = Figure((6.6, 5.6), layout="constrained", dpi=110)
     axes = figure.add_subplot(xlabel="x", ylabel="y", aspect="equal")
     axes.set_title(f"{len(classes)} points")
-    axes.use_sticky_edges = False  # a margin around the ground too
+    axes.use_sticky_edges = False  # a margin around the background
     if probabilities is not None:
         shares = np.asarray(probabilities)
         wrong = (shares > 0.5) != classes

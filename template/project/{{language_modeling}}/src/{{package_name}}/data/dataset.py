@@ -1,4 +1,4 @@
-"""Text files as numbers, and windows of these."""
+"""Reads text files, converts them to tokens, and cuts the tokens into windows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,22 +12,22 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 
 UNKNOWN, END = 0, 1
-"""The first two tokens: a character that training never met; where documents begin and end."""
+"""The first two tokens: an unknown character; the boundary between two documents."""
 
 PART = 1 << 20
-"""Characters that are encoded at once, since they take several times their memory."""
+"""Characters to encode at once, because encoding takes several times their memory."""
 
 MOST = 100
-"""Problems that an error lists."""
+"""The maximum number of problems that an error lists."""
 
 Sample = tuple[Tensor, Tensor]
 """Tokens, and the token that follows each of them; both int64 (length,)."""
 
 
 def find_texts(folder: Path) -> list[Path]:
-    """All .txt files below `folder`, sorted; UserError if there are none. Hidden ones don't count.
+    """All .txt files below `folder`, sorted, without hidden ones; UserError if there are none.
 
-    Each of them is a document.
+    Each file is a document.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; data/README.md shows what belongs there")
@@ -39,7 +39,7 @@ def find_texts(folder: Path) -> list[Path]:
 
 
 def read_text(path: Path) -> str:
-    """A document; UserError, with the line, if it is missing, empty, not UTF-8, or no text."""
+    """Read a document; UserError, with the line, if it is missing, empty, not UTF-8 or not text."""
     try:
         return decode(path.read_bytes(), str(path))
     except OSError as error:
@@ -47,7 +47,7 @@ def read_text(path: Path) -> str:
 
 
 def read_folder(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The documents below `folder`; after the last, UserError with all that can't be read."""
+    """Yield the documents below `folder`; after the last, UserError with all problems."""
     problems = list[str]()
     for path in find_texts(folder):
         try:
@@ -60,7 +60,7 @@ def read_folder(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def decode(content: bytes, name: str) -> str:
-    """UTF-8 as text, with \\n for any line end; UserError as `read_text`, which calls it `name`."""
+    """Decode UTF-8, with \\n for any line end; the errors are those of `read_text`, for `name`."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -76,19 +76,19 @@ def decode(content: bytes, name: str) -> str:
 
 
 class Vocabulary:
-    """Which token is which character or, without `characters`, which byte of UTF-8."""
+    """Maps characters to tokens and back or, if `characters` is None, bytes of UTF-8."""
 
     def __init__(self, characters: str | None) -> None:
         self.bytes = characters is None
-        signs = characters or "".join(map(chr, range(256)))  # bytes, as Latin-1 has them
+        signs = characters or "".join(map(chr, range(256)))  # each byte as a character
         self.signs = ["\ufffd", "", *signs]
         self.dtype = np.min_scalar_type(len(self) - 1)  # tokens take one or two bytes
         codes = np.frombuffer(signs.encode("utf-32-le"), np.uint32)
-        self.numbers = np.full(int(codes.max()) + 2, UNKNOWN, self.dtype)  # by code of a character
+        self.numbers = np.full(int(codes.max()) + 2, UNKNOWN, self.dtype)  # tokens by code point
         self.numbers[codes] = np.arange(2, len(self))
-        self.begins = torch.ones(len(self), dtype=torch.int64)  # how many characters each begins
+        self.begins = torch.ones(len(self), dtype=torch.int64)  # characters that start here
         if self.bytes:
-            self.begins[2 + 0x80 : 2 + 0xC0] = 0  # within one, UTF-8 has only these
+            self.begins[2 + 0x80 : 2 + 0xC0] = 0  # bytes that continue a character
 
     def __len__(self) -> int:
         return len(self.signs)
@@ -104,16 +104,16 @@ class Vocabulary:
         return np.concatenate(parts)
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of tokens, with a replacement character for what is unknown or no UTF-8."""
+        """The text of tokens, with a replacement character for unknown ones and invalid UTF-8."""
         text = "".join(self.signs[token] for token in tokens)
         return text.encode("latin-1", "replace").decode("utf-8", "replace") if self.bytes else text
 
 
 class Windows(Dataset[Sample]):
-    """One split: its documents in a row, cut into windows of `context` tokens side by side.
+    """One split: its documents joined, and cut into adjacent windows of `context` tokens.
 
-    Tokens left over at the end are dropped. With `room` a sample is that many tokens longer, for
-    transforms to move in; the last document then runs on into the first, and nothing is left over.
+    Tokens that are left at the end are dropped. With `room`, each sample is that many tokens
+    longer, so that transforms can shift it; the last one then continues with the first document.
     Raises UserError if a file can't be used, or all together are shorter than a window.
     """
 
@@ -130,7 +130,7 @@ class Windows(Dataset[Sample]):
 
     @property
     def count(self) -> int:
-        """How many tokens have one before them."""
+        """The number of targets: all tokens except the first."""
         return len(self.tokens) - 1
 
     def __len__(self) -> int:

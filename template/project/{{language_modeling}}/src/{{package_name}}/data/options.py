@@ -8,7 +8,7 @@ from ..config import Section
 
 
 class Data(Section):
-    """Text files, taken apart into characters or bytes."""
+    """Text files, as sequences of characters or bytes."""
 
     folder: str = "data"  # holds train/, valid/ and test/
     tokens: Literal["characters", "bytes"] = "characters"  # bytes: nothing is unknown
@@ -16,7 +16,7 @@ class Data(Section):
     batch_size: Annotated[int, Field(ge=1)] = 16  # windows of `context` tokens
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut windows
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    # How the trained model writes
+    # Text generation
     generate: Annotated[int, Field(ge=1)] = 300  # tokens, unless the document ends before
     temperature: Annotated[float, Field(ge=0)] = 0.6  # 0: always the likeliest token
     top_k: Annotated[int | None, Field(ge=1)] = None  # sample from the k likeliest; null: all

@@ -18,8 +18,8 @@ def split_folder(
     """Copy the documents of a folder into `folder`/train, valid and test, each whole.
 
     `valid` and `test` are shares of the documents, at least one; equal documents stay together.
-    Returns the number of documents in each split. Raises UserError, before it copies any, if that
-    cannot be done.
+    Returns the number of documents in each split. Raises UserError, before it copies any, if the
+    documents can't be split.
     """
     check_new(folder, valid, test)
     twins = dict[bytes, list[Path]]()
@@ -38,7 +38,7 @@ def split_folder(
 
 
 def digest(text: str) -> bytes:
-    """The same for documents that differ in white space alone."""
+    """A hash that is equal for documents that differ only in white space."""
     return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
@@ -47,9 +47,9 @@ def check_folder(
 ) -> tuple[str, list[str]]:
     """Read every document: a table of what each split holds, and a list of problems.
 
-    Problems are unreadable documents, and those that are twice, but for their white space. Below
-    the table is how long documents are. `settings` takes what of `options` to set, as
-    `data.tokens=bytes`.
+    Problems are unreadable and duplicate documents (which may differ in white space). Lines below
+    the table describe the length of documents. `settings` receives overrides of `options` that fit
+    the data better, such as `data.tokens=bytes`.
     """
     options, lengths = options or Data(), list[int]()
     counts = {part: Counter[str]() for part in SPLITS}
@@ -76,7 +76,7 @@ def check_folder(
             twin = seen.setdefault(digest(text), path)
             if twin != path:
                 problems.append(f"{path}: the same document as {twin}; remove one")
-    text = table(counts).rpartition("\n")[0] + left_out(folder, [".txt"])  # without the sum
+    text = table(counts).rpartition("\n")[0] + left_out(folder, [".txt"])  # without the row `all`
     lines, better = _describe(lengths, known, counts, options) if lengths else ([], [])
     if settings is not None:
         settings += better
@@ -86,7 +86,7 @@ def check_folder(
 def _describe(
     lengths: list[int], signs: Counter[str], counts: dict[str, Counter[str]], options: Data
 ) -> tuple[list[str], list[str]]:
-    """Lines on documents of these lengths and characters; and what of `options` to set."""
+    """Lines that describe documents of these lengths and characters; the `options` to change."""
     spread = f"{statistics.median(lengths):,.0f} (median), at most {max(lengths):,}"
     seldom = sum(count == 1 for count in signs.values())
     lines = [f"characters of a document: {spread}"]

@@ -1,7 +1,7 @@
-"""A transformer that reads from left to right (GPT-2: Radford et al., 2019).
+"""A causal transformer (GPT-2: Radford et al., 2019).
 
-It differs from GPT-2 as later ones do: rotary positions (Su et al., 2021), RMS norms (Zhang and
-Sennrich, 2019), and no biases.
+Like later models, it has rotary position embeddings (Su et al., 2021), RMS norms (Zhang and
+Sennrich, 2019) and no biases.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Cache = dict[str, Tensor]
-"""Keys and values of the tokens so far, each (N, heads, length, width / heads); none at first."""
+"""Keys and values of the tokens so far, each (N, heads, length, width / heads); empty at first."""
 
 
 class Tokens(nn.Embedding):
-    """Tokens to vectors and, with the same weights, vectors to logits (Press and Wolf, 2017)."""
+    """Maps tokens to vectors and, with the same weights, vectors to logits (Press, Wolf, 2017)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight) if x.is_floating_point() else super().forward(x)
 
 
 class Attention(nn.Module):
-    """Each token gathers from itself and those before it."""
+    """Causal self-attention: each token attends to itself and to those before it."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -46,16 +46,16 @@ class Attention(nn.Module):
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Turn pairs of numbers of x (..., length, size) by the angles of their place.
+    """Rotate pairs of numbers of x (..., length, size) by the angles of their position.
 
-    `turns` (2, length, size / 2) are the cosines and sines.
+    `turns` (2, length, size / 2) are the cosines and sines of these angles.
     """
     (cos, sin), (a, b) = turns.to(x.dtype), x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 class Block(nn.Module):
-    """Attention, then a network for each token by itself; each adds to what it got."""
+    """Attention, then a feed-forward network, each with a residual connection."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Blocks between an embedding and the same weights as the output layer."""
+    """Blocks between an embedding and an output layer with the same weights."""
 
     turns: Tensor
 
@@ -91,20 +91,20 @@ class GPT(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Set all weights; what a block adds starts the smaller, the more blocks there are."""
+        """Set all weights; the output layers of blocks start smaller if there are more blocks."""
         for name, weight in self.named_parameters():
-            if weight.dim() == 1:  # of norms
+            if weight.dim() == 1:  # the weights of norms
                 nn.init.ones_(weight)
                 continue
             last = name.endswith(("out.weight", "down.weight"))
             nn.init.normal_(weight, std=0.02 / (2 * len(self.blocks)) ** 0.5 if last else 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (N, L), int64, to logits (N, L, vocab_size) of the tokens that follow."""
+        """Map tokens (N, L), int64, to logits (N, L, vocab_size) of the next tokens."""
         return self._logits(tokens, self.turns[:, : tokens.shape[1]], [None] * len(self.blocks))
 
     def step(self, tokens: Tensor, caches: list[Cache] | None = None) -> tuple[Tensor, list[Cache]]:
-        """As `forward`, after the tokens that are in the caches of the blocks, and into these."""
+        """Like `forward`, but after the tokens in the blocks' caches, to which it adds its own."""
         caches = caches or [{} for _ in self.blocks]
         past = caches[0]["k"].shape[2] if caches[0] else 0
         turns = self.turns[:, past : past + tokens.shape[1]]

@@ -14,11 +14,11 @@ class GRU(nn.Module):
         self.head = nn.Linear(width, vocab_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (N, L), int64, to logits (N, L, vocab_size) of the tokens that follow."""
+        """Map tokens (N, L), int64, to logits (N, L, vocab_size) of the next tokens."""
         return self.step(tokens)[0]
 
     def step(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`, from the state that an earlier step left, and with the one it leaves."""
+        """Like `forward`, but from the state of an earlier step; also returns the new state."""
         hidden, state = self.gru(self.dropout(self.embed(tokens)), state)
         return self.head(self.dropout(hidden)), state
 

@@ -13,7 +13,7 @@ __all__ = ["PAGE", "batch_page", "curves", "position_curve", "surprise_page", "w
 COLUMNS, PAGE = 96, 1600  # characters of a line, and of a page
 DPI, SIZE, CELL = 100, 9.568, 8  # at this size a character is a whole number of pixels wide
 MARKS = {"\n": "↵", "\t": "→", "": "∎"}  # "" ends a document
-LOST = "□"  # what was unknown, or is not in the font
+LOST = "□"  # an unknown character, or one that is not in the font
 
 
 def batch_page(windows: Sequence[Sequence[str]], path: Path) -> None:
@@ -24,20 +24,20 @@ def batch_page(windows: Sequence[Sequence[str]], path: Path) -> None:
 
 
 def surprise_page(signs: Sequence[str], bits: ArrayLike, label: str, path: Path) -> None:
-    """Save characters on grounds that show how surprising each was, in bits."""
+    """Save characters on background colours that show the surprise of each, in bits."""
     title = "How surprising the model found each character of the text, given those before it"
     _page([signs], [np.asarray(bits)], path, title, "OrRd", (0, 10), ("\n", ""), label)
 
 
 def position_curve(bits: ArrayLike, label: str, path: Path) -> None:
-    """Save mean bits (L,) by place in the window: how much does it help to have read more?"""
+    """Save mean bits (L,) by position in the window: how much does a longer context help?"""
     from matplotlib.figure import Figure
 
     values = np.asarray(bits)
     figure = Figure((7, 3.6), layout="constrained", dpi=110)
-    axes = figure.add_subplot(xlabel="place in the window", ylabel=label)
+    axes = figure.add_subplot(xlabel="position in the window", ylabel=label)
     axes.plot(np.arange(1, len(values) + 1), values, ".-", color=BLUE, markersize=4)
-    axes.set(ylim=(0, None), title="The more a model has read, the less it is surprised")
+    axes.set(ylim=(0, None), title="Surprise by position: later characters have more context")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     write(path, figure.savefig)
@@ -53,9 +53,9 @@ def _page(
     breaks: Sequence[str],
     label: str = "",
 ) -> None:
-    """Save blocks of characters on coloured grounds, with a colour bar where there is a label.
+    """Save blocks of characters on coloured backgrounds, with a colour bar if there is a label.
 
-    A line ends with the block, where it is full, or after one of `breaks`.
+    A line ends at the end of a block, when it is full, or after one of `breaks`.
     """
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties, findfont, get_font

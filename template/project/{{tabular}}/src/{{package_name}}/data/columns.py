@@ -1,6 +1,6 @@
-"""Columns: detected in the training rows, then used to convert rows to tensors.
+"""Detects the columns of the training rows, and converts rows to tensors.
 
-The result is kept as `info`, plain values, so that a checkpoint needs no data.
+What is detected is kept as `info`, plain values, so that a checkpoint can be used without the data.
 """
 
 import math
@@ -28,7 +28,7 @@ FOR_CLASSES = (  # the overrides of a classification
     "data.task=classification loss.name=CrossEntropyLoss "
     "checkpoint.monitor=auroc checkpoint.mode=max"
 )
-FOR_NUMBERS = (  # of a regression
+FOR_NUMBERS = (  # the overrides of a regression
     "data.task=regression loss.name=HuberLoss checkpoint.monitor=rmse checkpoint.mode=min"
 )
 LARGEST = 1e100  # the squares of larger numbers overflow
@@ -36,11 +36,11 @@ FARTHEST = 10.0  # standard deviations from the mean; values beyond are clipped
 QUANTILES = 200
 
 Curve = list[list[float]]
-"""Pairs of a value and its normalized value; linear between two pairs, constant outside."""
+"""Values, and their normalized values; linear between two values, constant outside."""
 
 
 def number(text: str, decimal: str = ".") -> float | None:
-    """A number within LARGEST, or None; there are no separators of thousands."""
+    """A number within LARGEST, or None; thousands separators are not supported."""
     if decimal == ",":
         text = "" if "." in text else text.replace(",", ".")
     try:
@@ -89,7 +89,7 @@ def quantile(values: NDArray[np.float64]) -> Curve:
     shares = (np.arange(QUANTILES) + 0.5) / QUANTILES
     normal = np.array([NormalDist().inv_cdf(share) for share in shares])
     known, place = np.unique(np.quantile(values, shares), return_inverse=True)
-    means = np.bincount(place, normal) / np.bincount(place)  # of quantiles that are equal
+    means = np.bincount(place, normal) / np.bincount(place)  # equal quantiles get one value
     return [known.tolist(), means.tolist()]
 
 
@@ -101,7 +101,7 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
 
     A column is numeric if all its values are numbers or all are dates, and categorical if none is;
     `options` override that. Raises UserError for a mix, and if options name unknown columns.
-    `found` takes the messages of bad rows and columns, which then raise nothing.
+    If `found` is given, it receives the messages of bad rows and columns instead.
     """
     rows = iter(rows)
     if not (first := next(rows, None)):
@@ -123,7 +123,7 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
     decimal, missing = options.decimal or decimal_of(seen), {"", *options.missing}
     numbers = {name: array("d") for name in names}
     texts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    places: dict[str, str] = {}  # of the first text of each column
+    places: dict[str, str] = {}  # where each column has its first text
     targets, classes, count = array("d"), set[str](), 0
     for row in chain(head, rows):
         if row.cells.keys() != first.cells.keys():
@@ -231,7 +231,7 @@ def target_text(row: Row, name: str, missing: Container[str]) -> str:
 
 
 def target_number(row: Row, text: str, target: str, log: bool, decimal: str) -> float:
-    """The target of a row as a number, or its logarithm; UserError if that cannot be."""
+    """The target of a row as a number, or its logarithm; UserError if it has none."""
     value, where = number(text, decimal), f"{row.where}: target {target!r}"
     if value is None:
         raise UserError(f"{where}: {not_a_number(text)}; fix it, or for classes set {FOR_CLASSES}")
@@ -308,13 +308,13 @@ class Columns:
                 value = number(text, self.decimal)
             if value is None:
                 kind = "date such as 2026-01-31" if name in self.dates else "number"
-                seen = "as all values of this column in the training data"
+                seen = "but all training values of this column are; fix it"
                 raise UserError(f"{row.where}: column {name!r}: {text!r} is not a {kind}, {seen}")
             values.append(value)
         return values
 
     def _truth(self, row: Row) -> float | int:
-        """The target of a row, its logarithm if asked for, or the index of its class."""
+        """The target of a row: a number, its logarithm if `log`, or the index of its class."""
         text = target_text(row, self.target, self.missing)
         if not self.classes:
             return target_number(row, text, self.target, self.log, self.decimal)
@@ -336,7 +336,7 @@ class Columns:
             raise UserError(f"{what}: {', '.join(needed)}") from None
 
     def readable(self, numbers: Tensor, categories: Tensor) -> dict[str, Any]:
-        """Columns by name, as the files have them: arrays (N,) with NaN, and lists of texts."""
+        """Columns by name, in the units of the files: arrays (N,) with NaN, and lists of texts."""
         columns: dict[str, Any] = {}
         for column, (name, (raw, seen)) in enumerate(self.curves.items()):
             values = np.interp(numbers[:, 0, column].numpy(), seen, raw)

@@ -11,7 +11,7 @@ from .tables import read_folder
 
 
 class TableFolder(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """One split, in memory: a row's numbers (2, A), categories (B,) and target, as `columns` say.
+    """One split, in memory: a row's numbers (2, A), categories (B,) and target.
 
     Raises UserError if there are no rows, or one can't be read.
     """

@@ -1,4 +1,4 @@
-"""CSV files as rows of text; every error names the file and the line."""
+"""Reads CSV files as rows of text; every error names the file and the line."""
 
 import csv
 import sys
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 from ..errors import UserError
 
 MAX_COLUMNS = 100_000
-MAX_NAME = 1000  # characters of a column's name: a longer one is no name
+MAX_NAME = 1000  # characters of a column's name; a longer one is a mistake
 MAX_LINE = 2**26  # characters of a line
 
 
@@ -38,7 +38,7 @@ def delimiter_of(header: str) -> str:
     """The separator that splits the first line of a file into the most cells."""
     counts = dict.fromkeys(",;\t|", 0)
     for sign in counts:
-        with suppress(csv.Error):  # a cell of another sign may be too long
+        with suppress(csv.Error):  # with a wrong separator, a cell may be too long
             counts[sign] = len(next(csv.reader([header], delimiter=sign), []))
     return max(counts, key=counts.__getitem__)
 
@@ -46,12 +46,12 @@ def delimiter_of(header: str) -> str:
 def read_rows(
     path: Path, delimiter: str | None = None, problems: list[str] | None = None
 ) -> Iterator[Row]:
-    """The rows of a CSV file with a header, or of standard input for the path `-`.
+    """Yield the rows of a CSV file with a header, or of standard input for the path `-`.
 
     Without a delimiter, `delimiter_of` detects it. Empty lines are skipped. Raises UserError for an
     empty file, a duplicate or missing name in the header, a row with more or fewer cells than the
-    header, and files not in CSV or UTF-8. `problems` takes the messages of bad rows, which then
-    raise nothing.
+    header, and files not in CSV or UTF-8. If `problems` is given, it receives the messages of bad
+    rows instead.
     """
     piped = str(path) == "-"
     with nullcontext(sys.stdin) if piped else open(path, encoding="utf-8-sig", newline="") as file:
@@ -92,7 +92,7 @@ def _bounded(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def _lines(reader: Any, path: Path, problems: list[str] | None) -> Iterator[list[str]]:
-    """The lines of a reader; those that are not CSV raise csv.Error, or go to `problems`."""
+    """Yield the lines of a reader; lines that are not CSV raise csv.Error, or go to `problems`."""
     while True:
         try:
             yield next(reader)
@@ -130,9 +130,9 @@ def _check_header(header: list[str], path: Path) -> None:
 def read_folder(
     folder: Path, delimiter: str | None = None, problems: list[str] | None = None
 ) -> Iterator[Row]:
-    """The rows of all CSV files below `folder`, one after the other; UserError as above.
+    """Yield the rows of all CSV files below `folder`; UserError as for `read_rows`.
 
-    `problems` takes the messages of files and rows that can't be read.
+    If `problems` is given, it receives the messages of bad files and rows instead.
     """
     for path in find_tables(folder):
         try:

@@ -30,7 +30,7 @@ def split_folder(
 
     `valid` and `test` are shares of the rows; rows that are equal but for `options.ignore` stay
     together. Returns the number of rows in each split. Raises UserError, before it writes any, if
-    that cannot be done.
+    the rows can't be split.
     """
     check_new(folder, valid, test)
     options = options or Data()
@@ -41,7 +41,7 @@ def split_folder(
         header = header or list(row.cells)
         if row.cells.keys() != {*header}:
             odd = ", ".join(row.cells.keys() ^ {*header})
-            raise UserError(f"{row.where}: not the columns of the rows before: {odd}")
+            raise UserError(f"{row.where}: other columns than the rows before: {odd}; rename them")
         of_rows.append(groups.setdefault(_digest(row, options.ignore), len(groups)))
     parts = draw(len(groups), valid, test, seed, f"{source}: different rows")
     split_of = {group: part for part, indices in parts.items() for group in indices}
@@ -67,9 +67,9 @@ def check_folder(
 ) -> tuple[str, list[str]]:
     """Read every row: a table of rows per split and class or range, and a list of problems.
 
-    Problems are what can't be read or does not fit the columns of train/, and rows that are in two
-    splits. Below the table is what the columns are. `settings` takes what of `options` to set, as
-    `data.ignore=["id"]`.
+    Problems are rows that can't be read, don't fit the columns of train/, or are in two splits.
+    Lines below the table describe the columns. `settings` receives overrides of `options` that fit
+    the data better, such as `data.ignore=["id"]`.
     """
     options = (options or Data()).model_copy(update={"folder": str(folder)})
     columns, problems, better = None, list[str](), list[str]()
@@ -77,7 +77,7 @@ def check_folder(
     try:
         odd, advice = _task(folder / "train", options)
         better += advice.split()
-        # To check all else: so far, each row would be the same problem.
+        # Check the rows with the advice applied, or each row would have the same problem.
         if advice == FOR_CLASSES:
             options = options.model_copy(update={"task": "classification"})
             problems.append(f"{folder / 'train'}: {odd}; set {advice}")
@@ -127,15 +127,15 @@ def check_folder(
 
 
 class Facts:
-    """What else the rows are: how many miss a value, are twice, and which columns count them."""
+    """Facts about rows: how many lack a value or are duplicates; which columns number them."""
 
     def __init__(self) -> None:
         self.rows = self.twice = 0
         self.missing: Counter[str] = Counter()
-        self.last: dict[str, float] = {}  # of the columns that have only risen, by whole numbers
+        self.last: dict[str, float] = {}  # of columns of rising integers
 
     def add(self, row: Row, columns: Columns) -> None:
-        """Take in a row of train/."""
+        """Add a row of train/."""
         self.rows += 1
         names = (*columns.numbers, *columns.categories)
         self.missing.update(n for n in names if row.cells.get(n, "") in columns.missing)
@@ -147,7 +147,7 @@ class Facts:
                 self.last.pop(name, None)
 
     def lines(self, columns: Columns, options: Data, better: list[str]) -> str:
-        """Lines to print; `better` takes the setting for columns that only count the rows."""
+        """Lines to print; `better` receives the override that ignores columns of row numbers."""
         sized = zip(columns.categories, columns.sizes, strict=True)
         numbers = [name for name in columns.numbers if name not in columns.dates]
         missing = [f"{name} {count}" for name, count in self.missing.most_common()]
@@ -155,7 +155,7 @@ class Facts:
         kinds["categories"] = [f"{name} ({size - 1})" for name, size in sized]
         lines = [f"{kind}: {some(names)}" for kind, names in kinds.items() if names]
         if self.twice:
-            lines.insert(0, f"{self.twice:,} rows are twice in their split")
+            lines.insert(0, f"{self.twice:,} rows occur twice in their split")
         lines += columns.found()
         counting = [name for name in self.last if self.rows >= 20 and name not in options.numeric]
         if counting:
@@ -167,7 +167,7 @@ class Facts:
 
 
 def _task(folder: Path, options: Data) -> tuple[str, str]:
-    """What is odd about the targets of train/, and the settings of the task that they ask for."""
+    """How the targets of train/ don't fit the task, and the overrides that fit; or empty texts."""
     rows = islice(read_folder(folder, options.delimiter, []), 1000)
     texts = [text for row in rows if (text := row.cells.get(options.target, ""))]
     texts = [text for text in texts if text not in options.missing]
@@ -194,7 +194,7 @@ def _digest(row: Row, ignore: list[str]) -> bytes:
 
 
 def _problems(rows: list[Row], columns: Columns | None) -> list[str]:
-    """What is wrong with each row: all at once where nothing is, else in ever smaller parts."""
+    """The problems of rows: all are checked at once and, if one is bad, again in halves."""
     try:
         if columns and rows:
             columns.tensors(rows)
@@ -206,7 +206,7 @@ def _problems(rows: list[Row], columns: Columns | None) -> list[str]:
 
 
 def _summary(targets: dict[str, list[str]], columns: Columns | None) -> str:
-    """Rows by split, and by class or range of the target."""
+    """A table of rows by split, and by class or range of the target."""
     if columns is None:
         return table({part: Counter({"rows": len(targets[part])}) for part in SPLITS})
     if columns.classes:

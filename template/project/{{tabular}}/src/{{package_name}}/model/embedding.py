@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class Categories(nn.Module):
-    """A vector for each category of each column; that of code 0, missing or unknown, begins at 0.
+    """A vector for each category of each column; vectors of missing or unknown ones start at 0.
 
     Args:
-        sizes: for each column, how many codes it has.
+        sizes: the number of codes of each column; code 0 means missing or unknown.
         width: the length of a vector.
     """
 
@@ -27,5 +27,5 @@ class Categories(nn.Module):
             self.table.weight[firsts] = 0
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Codes, int64 (N, B), to vectors (N, B, width)."""
+        """Map codes, int64 (N, B), to vectors (N, B, width)."""
         return self.table(codes + self.offsets)

@@ -10,7 +10,7 @@ from .embedding import Categories
 
 
 class Tokens(nn.Module):
-    """A vector for each column, and one more at the end that the others report to."""
+    """A token for each column, and a CLS token at the end."""
 
     def __init__(self, num_numbers: int, category_sizes: Sequence[int], width: int) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Tokens(nn.Module):
         self.categories = Categories(category_sizes, width)
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """Numbers (N, 2, A) and categories (N, B) to tokens (N, A + B + 1, width)."""
+        """Map numbers (N, 2, A) and categories (N, B) to tokens (N, A + B + 1, width)."""
         values, missing = numbers[:, 0, :, None], numbers[:, 1, :, None]
         of_numbers = values * self.scale + missing * self.missing + self.bias
         last = self.last.expand(numbers.shape[0], -1, -1)
@@ -48,12 +48,12 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a gated hidden layer (ReGLU), each after a norm and around a shortcut."""
+    """Attention and a gated hidden layer (ReGLU), each after a norm, with residual connections."""
 
     def __init__(self, width: int, heads: int, dropout: float, first: bool) -> None:
         super().__init__()
         hidden = width * 4 // 3
-        self.norm1 = nn.Identity() if first else nn.LayerNorm(width)  # as the paper found best
+        self.norm1 = nn.Identity() if first else nn.LayerNorm(width)  # as in the paper
         self.attention = Attention(width, heads, dropout)
         self.norm2 = nn.LayerNorm(width)
         self.up = nn.Linear(width, 2 * hidden)
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class FTTransformer(nn.Module):
-    """Tokens, blocks, and a linear layer on what became of the last token."""
+    """Tokens, blocks, and a linear layer on the CLS token."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class FTTransformer(nn.Module):
         self.head = nn.Linear(width, num_outputs)
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """Numbers (N, 2, A) and categories (N, B) to outputs (N, num_outputs)."""
+        """Map numbers (N, 2, A) and categories (N, B) to outputs (N, num_outputs)."""
         tokens = self.tokens(numbers, categories)
         for block in self.blocks:
             tokens = block(tokens)

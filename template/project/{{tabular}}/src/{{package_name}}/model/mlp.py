@@ -25,14 +25,14 @@ class MLP(nn.Module):
         self.categories = Categories(category_sizes, embedding)
         size = 2 * num_numbers + len(category_sizes) * embedding
         first = nn.Linear(size, width)
-        with torch.no_grad():  # a number that is never missing in training counts as 0 later on
+        with torch.no_grad():  # if no number is missing in training, missing ones count as 0
             first.weight[:, num_numbers : 2 * num_numbers] = 0
         layers = [first, *(nn.Linear(width, width) for _ in range(depth - 1))]
         rest = (part for layer in layers for part in (layer, nn.ReLU(), nn.Dropout(dropout)))
         self.layers = nn.Sequential(*rest, nn.Linear(width, num_outputs))
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """Numbers (N, 2, A) and categories (N, B) to outputs (N, num_outputs)."""
+        """Map numbers (N, 2, A) and categories (N, B) to outputs (N, num_outputs)."""
         parts = [numbers.flatten(1), self.categories(categories).flatten(1)]
         return self.layers(torch.cat(parts, dim=1))
 

@@ -27,7 +27,7 @@ PANELS, BARS, BINS = 24, 12, 10  # at most: columns in a picture, categories, ra
 
 
 def distributions(columns: Mapping[str, Column], path: Path) -> None:
-    """Save how many rows have which values of each column; quickly, since each epoch does."""
+    """Save a histogram of each column; it has to be fast, because each epoch draws it."""
     figure, panels = _grid(columns, layout=None)
     high = figure.get_figheight()
     figure.subplots_adjust(0.05, 0.35 / high, 0.98, 1 - 0.35 / high, 0.22, 0.42)
@@ -54,7 +54,7 @@ def distributions(columns: Mapping[str, Column], path: Path) -> None:
 def predictions(
     truth: NDArray[Any], predicted: NDArray[Any], name: str, log: bool, path: Path
 ) -> None:
-    """Save predicted against true targets (N,), and how far off they are."""
+    """Save predicted against true targets (N,), and a histogram of the errors."""
     figure = _figure(11, 4.8)
     left, right = figure.subplots(1, 2)
     left.scatter(truth, predicted, s=7, color=BLUE, alpha=0.4, linewidths=0)
@@ -71,9 +71,9 @@ def predictions(
 
 
 def residuals(columns: Mapping[str, Column], errors: NDArray[Any], label: str, path: Path) -> None:
-    """Save the errors (N,) by each column's values: the median, and where 80 % of them lie.
+    """Save the errors (N,) by each column's values: the median, and the range of 80 % of them.
 
-    A number is cut into ranges with equally many rows.
+    The values of a numeric column are grouped into ranges with equally many rows.
     """
     figure, panels = _grid(columns)
     ends = [-1e-9, 1e-9]
@@ -101,7 +101,7 @@ def residuals(columns: Mapping[str, Column], errors: NDArray[Any], label: str, p
 
 
 def importance(losses: Mapping[str, float], label: str, path: Path) -> None:
-    """Save what each column is worth, the most first."""
+    """Save the importance of each column, the highest first."""
     names = sorted(losses, key=losses.__getitem__)[-2 * PANELS :]
     figure = _figure(7, 1.2 + 0.32 * len(names))
     axes = figure.subplots()
@@ -115,14 +115,14 @@ def importance(losses: Mapping[str, float], label: str, path: Path) -> None:
 def roc(scores: NDArray[Any], targets: NDArray[Any], classes: Sequence[str], path: Path) -> None:
     """Save the receiver operating characteristic of each class against all others.
 
-    `scores` are (N, C), `targets` (N,). Of two classes the second is shown, of many the first ten.
+    `scores` are (N, C), `targets` (N,). Of two classes only the second is drawn, else up to ten.
     """
     figure = _figure(6, 5.6)
     axes = figure.subplots()
     for c in range(1 if len(classes) == 2 else 0, min(len(classes), 10)):
         positive = targets == c
         order = np.argsort(-scores[:, c], kind="stable")
-        last = np.append(np.diff(scores[order, c]) != 0, True)  # of rows with equal scores
+        last = np.append(np.diff(scores[order, c]) != 0, True)  # the last of rows with equal scores
         hits, misses = np.cumsum(positive[order])[last], np.cumsum(~positive[order])[last]
         rates = [np.append(0, n / max(1, n[-1])) for n in (misses, hits)]
         area = float(np.trapezoid(rates[1], rates[0]))
@@ -174,7 +174,7 @@ def _figure(
 
 
 def _text(name: str) -> str:
-    return name.replace("$", r"\$")  # not mathematics
+    return name.replace("$", r"\$")  # matplotlib reads $ as mathematics
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Texts in a folder per class: `<folder>/<class>/*.txt`, in UTF-8, a text a line or a file."""
+"""Reads UTF-8 texts from class folders, `<folder>/<class>/*.txt`: one per line or per file."""
 
 import re
 import sys
@@ -21,26 +21,26 @@ from .folders import find_files, find_samples
 from .vocabulary import PADDING, Vocabulary
 
 SUFFIXES = (".txt",)
-CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # the others are white space
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")  # others are white space
 MAX_LINE = 2**24  # bytes of a line: as words, they take 50 times as much memory
 EMPTY = "is empty; remove the line"
-MOST = 100  # problems that an error lists
+MOST = 100  # the maximum number of problems in an error
 
 
 @cache
 def piled() -> re.Pattern[str]:
-    """1,000 accents on a letter: no script has them, and to put them in order takes minutes."""
+    """Matches 1,000 accents on a letter: no script has these, and normalizing takes minutes."""
     accents = (chr(code) for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code)))
     return re.compile(f"[{''.join(accents)}]{{1000}}")
 
 
 def bounded(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; those above MAX_LINE in parts, the first of which has that length."""
+    """The lines of a file; a line of MAX_LINE bytes or more comes in parts of that length."""
     return iter(partial(file.readline, MAX_LINE), b"")
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str, str]]:
-    """The number of each line, its text, and what is wrong with it, if anything.
+    """Yield the number, the text and the problem (empty if there is none) of each line.
 
     Letters are composed (NFC), and white space becomes single spaces.
     """
@@ -70,7 +70,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str, str]]:
 def read_all(
     name: str | Path, lines: Iterable[bytes], whole: bool = False
 ) -> Iterator[tuple[int, str, str]]:
-    """The number of the line, the text and the problem, if any, of each text of a file.
+    """Yield the line number, the text and the problem, if any, of each text of a file.
 
     A text is a line or, with `whole`, all lines together, some of which may be empty.
     """
@@ -90,7 +90,7 @@ def read_all(
 
 
 def check_texts(path: Path, whole: bool = False) -> Iterator[tuple[int, str, str]]:
-    """As `read_all`, of a file; UserError if it can't be opened."""
+    """Like `read_all`, but for a path; UserError if the file can't be opened."""
     try:
         with open(path, "rb") as file:
             yield from read_all(path, bounded(file), whole)
@@ -99,7 +99,7 @@ def check_texts(path: Path, whole: bool = False) -> Iterator[tuple[int, str, str
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """UserError with all problems, or the first of very many; nothing if there are none."""
+    """Raise UserError with the first MOST problems, if there are any."""
     if problems:
         more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
         raise UserError("\n".join([*problems[:MOST], *more]))
@@ -113,9 +113,9 @@ def read_texts(path: Path, whole: bool = False) -> list[str]:
 
 
 def read_inputs(name: str, whole: bool = False) -> Iterator[tuple[str, int, str]]:
-    """The source, line number and text of each text below a path; of standard input for `-`.
+    """Yield source, line number and text of each text below a path, or of standard input (`-`).
 
-    Raises UserError if there is none, or before the first of a file that can't be used.
+    Raises UserError if there are no files, and before the first text of a file with bad lines.
     """
     if name == "-":
         name = "standard input"
@@ -135,7 +135,7 @@ def read_inputs(name: str, whole: bool = False) -> Iterator[tuple[str, int, str]
 def read_folder(
     folder: Path, classes: Sequence[str], whole: bool = False
 ) -> Iterator[tuple[str, int]]:
-    """Each text of a split with the index of its class; UserError as for `TextFolder`, at last."""
+    """Yield each text of a split and the index of its class; UserError at the end for bad lines."""
     problems = list[str]()
     for path, target in find_samples(folder, classes, SUFFIXES):
         for _, text, problem in check_texts(path, whole):
@@ -149,7 +149,7 @@ def read_folder(
 class TextFolder(Dataset[tuple[Tensor, int]]):
     """One split: texts as numbers (L,), and the index of their class in `classes`.
 
-    Raises UserError if a folder is missing, empty or not in `classes`; lists all bad lines.
+    Raises UserError with all bad lines, or if a folder is missing, empty or not in `classes`.
     """
 
     def __init__(
@@ -160,8 +160,8 @@ class TextFolder(Dataset[tuple[Tensor, int]]):
         max_length: int,
         whole: bool = False,
     ) -> None:
-        # All texts in one array, of one or two bytes a token: as strings they take several times
-        # that, and worker processes would copy them.
+        # All texts in one array, with one or two bytes per token: strings take several times that
+        # memory, and worker processes would copy them.
         dtype = np.min_scalar_type(len(vocabulary) - 1)
         ids, ends, targets = array(dtype.char), array("q", [0]), array("q")
         for text, target in read_folder(folder, classes, whole):
@@ -179,6 +179,6 @@ class TextFolder(Dataset[tuple[Tensor, int]]):
 
 
 def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Ids (N, L), int64, padded at the end to the longest text; targets (N,), int64."""
+    """A batch: ids (N, L), int64, padded at the end to the longest text; targets (N,), int64."""
     ids, targets = zip(*samples, strict=True)
     return pad_sequence(list(ids), batch_first=True, padding_value=PADDING), torch.tensor(targets)

@@ -11,11 +11,11 @@ class Data(Section):
     """Texts in a folder per class."""
 
     folder: str = "data"  # holds train/, valid/ and test/
-    text: Literal["line", "file"] = "line"  # what a text is: a line of a file, or a whole file
-    tokens: Literal["characters", "words"] = "characters"  # what a text is cut into
-    lowercase: bool = True  # before that
+    text: Literal["line", "file"] = "line"  # what counts as one text
+    tokens: Literal["characters", "words"] = "characters"  # the unit of a token
+    lowercase: bool = True  # convert texts to lower case first
     min_count: Annotated[int, Field(ge=1)] = 2  # rarer tokens of the training texts are "unknown"
-    max_length: Annotated[int, Field(ge=1)] = 256  # tokens of a text; what comes after is cut off
+    max_length: Annotated[int, Field(ge=1)] = 256  # tokens; longer texts are cut
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut and augment texts
     sampling: Literal["shuffle", "balanced"] = "shuffle"  # balanced: each class equally often

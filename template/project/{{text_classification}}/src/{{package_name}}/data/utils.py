@@ -12,7 +12,7 @@ from .options import Data
 from .splits import SPLITS, check_new, draw, left_out, table
 from .vocabulary import Vocabulary
 
-MOST = 1024  # tokens of a text that `check_folder` advises
+MOST = 1024  # the largest data.max_length that `check_folder` suggests
 
 
 def split_folder(
@@ -26,8 +26,8 @@ def split_folder(
     """Write the texts of class folders into `folder`/train, valid and test, class by class.
 
     `valid` and `test` are shares of each class's texts, at least one; equal texts stay together,
-    those of several classes too. Returns the number of texts in each split. Raises UserError,
-    before it writes any, if that cannot be done.
+    even if their classes differ. Returns the number of texts in each split. Raises UserError,
+    before it writes any, if the texts can't be split.
     """
     check_new(folder, valid, test)
     whole = (options or Data()).text == "file"
@@ -63,14 +63,14 @@ def check_folder(
     """Read every text: a table of texts per split and class, and a list of problems.
 
     Problems are unreadable lines, empty or unknown classes, and texts that are in two splits.
-    Below the table is what counts as a text, and how long they are. `settings` takes what of
-    `options` to set, as `data.text=file`.
+    Lines below the table say what counts as a text, and how long texts are. `settings` receives
+    overrides of `options` that fit the data better, such as `data.text=file`.
     """
     options = options or Data()
     whole, classes = options.text == "file", find_classes(folder / "train")
     problems, seen = list[str](), dict[str, tuple[str, Path]]()
     counts = {part: Counter[str]() for part in SPLITS}
-    files, words, tokens = list[int](), list[int](), list[int]()  # texts or lines of each
+    files, words, tokens = list[int](), list[int](), list[int]()  # lines per file; others per text
     cut = Vocabulary(options.tokens, options.lowercase, []).cut
     for part in SPLITS:
         try:
@@ -110,7 +110,7 @@ def _describe(
 ) -> tuple[list[str], list[str]]:
     """Lines that describe the texts, and the `options` to change.
 
-    `files` are the lines of each file, `words` and `tokens` those of each text.
+    `files` are the numbers of lines of each file, `words` and `tokens` the numbers in each text.
     """
     if not words:
         return [], []

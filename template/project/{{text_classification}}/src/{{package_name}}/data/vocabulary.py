@@ -1,4 +1,4 @@
-"""From text to numbers and back."""
+"""The vocabulary: converts texts to numbers and back."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ PADDING, UNKNOWN = 0, 1  # the tokens of the vocabulary are numbered from 2
 
 
 class Vocabulary:
-    """The known tokens, characters or words; a word is letters and digits, or one other sign."""
+    """The known tokens: characters, or words (letters and digits, or one other sign)."""
 
     def __init__(self, unit: str, lowercase: bool, tokens: Sequence[str]) -> None:
         self.unit, self.lowercase, self.tokens = unit, lowercase, list(tokens)
@@ -22,7 +22,7 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, texts: Iterable[str], unit: str, lowercase: bool, min_count: int) -> "Vocabulary":
-        """The tokens that occur `min_count` times in `texts`, the most frequent first.
+        """A vocabulary of the tokens that occur `min_count` times in `texts`, frequent ones first.
 
         Raises UserError if there are none.
         """
@@ -30,20 +30,20 @@ class Vocabulary:
         counts = Counter(token for text in texts for token in empty.cut(text))
         tokens = [token for token, count in counts.items() if count >= min_count]
         if not tokens:
-            raise UserError(f"data.min_count: no token is there {min_count} times; lower it")
+            raise UserError(f"data.min_count: no token occurs {min_count} times; lower it")
         return cls(unit, lowercase, sorted(tokens, key=lambda token: (-counts[token], token)))
 
     def __len__(self) -> int:
         return UNKNOWN + 1 + len(self.tokens)
 
     def state(self) -> dict[str, Any]:
-        """Plain values to make it again from: `Vocabulary(**state)`."""
+        """Plain values to create it again: `Vocabulary(**state)`."""
         return {"unit": self.unit, "lowercase": self.lowercase, "tokens": self.tokens}
 
     def cut(self, text: str) -> list[str]:
         """The tokens of a text, known or not.
 
-        Characters have a space on each side, so that first and last words look like all others.
+        Characters start and end with a space, so that the first and last words look like others.
         """
         text = text.lower() if self.lowercase else text
         return re.findall(r"\w+|[^\w\s]", text) if self.unit == "words" else list(f" {text} ")
@@ -53,11 +53,11 @@ class Vocabulary:
         return torch.tensor(self.numbers(text, max_length), dtype=torch.int64)
 
     def numbers(self, text: str, max_length: int) -> list[int]:
-        """The same as a list."""
+        """Like `encode`, but returns a list."""
         return [self._ids.get(token, UNKNOWN) for token in self.cut(text)[:max_length]]
 
     def decode(self, ids: Tensor) -> str:
-        """The text of numbers (L,), `�` for what was unknown; padding is skipped."""
+        """The text of numbers (L,), with `�` for unknown tokens; padding is skipped."""
         known = {PADDING: "", UNKNOWN: "�"}
         tokens = [known[i] if i in known else self.tokens[i - 2] for i in ids.tolist()]
         return (" " if self.unit == "words" else "").join(tokens).strip()

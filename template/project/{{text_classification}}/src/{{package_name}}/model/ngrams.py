@@ -10,8 +10,8 @@ PRIME, MODULUS = 1_000_003, 2**31 - 1  # of a rolling hash; their product fits i
 class Embedding(nn.Module):
     """Sums the vectors of the n-grams that begin at a token, or at any token of a text.
 
-    An n-gram has no vector of its own but that of its hash, which it may share with others. In
-    training n-grams are left out at random, or a model learns whole words by heart.
+    The vector of an n-gram is that of its hash, which it may share with other n-grams. In training,
+    n-grams are dropped at random, so that a model doesn't memorize whole words.
     """
 
     def __init__(self, width: int, dropout: float, longest: int, buckets: int) -> None:
@@ -21,9 +21,9 @@ class Embedding(nn.Module):
         nn.init.normal_(self.vectors.weight, std=0.1)
 
     def forward(self, ids: Tensor, whole: bool) -> Tensor:
-        """Ids (N, L), int64, 0 for padding, to vectors (N, L, width), or (N, width) if `whole`.
+        """Map ids (N, L), int64, 0 for padding, to vectors.
 
-        Those are sums, these are means.
+        These are the sums at each token (N, L, width) or, if `whole`, the means (N, width).
         """
         hashes, inside = list[Tensor](), list[Tensor]()
         code = torch.zeros_like(ids)
@@ -43,9 +43,9 @@ class Embedding(nn.Module):
 
 
 class NGrams(nn.Module):
-    """The mean of a text's n-grams, classified (Joulin et al., 2016).
+    """Classifies the mean of a text's n-grams (Joulin et al., 2016).
 
-    To leave some out is the word dropout of Iyyer et al. (2015).
+    To drop some of them is the word dropout of Iyyer et al. (2015).
     """
 
     def __init__(self, num_classes: int, embedding: Embedding, width: int) -> None:
@@ -53,7 +53,7 @@ class NGrams(nn.Module):
         self.embedding, self.head = embedding, nn.Linear(width, num_classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Ids (N, L), int64, 0 for padding, to logits (N, num_classes)."""
+        """Map ids (N, L), int64, 0 for padding, to logits (N, num_classes)."""
         return self.head(self.embedding(ids, whole=True))
 
 
@@ -64,5 +64,5 @@ def ngrams(
     longest: int = 5,
     buckets: int = 30_000,
 ) -> NGrams:
-    """N-grams of up to `longest` tokens in `buckets` rows of `width` numbers."""
+    """A bag of n-grams of up to `longest` tokens, with `buckets` vectors of `width` numbers."""
     return NGrams(num_classes, Embedding(width, dropout, longest, buckets), width)

@@ -8,7 +8,7 @@ from .ngrams import Embedding
 
 
 class Block(nn.Module):
-    """Self-attention and a feed-forward network, each beside a shortcut."""
+    """Self-attention and a feed-forward network, each with a residual connection."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Features (N, L, width), and which keys count (N, 1, 1, L), to features."""
+        """Map features (N, L, width) to features; `mask` (N, 1, 1, L) is false for padding."""
         count, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(count, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Embeds n-grams and places, lets them look at each other, then takes the mean."""
+    """Embeddings of n-grams and positions, self-attention, then the mean over the tokens."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Transformer(nn.Module):
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, num_classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Ids (N, L), int64, 0 for padding, to logits (N, num_classes)."""
+        """Map ids (N, L), int64, 0 for padding, to logits (N, num_classes)."""
         inside = ids != 0
         x = self.dropout(self.embedding(ids, whole=False) + self.places[: ids.shape[1]])
         for block in self.blocks:
@@ -70,6 +70,6 @@ def transformer(
     longest: int = 5,
     buckets: int = 30_000,
 ) -> Transformer:
-    """A small encoder over n-grams of up to `longest` tokens, half of which are left out."""
+    """A small encoder over n-grams of up to `longest` tokens; training drops half of them."""
     embedding = Embedding(width, 0.5, longest, buckets)
     return Transformer(num_classes, max_length, embedding, width, blocks, heads, dropout)

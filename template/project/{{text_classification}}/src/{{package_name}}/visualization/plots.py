@@ -15,7 +15,7 @@ SIZE, LINE, GAP, WIDEST = 14, 22, 16, 720  # in pixels
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], path: Path) -> None:
-    """Save rows of text as a picture; what is wider than a column may be is cut off.
+    """Save rows of text as a picture; cells that are wider than WIDEST are cut off.
 
     Letters that the font lacks are drawn as escapes, `\\u4f60`.
     """

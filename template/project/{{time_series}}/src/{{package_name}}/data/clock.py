@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Time = datetime | float
 Step = tuple[float, str]
-"""How many of which unit: `steps` of plain numbers, `seconds` or `months`."""
+"""A size and its unit: `steps` (of plain numbers), `seconds` or `months`."""
 
 
 QUARTER = re.compile(r"(\d{4})([- ]?)[Qq]([1-4])")
@@ -23,7 +23,7 @@ HOURS = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H.%M.%S"]
 
 
 def parse(text: str, form: str | None = None) -> Time:
-    """A time of `strptime`'s format `form`; without one, a date or a number; or ValueError.
+    """Parse a time in `form`, a format of `strptime`; without it, a date or number; or ValueError.
 
     A date is 2026-01, 2026-01-31, 20260131, 2026-01-31 12:00 (ISO 8601), or 2026Q1.
     """
@@ -44,17 +44,17 @@ def parse(text: str, form: str | None = None) -> Time:
 
 
 def parse_all(texts: Sequence[str], form: str | None = None) -> list[Time]:
-    """All of `texts`, as `parse` does it."""
+    """Parse all of `texts` like `parse`."""
     if not form and not any(map(str.isdigit, texts)):
         try:
-            return list(map(datetime.fromisoformat, texts))  # the quickest
+            return list(map(datetime.fromisoformat, texts))  # faster than `parse`
         except ValueError:
             pass
     return [parse(text, form) for text in texts]
 
 
 def formats(texts: Iterable[str]) -> list[str]:
-    """Formats of `strptime` that all of `texts` could have: two where day and month may change."""
+    """Formats of `strptime` that fit all of `texts`: several if day and month are ambiguous."""
     found = [date + hour for date in DATES for hour in HOURS]
     for text in texts:
         found = [form for form in found if _fits(text, form)]
@@ -69,7 +69,7 @@ def _fits(text: str, form: str) -> bool:
 
 
 def write(time: Time, like: str, form: str | None = None) -> str:
-    """`time` in the form of another one, or in a format of `strptime`."""
+    """Format `time` like the text `like`, or in `form`, a format of `strptime`."""
     if form and isinstance(time, datetime):
         return time.strftime(form)
     if isinstance(time, datetime) and (quarter := QUARTER.fullmatch(like)):
@@ -84,10 +84,10 @@ def write(time: Time, like: str, form: str | None = None) -> str:
 
 
 def positions(times: Sequence[Time]) -> tuple[NDArray[np.float64], str]:
-    """How far each time lies from the first, and the unit.
+    """The distance of each time from the first, and its unit.
 
-    The unit is months where all times are the same day of different ones, or the last day. Raises
-    TypeError for times that can't be compared.
+    The unit is months if all times are on the same day, or the last day, of different months.
+    Raises TypeError for times that can't be compared.
     """
     first: Any = times[0]
     if isinstance(first, float):

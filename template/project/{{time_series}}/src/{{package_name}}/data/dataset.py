@@ -1,4 +1,4 @@
-"""Series in CSV files, `<split>/*.csv`: a column of times, and one for each series."""
+"""Reads series from CSV files, `<split>/*.csv`, with a time column and one for each series."""
 
 import math
 from array import array
@@ -21,7 +21,7 @@ from .options import Data
 from .splits import SPLITS
 from .tables import EMPTY, find_tables, find_time, name_of, read_chunks, read_times, refuse_long
 
-MOST = 100  # problems that an error lists
+MOST = 100  # the maximum number of problems in an error
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def read_series(
     columns: Sequence[str] = (),
     time_column: str | None = None,
 ) -> Series:
-    """Read `columns`, or all but that of the times, of a file, or of standard input for None.
+    """Read `columns` (all but the time column, if empty) of a file, or of standard input for None.
 
-    With `data.missing` "interpolate", empty cells and rows that are left out get the values on a
-    straight line between their neighbours; at an end, the nearest value.
+    With `data.missing` "interpolate", empty cells and missing rows are interpolated linearly; at
+    an end, they get the nearest value.
 
-    Raises UserError, with each line, if the file is not a table, a cell not a number, or a time not
-    after the one before or not at a regular step; where a value is missing and may not be.
+    Raises UserError, with each line, if the file is not a table, a cell is not a number, times are
+    not in order or not at a regular step, or values are missing and `data.missing` is "refuse".
     """
     data, name, bad = data or Data(), name_of(path), list[str]()
     chunks = read_chunks(path, bad)
@@ -105,9 +105,9 @@ def _steps(
     written: Callable[[clock.Time], str],
     data: Data,
 ) -> tuple[NDArray[np.int64], clock.Step]:
-    """How many steps each row lies after the first one, and the step, which is that of most rows.
+    """The number of steps from the first row to each row, and the step, which is that of most rows.
 
-    UserError where times are not in order, not at the step, or left out and may not be.
+    UserError if times are not in order, not at the step, or missing and `data.missing` refuses.
     """
     try:
         away, unit = clock.positions(times)
@@ -167,7 +167,7 @@ def _numbers(
 ) -> NDArray[np.float64]:
     try:
         values = np.array(list(map(float, texts)))
-        if (np.abs(values) < 1e30).all():  # and none is missing
+        if (np.abs(values) < 1e30).all():  # false if one is missing
             return values
     except ValueError:
         pass
@@ -191,7 +191,7 @@ def _numbers(
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """UserError with all problems, or the first of very many; nothing if there are none."""
+    """Raise UserError with the first MOST problems, if there are any."""
     if problems:
         more = [f"and {len(problems) - MOST:,} more"] if len(problems) > MOST else []
         raise UserError("\n".join([*problems[:MOST], *more]))
@@ -204,12 +204,11 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
     if there is one: the past of its first windows comes from there, their future never does.
 
     Attributes:
-        series: one for each file, with the rows of the past that it was given.
-        counts: how many windows each file has.
+        series: one for each file, with the rows of its past from the split before.
+        counts: the number of windows of each file.
 
-    Raises UserError if a file can't be used, or doesn't fit to the others: other `columns` (none:
-    those of the first file), another step (None: that of the first file), too few rows. The
-    column of the times is that of the first file too, if it isn't given.
+    Raises UserError if a file can't be used, has too few rows, other columns or another step.
+    `columns`, `step` and `time_column` that are not given are those of the first file.
     """
 
     def __init__(
@@ -261,7 +260,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return series
 
     def apart(self, most: int) -> dict[int, int]:
-        """Up to `most` windows of the first file whose futures share no row: index to first row."""
+        """Up to `most` windows of the first file with separate futures: index to first row."""
         indices = range(0, self.counts[0], -(-self.data.horizon // self.data.stride))[:most]
         return {index: index * self.data.stride + self.data.context for index in indices}
 
@@ -277,7 +276,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
 
 
 def check_step(series: Series, step: clock.Step) -> None:
-    """UserError if the rows of a file are not `step` apart."""
+    """Raise UserError if the rows of a file are not `step` apart."""
     if series.step[1] != step[1] or not math.isclose(series.step[0], step[0], rel_tol=1e-6):
         steps = f"its rows are {clock.describe(series.step)} apart"
         raise UserError(f"{series.name}: {steps}; those to train on are {clock.describe(step)}")

@@ -13,7 +13,7 @@ class Data(Section):
     """Windows of series in CSV files."""
 
     folder: str = "data"  # holds train/, valid/ and test/
-    time_column: Annotated[str | None, Field(min_length=1)] = None  # null: found out
+    time_column: Annotated[str | None, Field(min_length=1)] = None  # null: detected
     time_format: Annotated[str | None, Field(min_length=1)] = None  # as %d/%m/%Y; null: ISO 8601
     columns: list[Name] = Field(default_factory=list)  # the series to forecast; none: all
     context: Annotated[int, Field(ge=2)] = 96  # steps of the past that a forecast sees
@@ -21,7 +21,7 @@ class Data(Section):
     season: Annotated[int, Field(ge=1)] = 24  # steps of a period, for the seasonal-naive forecast
     stride: Annotated[int, Field(ge=1)] = 1  # steps from one window to the next
     missing: Literal["refuse", "interpolate"] = "refuse"  # empty cells and missing rows
-    scaling: Literal["window", "train"] = "window"  # mean and deviation of which values
+    scaling: Literal["window", "train"] = "window"  # standardize by these values
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut windows
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

@@ -17,9 +17,9 @@ from ..errors import UserError
 from . import clock
 
 MAX_COLUMNS = 10_000
-MAX_NAME = 1000  # characters of a column's name: a longer one is no name
+MAX_NAME = 1000  # characters of a column's name; a longer one is a mistake
 MAX_LINE = 2**24  # characters of a line
-CHUNK, MAX_CELLS = 1000, 1_000_000  # rows kept as text at a time, and cells
+CHUNK, MAX_CELLS = 1000, 1_000_000  # the most rows and cells that are kept as text
 EMPTY = {"", "na", "n/a", "nan", "null", "none"}  # missing values, in lower case
 
 Chunk = tuple[list[int], list[list[str]]]
@@ -35,15 +35,15 @@ def find_tables(folder: Path) -> list[Path]:
 
 
 def name_of(path: Path | None) -> str:
-    """A file, or standard input, in messages."""
+    """The name of a file, or of standard input for None, in messages."""
     return "standard input" if path is None else str(path)
 
 
 def read_chunks(path: Path | None, problems: list[str] | None = None) -> Iterator[Chunk]:
-    """The header alone, then the rows in chunks, of a file, or of standard input for None.
+    """Yield the header, then the rows in chunks, of a file, or of standard input for None.
 
-    Raises UserError if it can't be read, is not text or not a table. `problems` takes the messages
-    of bad lines, which then raise nothing.
+    Raises UserError if it can't be read, is not text or not a table. If `problems` is given, it
+    receives the messages of bad lines instead.
     """
     name, given = name_of(path), nullcontext(sys.stdin)
     try:
@@ -131,13 +131,13 @@ def find_time(
         try:
             times = clock.parse_all(texts, form)
         except ValueError:
-            odd += 1  # it takes a millisecond to try all formats
-            dates += [column] if odd <= 100 and clock.formats(texts) else []  # to ask for it then
+            odd += 1  # to try all formats takes a millisecond per column
+            dates += [column] if odd <= 100 and clock.formats(texts) else []
             continue
         kinds = {isinstance(time, datetime) for time in times}
         if kinds == {True}:
             dates.append(column)
-        elif kinds == {False} and len(times) > 1:  # not: numbers of which some read as 20240131
+        elif kinds == {False} and len(times) > 1:  # no number looks like 20240131
             with np.errstate(all="ignore"):
                 steps = np.diff(np.array(times, np.float64))
             if 0 < steps[0] < math.inf and np.allclose(steps, steps[0], rtol=0.01, atol=0):
@@ -155,7 +155,7 @@ def find_time(
 
 
 def refuse_long(name: str, line: int, cells: Mapping[str, Sequence[str]], time: str) -> None:
-    """UserError for a table in long format: times repeat for each name in another column."""
+    """Raise UserError for a table in long format: times repeat for each name in another column."""
     if len({*cells[time]}) == len(cells[time]):
         return
     for column, texts in cells.items():
@@ -190,9 +190,9 @@ def read_times(
     form: str | None,
     problems: list[str],
 ) -> list[clock.Time]:
-    """The times of rows; `problems` takes a message for each that is not a time.
+    """The times of rows; `problems` receives a message for each that is not a time.
 
-    Raises UserError if all are times of another format.
+    Raises UserError if all of them have another format.
     """
     try:
         return clock.parse_all(texts, form)

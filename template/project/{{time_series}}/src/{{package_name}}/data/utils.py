@@ -13,7 +13,7 @@ from .options import Data
 from .splits import SPLITS, check_new, sizes, table
 from .tables import find_tables, read_chunks
 
-SEASONS: dict[tuple[float, str], tuple[int, ...]] = {  # steps of a period, the most usual first
+SEASONS: dict[tuple[float, str], tuple[int, ...]] = {  # steps per period, usual ones first
     (600, "seconds"): (144, 1008),
     (900, "seconds"): (96, 672),
     (1800, "seconds"): (48, 336),
@@ -35,9 +35,9 @@ def split_folder(
 ) -> dict[str, int]:
     """Cut a CSV file, or each one below a folder, into `folder`/train, then valid, then test.
 
-    `valid` and `test` are shares of the rows of each file, at least one. Nothing is drawn by
-    chance, so `seed` changes nothing. Returns the number of rows in each split. Raises UserError,
-    before it writes any, if that cannot be done.
+    `valid` and `test` are shares of the rows of each file, at least one. The split is by time, so
+    `seed` has no effect. Returns the number of rows in each split. Raises UserError, before it
+    writes any, if the rows can't be split.
     """
     check_new(folder, valid, test)
     options = (options or Data()).model_copy(update={"missing": "interpolate"})
@@ -64,9 +64,10 @@ def check_folder(
 ) -> tuple[str, list[str]]:
     """Read every file: a table of rows per split and file, and a list of problems.
 
-    Problems are what `read_series` refuses, files with other columns than the first one to train
-    on, and files that do not continue the same file of the split before. Below the table is what
-    the series are. `settings` takes what of `options` to set, as `data.season=12`.
+    Problems are what `read_series` refuses, files with other columns than the first training file,
+    and files that do not continue the same file of the split before. Lines below the table
+    describe the series. `settings` receives overrides of `options` that fit the data better, such
+    as `data.season=12`.
     """
     options = options or Data()
     counts = {split: Counter[str]() for split in SPLITS}
@@ -121,7 +122,7 @@ def check_folder(
 
 
 def _read(path: Path, options: Data, time_column: str | None) -> tuple[Series, list[str]]:
-    """A file; and what values are missing, which are interpolated. UserError for all else."""
+    """A file, with missing values interpolated; and the problems that name these values."""
     try:
         return read_series(path, options, (), time_column), []
     except UserError as error:
@@ -134,9 +135,9 @@ def _read(path: Path, options: Data, time_column: str | None) -> tuple[Series, l
 
 
 def _out_of_place(path: Path, series: Series, before: Series | None, joins: bool) -> list[str]:
-    """What is wrong with the time at which a file begins, after that of an earlier split.
+    """What is wrong with the first time of a file, compared with the same file of a split before.
 
-    One that `joins` should begin a step after it.
+    If `joins`, the file should begin one step after the end of that.
     """
     if before is None:
         return []
@@ -149,7 +150,7 @@ def _out_of_place(path: Path, series: Series, before: Series | None, joins: bool
 
 
 def _windows(rows: int, later: list[int], step: clock.Step, options: Data) -> dict[str, int]:
-    """Options of windows to change, for `rows` to train on, files of `later` rows, and the step."""
+    """The options of windows to change for `rows` to train on, `later` rows and the step."""
     usual = SEASONS.get((round(step[0], 6), step[1]), (options.season,))
     season = options.season if options.season in (1, *usual) else usual[0]
     horizon = max(1, min([options.horizon, rows // 4, *later]))

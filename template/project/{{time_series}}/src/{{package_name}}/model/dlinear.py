@@ -1,14 +1,14 @@
-"""Linear models of the trend and of what moves around it: the first thing to try."""
+"""Linear models of the trend and of the remainder: the first thing to try."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class DLinear(nn.Module):
-    """DLinear (Zeng et al., 2023), with a hidden layer beside it; the same for all series.
+    """DLinear (Zeng et al., 2023), and a hidden layer; all series use the same weights.
 
     A moving mean is the trend; trend and remainder are each forecast by a linear layer. The hidden
-    layer adds what is not linear in the past.
+    layer, whose output is added, can learn what is not linear.
     """
 
     def __init__(self, context: int, horizon: int, width: int, dropout: float, window: int) -> None:
@@ -23,7 +23,7 @@ class DLinear(nn.Module):
         )
 
     def forward(self, past: Tensor) -> Tensor:
-        """Scaled pasts (N, C, context) to scaled forecasts (N, C, horizon)."""
+        """Map scaled pasts (N, C, context) to scaled forecasts (N, C, horizon)."""
         before = (self.window - 1) // 2
         padded = F.pad(past, (before, self.window - 1 - before), mode="replicate")
         trend = F.avg_pool1d(padded, self.window, stride=1)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class Layer(nn.Module):
-    """Self-attention, then a hidden layer, each around a shortcut and after a layer norm."""
+    """Self-attention, then a hidden layer, each after a layer norm, with residual connections."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Layer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Patches (N, P, width) to the same shape."""
+        """Map patches (N, P, width) to the same shape."""
         parts = self.inward(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (N, heads, P, width / heads)
         p = self.dropout if self.training else 0.0
@@ -28,10 +28,10 @@ class Layer(nn.Module):
 
 
 class PatchTST(nn.Module):
-    """Overlapping patches as words; each series by itself, with the same weights.
+    """Overlapping patches are the tokens; each series is forecast alone, with the same weights.
 
-    As in the paper, but with layer norms before the parts in place of batch norms after them,
-    which know nothing of the other windows of a batch.
+    As in the paper, but with layer norms before the parts instead of batch norms after them, so
+    that a forecast doesn't depend on the other windows of a batch.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PatchTST(nn.Module):
         self.head = nn.Linear(count * width, horizon)
 
     def forward(self, past: Tensor) -> Tensor:
-        """Scaled pasts (N, C, context) to scaled forecasts (N, C, horizon)."""
+        """Map scaled pasts (N, C, context) to scaled forecasts (N, C, horizon)."""
         padded = F.pad(past, (0, self.end), mode="replicate")
         patches = padded.unfold(-1, self.patch, self.stride).flatten(0, 1)
         x = self.layers(self.dropout(self.embed(patches) + self.place))

@@ -13,14 +13,14 @@ from .charts import BLUE, GREY, INK, ORANGE, curves, write
 __all__ = ["curves", "errors", "forecasts", "windows"]
 
 Values = NDArray[np.float32]
-MOST = 6  # series in a picture
+MOST = 6  # maximum series in a picture
 
 
 def windows(past: Values, future: Values, columns: Sequence[str], path: Path) -> None:
-    """Save pasts (N, C, context) and what follows, (N, C, horizon): of each window one series.
+    """Save pasts (N, C, context) and futures (N, C, horizon): one series of each window.
 
-    They stand one below the other in a single chart, which is quick, less the mean of their past
-    and in its deviations.
+    They are drawn one below the other in a single chart, which is fast, and standardized by mean
+    and deviation of their past.
     """
     from matplotlib.figure import Figure
 
@@ -52,7 +52,7 @@ def forecasts(
 ) -> None:
     """Save forecasts, and the truth (C, T) from a little before them.
 
-    `ways` are "model", say, each with the first row of its forecasts and their values (C, horizon).
+    `ways` are kinds of forecasts, such as "model": values (C, horizon) by the first row of each.
     """
     parts = next(iter(ways.values()))
     length = next(iter(parts.values())).shape[1]
@@ -73,7 +73,7 @@ def forecasts(
 
 
 def errors(ways: Mapping[str, Values], columns: Sequence[str], path: Path) -> None:
-    """Save, for each way, the mean absolute error (C, horizon) of each step ahead."""
+    """Save the mean absolute error (C, horizon) of each kind of forecast by steps ahead."""
     shown = min(MOST, len(columns))
     figure, charts = _charts(shown, across=min(3, shown), width=3.6, height=2.4)
     for series, axes in enumerate(charts):
@@ -109,4 +109,4 @@ def _legend(figure: Any, entries: int | None = None) -> None:
 
 
 def _plain(name: str) -> str:
-    return name.replace("$", r"\$")  # not mathematics
+    return name.replace("$", r"\$")  # matplotlib reads $ as mathematics

@@ -8,12 +8,12 @@ from .options import Data
 
 
 def samples(folder: Path, options: Data) -> Iterator[tuple[object, str | None, str]]:
-    """The key, the class and the line of each point of train/ and valid/.
+    """Yield the key, the class and the line of each point of train/ and valid/.
 
     Samples with one key are always in one fold: here, equal lines. The class may be None.
 
-    Yours: return as key what belongs together (a patient, a day, a machine). If samples are files,
-    return a list of paths in place of the line: remove `write`, and they are linked.
+    Yours: as key, yield what samples that belong together share (a patient, a day, a machine). If
+    samples are files, yield a list of paths instead of the line, and remove `write`.
     """
     for split in ("train", "valid"):
         for file in find_files(folder / split):
@@ -25,7 +25,7 @@ def samples(folder: Path, options: Data) -> Iterator[tuple[object, str | None, s
 def write(lines: list[str], split: Path) -> None:
     """Write points to train/ or valid/ of a fold.
 
-    Yours: what of your data is not a file of its own.
+    Yours: write samples that are not files of their own.
     """
     split.mkdir(parents=True)
     (split / "points.csv").write_text("\n".join(["x,y,class", *lines]) + "\n", "utf-8")

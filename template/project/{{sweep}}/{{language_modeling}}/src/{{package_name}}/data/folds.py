@@ -9,9 +9,9 @@ from .options import Data
 
 
 def samples(folder: Path, options: Data) -> Iterator[tuple[object, None, list[Path]]]:
-    """The key, no class, and the file of each document of train/ and valid/.
+    """For each document of train/ and valid/, yield its key, no class (None), and its file.
 
-    Documents with one key are always in one fold: here, those that differ in white space alone. To
+    Documents with one key are always in one fold: here, those that differ only in white space. To
     keep more together, such as the chapters of a book, return what they share instead.
     """
     for split in ("train", "valid"):

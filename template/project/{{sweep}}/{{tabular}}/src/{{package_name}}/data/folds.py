@@ -19,10 +19,10 @@ Line = tuple[str, str]
 
 
 def samples(folder: Path, options: Data) -> Iterator[tuple[object, str | None, Line]]:
-    """The key, the class if there is one, and the line of each row of train/ and valid/.
+    """Yield the key, the class (or None) and the line of each row of train/ and valid/.
 
-    Rows with one key are always in one fold: here, rows that are equal but for `data.ignore`. To
-    keep more together, such as the rows of a patient, return what they share instead, as
+    Rows with one key are always in one fold: here, rows that are equal except for `data.ignore`.
+    To keep more together, such as the rows of a patient, return what they share instead, such as
     `row.cells["patient"]`.
     """
     sign = options.delimiter or first_delimiter(find_tables(folder / "train")[0])
@@ -34,7 +34,7 @@ def samples(folder: Path, options: Data) -> Iterator[tuple[object, str | None, L
             header = _line(names, sign)
         if row.cells.keys() != {*names}:
             odd = ", ".join(sorted(row.cells.keys() ^ {*names}))
-            raise UserError(f"{row.where}: not the columns of the rows before: {odd}")
+            raise UserError(f"{row.where}: other columns than the rows before: {odd}; rename them")
         cells = sorted(item for item in row.cells.items() if item[0] not in options.ignore)
         label = row.cells.get(options.target) if options.task == "classification" else None
         line = _line([row.cells[name] for name in names], sign)
@@ -51,5 +51,5 @@ def write(lines: list[Line], split: Path) -> None:
 
 def _line(cells: Sequence[str], delimiter: str) -> str:
     text = io.StringIO()
-    csv.writer(text, delimiter=delimiter).writerow(cells)  # \r\n: quotes either
+    csv.writer(text, delimiter=delimiter).writerow(cells)  # \r\n: cells with either are quoted
     return text.getvalue()

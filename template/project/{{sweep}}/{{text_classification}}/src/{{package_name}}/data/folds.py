@@ -11,11 +11,11 @@ OPTIONS = ("text",)
 """The options of `data` that decide what a sample is."""
 
 Text = tuple[Path, str]
-"""The path of its file in a fold, and the text."""
+"""The path of the text's file in a fold, and the text."""
 
 
 def samples(folder: Path, options: Data) -> Iterator[tuple[object, str, Text]]:
-    """The key, the class and the text of each sample of train/ and valid/.
+    """Yield the key, the class and the text of each sample of train/ and valid/.
 
     Samples with one key are always in one fold: here, equal texts. To keep more together, such as
     the texts of an author, return what they share instead.

@@ -7,6 +7,6 @@ from .options import Data
 
 
 def samples(folder: Path, options: Data) -> list[tuple[object, None, list[Path]]]:
-    """UserError: a fold in the middle would be forecast by a model that has seen what follows."""
+    """Raise UserError: a fold would be forecast by a model that was trained on later values."""
     why = "a fold would be forecast by a model that was trained on later values"
     raise UserError(f"--folds: not for time series: {why}; use --seeds")
