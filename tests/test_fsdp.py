@@ -446,7 +446,7 @@ with distributed.process_group("a-run"):
     power = "0.parametrizations.weight.0._u, 0.parametrizations.weight.0._v"  # of the power iteration
     norms = [f"blocks.{n}.norm{k}.weight" for n in range(3) for k in (1, 2)] + ["norm.weight"]
     assert done.stdout.splitlines() == [
-        f"{key}: train.ema starts as a copy of the whole model; set it to 0",
+        f"{key}: train.ema starts as a copy of the whole model; set it to null",
         f"{key}: the model reads pretrained weights; use false",
         f"{key}: the model has no method init_weights (docs/fsdp.md)",
         f"model: init_weights sets a part of a weight, which is split; {whole}",

@@ -1,4 +1,4 @@
-# Tools that don't read pyproject.toml look for this file; all metadata is over there.
+# Tools that don't read pyproject.toml look for this file; the metadata is in pyproject.toml.
 from setuptools import setup
 
 setup()

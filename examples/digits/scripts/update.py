@@ -10,8 +10,8 @@
     python3 scripts/update.py --migrate        # apply changes to your files that a report offered
     python3 scripts/update.py --help           # show all options
 
-The template's own program does the work; it is fetched into .git/copier-update. It needs Copier:
-that of this Python, or one that uv, pipx or an installed `copier` provides.
+The template's own program does the work; it is fetched into .git/copier-update. It needs Copier,
+from this Python, or from uv, pipx or an installed `copier`.
 """
 
 import os
@@ -30,7 +30,7 @@ def with_copier() -> list[str]:
     """The command that runs this file with a Python that has Copier."""
     if find_spec("copier"):
         return [sys.executable]
-    if "COPIER_UPDATE" not in os.environ:  # else one of these was tried
+    if "COPIER_UPDATE" not in os.environ:  # else these were tried already
         for tool, command in (("uv", ["run", "--quiet", "--script"]), ("pipx", ["run"])):
             if program := shutil.which(tool):
                 return [program, *command]
@@ -40,7 +40,7 @@ def with_copier() -> list[str]:
 
 
 def python_of(program: str | None) -> str | None:
-    """The Python of a script, from its first or second line."""
+    """The path of the Python that runs a script, from its first or second line."""
     head = Path(program).read_bytes()[:1000].decode(errors="replace") if program else ""
     found = re.search(r"""^(?:#!|'''exec' "?)(/[^"\n]*python[\d.]*)(?="?\s)""", head, re.MULTILINE)
     return found[1] if found and Path(found[1]).is_file() else None
@@ -71,7 +71,7 @@ def source() -> str:
 
 
 def fetch(clone: Path, wanted: str | None) -> None:
-    """Clone the template at its newest release, or at `wanted` if that is not a release."""
+    """Clone the template; check out its newest release, or `wanted` if that is no release."""
     from packaging.version import Version
 
     if not clone.exists():

@@ -13,7 +13,7 @@ from digits.options import Config
 # Settings that tests train with, in addition to those of all kinds; then those of a resumed run.
 COMPONENTS = [["loss.name=FocalLoss", "data.transforms.random_erase.p=1.0", "model.name=resnet"]]
 EXACT = ["data.cache=true", "data.sampling=balanced", "loss.args.weight=balanced"]
-PICTURES = {"confusion.png", "mistakes.png"}  # of a test
+PICTURES = {"confusion.png", "mistakes.png"}  # drawn by `test`
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(data_folder: Path, tmp_path: Path) -> list[str]:
-    """What to override of configs/train for a quick run below `tmp_path`."""
+    """Overrides of configs/train for a quick run below `tmp_path`."""
     quick = "data.image_size=12 data.batch_size=8 model.args.width=4 train.epochs=2 run.device=cpu"
     folders = [f"run.{name}={tmp_path / name}" for name in ("checkpoints", "images")]
     return [*quick.split(), *folders, f"data.folder={data_folder}", "run.name=a-run"]

@@ -59,7 +59,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(
 
 
 def terminated_at(step: int) -> Callable[..., float]:
-    """A training step that the system ends at the given one, as a cluster does."""
+    """A `train_step` that receives SIGTERM at the given step, as from a cluster."""
 
     def train_step(state: State, *others: Any) -> float:
         if state.step == step - 1:

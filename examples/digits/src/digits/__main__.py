@@ -2,8 +2,8 @@
 
 import sys
 
-from .cli import main as main  # for all who import it from here
+from .cli import main as main  # other code may import it from here
 
 if __name__ == "__main__":
-    getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # a notebook's has none
+    getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")  # missing in notebooks
     sys.exit(main())

@@ -58,8 +58,8 @@ def train(args: argparse.Namespace) -> None:
 
 
 def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Config, Path, Any]:
-    """The config and folder of the run, and the checkpoint to resume; the stack holds its lock."""
-    if args.resume and files_and_overrides([args.resume])[1]:  # argparse took it for a run
+    """The run's config and folder, and the checkpoint to resume; the stack unlocks the folder."""
+    if args.resume and files_and_overrides([args.resume])[1]:  # argparse took an override for a run
         args.settings, args.resume = [args.resume, *args.settings], ""
     files, overrides = files_and_overrides(args.settings)
     rank_0 = os.environ.get("RANK", "0") == "0"
@@ -71,7 +71,7 @@ def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
         if rank_0 and run.is_dir():
             provenance.lock_run(run, new=False)
         contents = checkpoint.newest(run)
-        if not contents["rng"]:  # of a model from elsewhere
+        if not contents["rng"]:  # imported weights, for example by `pull`
             raise UserError(f"{run}: has only weights; start a new run with model.weights={run}")
         config = load(Config, files, overrides, contents["config"])
         most = config.train.max_steps
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_predictions(task: Any, model: Any, args: argparse.Namespace) -> int:
-    """Print predictions at once, or as one JSON list; returns 3 if some inputs failed, 2 if all."""
+    """Print each prediction, or one JSON list of all; returns 3 if some inputs failed, 2 if all."""
     names, found, values, made, failed = iter(args.inputs), iter(list[Any]()), list[Any](), 0, 0
     text = partial(json.dumps, ensure_ascii=False) if args.json else task.sentence
     show = values.append if args.json is True else lambda value: print(text(value), flush=True)
@@ -156,7 +156,7 @@ def print_predictions(task: Any, model: Any, args: argparse.Namespace) -> int:
         except StopIteration:
             break
         except (UserError, OSError) as error:
-            if args.debug or not getattr(error, "filename", True):  # of standard output
+            if args.debug or not getattr(error, "filename", True):  # writing to stdout failed
                 raise
             print("error: " + str(error).replace("\n", "\nerror: "), file=sys.stderr)
             failed += 1
@@ -212,20 +212,20 @@ def split_data(args: argparse.Namespace) -> None:
 
 
 def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, dict[str, Any]]:
-    """FOLDER, or `data.folder`; and what `function` takes of `options`, and `settings` to fill."""
+    """The data folder; and, if `function` takes them, the arguments `options` and `settings`."""
     folders, overrides = files_and_overrides(args.settings)
     if len(folders) > 1:
         raise UserError(f"give one folder, not {len(folders)}: {' '.join(folders)}")
     takes = signature(function).parameters
     if folders and not ("options" in takes or overrides or args.config):
-        return locate(folders[0]), {}  # whether there is a config, or not yet
+        return locate(folders[0]), {}  # this needs no config
     data = load(Config, args.config or default_config(), overrides).data
     folder = locate(folders[0]) if folders else locate(data.folder, inside=True)
     return folder, {k: v for k, v in {"options": data, "settings": []}.items() if k in takes}
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:
-    """The settings that name files or runs, which may contain a `=`; and the overrides."""
+    """Split the settings into files or runs, whose names may contain `=`, and overrides."""
     places = Path(), ROOT, ROOT / "checkpoints"
     files = [s for s in settings if "=" not in s or any(os.path.exists(p / s) for p in places)]
     return files, [s for s in settings if s not in files]
@@ -254,7 +254,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add(train, settings=settings)
     sub.add_argument("--resume", nargs="?", const="", metavar="RUN", help="default: the newest run")
     sub.add_argument("--smoke", action="store_true", help="one step of everything; saves nothing")
-    sub.add_argument("--profile", action="store_true", help="profile some steps: a table, a trace")
+    sub.add_argument("--profile", action="store_true", help="profile some steps; write a trace")
     best = "a checkpoint or a run (default: the best one of the newest run)"
     sub = add(test, settings=settings | {"help": f"{best}, and section.key=value"})
     sub.add_argument("--split", default="test", choices=["train", "valid", "test"])
@@ -297,7 +297,7 @@ def main(argv: list[str] | None = None) -> int:
         words = argv[argv.index(next((item for item in rest if item[:2] == "--"), rest[0])) :]
         hint = suggest_override(words) if hasattr(args, "settings") else ""
         parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
-    args.settings = [*getattr(args, "settings", []), *rest]  # those after an option are in `rest`
+    args.settings = [*getattr(args, "settings", []), *rest]  # `rest` has settings after options
     try:
         status: int | None = args.command(args)
     except (UserError, OSError) as error:

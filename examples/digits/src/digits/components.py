@@ -31,7 +31,7 @@ UNSUPPORTED = {  # classes of torch.optim
 
 
 def defined_in(module: ModuleType) -> dict[str, Factory]:
-    """The public functions and classes that a module, or a package without `utils`, defines."""
+    """The public functions and classes of a module, or of a package except its file `utils`."""
     found: dict[str, Factory] = {}
     names = [m.name for m in pkgutil.iter_modules(getattr(module, "__path__", []))]
     files = [importlib.import_module(f"{module.__name__}.{n}") for n in names if n != "utils"]
@@ -43,7 +43,7 @@ def defined_in(module: ModuleType) -> dict[str, Factory]:
 
 
 def bind(key: str, known: Mapping[str, Factory], name: str, args: Any, **given: Any) -> Factory:
-    """A component with `args`, and what it accepts of `given`; UserError if a name is unknown."""
+    """Bind `args`, and what it accepts of `given`, to a component; UserError for wrong names."""
     if name not in known:
         raise UserError(f"{key}: unknown name {name!r}{did_you_mean(name, known)}")
     parameters = inspect.signature(known[name]).parameters
@@ -67,7 +67,7 @@ def build(key: str, known: Mapping[str, Factory], config: Component, **given: An
 
 
 def build_model(config: Component, **given: Any) -> nn.Module:
-    """A model of `model/`; `given` are arguments from the data (num_classes, ...). UserError."""
+    """A model of `model/`; `given` are arguments from the data (num_classes). Errors as `build`."""
     own = {name: f for name, f in defined_in(model).items() if inspect.isfunction(f)}
     built: nn.Module = build("model", own, config, **given)
     if isinstance(config, Model) and (config.weights or config.freeze):
@@ -77,7 +77,7 @@ def build_model(config: Component, **given: Any) -> nn.Module:
 
 
 def without_pretrained(config: Config) -> Config:
-    """The config that reads no pretrained weights again: a checkpoint has all weights."""
+    """The config without pretrained weights, which a model from a checkpoint does not need."""
     factory, args = defined_in(model).get(config.model.name), config.model.args
     known = inspect.signature(factory).parameters if factory else {}
     if "pretrained" in known:
@@ -90,8 +90,8 @@ def without_pretrained(config: Config) -> Config:
 def build_loss(config: Component, counts: Factory | None = None) -> Callable[..., Tensor]:
     """A loss of yours or of torch.nn; UserError if it cannot be built.
 
-    Numbers and lists become float32 tensors where the argument is annotated as a Tensor; and
-    `balanced` the weight of each class, samples / (classes * its samples), from `counts()`.
+    Numbers and lists become float32 tensors where the argument is annotated as a Tensor. There,
+    `balanced` becomes the weight of each class: samples / (classes * its samples), by `counts()`.
     """
     known = {name: c for name, c in vars(nn).items() if name.endswith("Loss")} | defined_in(loss)
     built: Any = bind("loss", known, config.name, config.args)
@@ -133,7 +133,7 @@ def _checked(forward: Factory, names: str, *inputs: Any) -> Tensor:
 
 
 def build_optimizer(config: Optimizer, *modules: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of yours or of torch.optim for a model, and a loss that is trained.
+    """An optimizer of yours or of torch.optim, for a model and a loss that is trained.
 
     Tensors below two dimensions get no weight decay unless `decay_all`. UserError as `build`.
     """

@@ -1,6 +1,6 @@
 """Your hooks: any class here can be named under `train.hooks`, with its arguments.
 
-docs/api.md lists the events that a hook can hear, each by a method `on_<event>`.
+docs/api.md lists the events; a hook has a method `on_<event>` for each one that it handles.
 """
 
 from typing import Any

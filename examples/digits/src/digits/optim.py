@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 
 class Lion(Optimizer):
-    """Steps by the sign of the momentum (Chen et al., 2023); wants a third of AdamW's `lr`."""
+    """Steps by the sign of the momentum (Chen et al., 2023); use a third of AdamW's `lr`."""
 
     def __init__(
         self, params: Any, lr: float = 0.0003, betas: Any = (0.9, 0.99), weight_decay: float = 0.0

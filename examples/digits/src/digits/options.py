@@ -11,13 +11,13 @@ from .data.options import Data
 
 
 def file_name(template: str, **fields: object) -> str:
-    """The file name that a template makes; a `-` replaces each character that no name can have."""
+    """The file name that a template gives; `-` replaces characters that no file name can have."""
     name = re.sub(r"[/\\:*?\"<>|\0-\x1f]", "-", template.format(**fields))[:100].lstrip(". ")
     return f"{name}_" if name in ("", "last") else name
 
 
 def name_template(**fields: object) -> AfterValidator:
-    """A check of a template for file names, which is formatted with these example values."""
+    """A validator of a template for file names, which formats it with these example values."""
 
     def check(text: str) -> str:
         for _, field, form, conversion in Formatter().parse(text):
@@ -57,7 +57,7 @@ class Run(Section):  # one training run as a whole
     device: Annotated[str, DEVICE] = "auto"
     deterministic: bool = False  # only deterministic algorithms on a GPU; slower
     detect_anomaly: bool = False  # find the operation that made the first NaN; slow
-    tracker: str = "none"  # beside metrics.csv
+    tracker: str = "none"  # in addition to metrics.csv
     checkpoints: str = "checkpoints"
     images: str = "images"
 
@@ -78,21 +78,21 @@ class Scheduler(Component):  # of scheduler, or of torch.optim.lr_scheduler
 class Train(Section):  # the training loop
     epochs: Annotated[int, Field(ge=1)] = 10
     max_steps: Annotated[int | None, Field(ge=1)] = None  # ends the run, in place of epochs
-    accumulate: Annotated[int, Field(ge=1)] = 1  # batches a step (gradient accumulation)
+    accumulate: Annotated[int, Field(ge=1)] = 1  # batches per step (gradient accumulation)
     grad_clip: Annotated[float | None, Field(gt=0)] = 1.0  # gradient clipping: the largest norm
     ema: Annotated[float | None, Field(gt=0, lt=1)] = None  # decay of the weights' moving average
-    patience: Annotated[int | None, Field(ge=1)] = None  # early stopping: epochs without a better
+    patience: Annotated[int | None, Field(ge=1)] = None  # early stopping, counted in validations
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False  # torch.compile
     channels_last: bool = False  # the memory layout in which GPUs convolve fastest
     log_every: Annotated[int, Field(ge=1)] = 100  # steps
     limit_batches: Annotated[int | None, Field(ge=1)] = None  # only the first ones of each split
-    overfit_batches: Annotated[int | None, Field(ge=1)] = None  # only these, in every epoch
+    overfit_batches: Annotated[int | None, Field(ge=1)] = None  # the same few in every epoch
     hooks: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)  # of hooks.py, by name
 
 
 class Valid(Section):  # the validation
-    every_steps: Annotated[int | None, Field(ge=1)] = None  # in place of after each epoch
+    every_steps: Annotated[int | None, Field(ge=1)] = None  # instead of after each epoch
 
 
 class Distributed(Section):  # several processes, started by torchrun

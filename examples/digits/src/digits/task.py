@@ -23,7 +23,7 @@ from .visualization import plots
 
 
 class Task:
-    """Which class is this image of?"""
+    """Image classification: which class does an image show?"""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -77,7 +77,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """The confusion matrix, and the mistakes that the model was surest of."""
+        """Draw the confusion matrix, and the mistakes with the highest confidence."""
         confusion = Confusion(len(self.classes), "cpu")
         mistakes: list[tuple[Tensor, str, str, float]] = []
         for logits, (images, targets) in outputs:
@@ -93,7 +93,7 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all images below folders; `map` continues after an error."""
+        """Predict for files, and for all images below folders; `map` continues after an error."""
         files = (find_files(path, SUFFIXES) or [path] for path in map(locate, inputs))
         return map(partial(self._predict, model), chain.from_iterable(files))
 

@@ -1,4 +1,4 @@
-"""Config files in yaml, json, ini and py, read into one schema and written; without torch."""
+"""Read config files (yaml, json, ini, py) into one schema, and write them; without torch."""
 
 import configparser
 import difflib
@@ -106,14 +106,14 @@ def parse_text(value: object) -> Any:
         return value
     try:
         found = json.loads(value) if value[:1] == '"' else yaml.load(value, _YamlLoader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):  # by tags
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):  # YAML tags
         raise ValueError("cannot be read; put text between double quotes") from None
     check_size(found)
     return found
 
 
 def check_size(value: Any, depth: int = 0) -> int:
-    """The number of values in a value; ValueError if it is too large for a config."""
+    """Count the values in a value of a config; ValueError if it is too large, or too deep."""
     if depth > 20:
         raise ValueError("is nested too deeply, or contains itself")
     if isinstance(value, int) and abs(value) >= 2**63:
@@ -168,7 +168,7 @@ def _read_py(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The sections of a file, not yet validated; a `.py` file is executed. Or UserError."""
+    """The sections of a file, not yet validated; executes a `.py` file. Raises UserError."""
     if path.suffix[1:] not in FORMATS:
         should = "should be a .yaml, .json, .ini or .py file, or section.key=value"
         raise UserError(f"{path}: {should}{_similar_file(path)}")
@@ -224,8 +224,8 @@ def load(
 ) -> Schema:
     """A config from files and then overrides (`section.key=value`), each on top of those before.
 
-    `base` is below all files. A layer replaces single keys of a section; another component
-    (`model.name`) drops the `args` before it. Raises UserError with all problems, a line each.
+    `base` comes before all files. Each layer replaces single keys of a section; a new component
+    (`model.name`) drops the earlier `args`. Raises UserError with all problems, one per line.
     """
     config, origin = dict(base or {}), dict[str, str]()
     for file in files:
@@ -316,7 +316,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 # --- writing four formats
 def dump(config: Section, format: str, only: dict[str, Any] | None = None) -> str:
-    """A config as the text of a file in a format; `only` limits it to the keys of that map."""
+    """The text of a config file in a format; `only` limits it to the keys of that map."""
     keys = {k: set(v) if isinstance(v, dict) else True for k, v in only.items()} if only else None
     sections = config.model_dump(include=keys)
     if format == "yaml":

@@ -17,8 +17,8 @@ def warmup_cosine(
     Args:
         optimizer: its learning rates are the peak.
         total_steps: steps of the whole run.
-        warmup: share of them that warms up, from 0 to 1.
-        final: the last learning rate, as a share of the peak.
+        warmup: the fraction of the steps that warm up, from 0 to 1.
+        final: the last learning rate, as a fraction of the peak.
     """
     if not 0 <= warmup <= 1:
         raise ValueError(f"warmup should be a share from 0 to 1, got {warmup}")

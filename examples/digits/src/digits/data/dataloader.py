@@ -1,4 +1,4 @@
-"""Data loaders. Augmentation depends on seed, epoch and index alone, so workers change nothing."""
+"""Data loaders. Augmentation depends on seed, epoch and index only, not on the workers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,11 +14,11 @@ from ..engine.sampler import EpochSampler, EvalSampler
 from ..options import Config
 
 Batch = tuple[Any, ...]  # the parts of a sample, each stacked over the batch
-Collate = Callable[[list[Any]], Batch]  # samples to a batch, if not as torch's default_collate
+Collate = Callable[[list[Any]], Batch]  # makes a batch, in place of torch's default_collate
 
 
 class Augmented(Dataset[Any]):
-    """A dataset with transforms; its keys are epoch, index, and more if `EpochSampler` has it."""
+    """A dataset with transforms; its keys are the tuples of `EpochSampler`: epoch, index, ..."""
 
     def __init__(self, dataset: Any, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
         self.dataset, self.transforms, self.seed = dataset, transforms, seed
@@ -62,7 +62,7 @@ def eval_loader(dataset: Any, config: Config, collate: Collate | None = None) ->
 def make_loader(
     dataset: Dataset[Any], config: Config, sampler: Sampler[Any], collate: Collate | None
 ) -> DataLoader[Batch]:
-    """A DataLoader; `run.seed` is for what datasets draw from global generators in workers."""
+    """A DataLoader; `run.seed` seeds the global generators of its workers, for datasets."""
     return DataLoader(
         dataset,
         config.data.batch_size,
@@ -71,6 +71,6 @@ def make_loader(
         collate_fn=collate,
         persistent_workers=config.data.workers > 0,
         pin_memory=torch.cuda.is_available(),
-        # Without it, each pass draws a seed from the global generator.
+        # Without a generator, each pass draws a seed from the global one.
         generator=torch.Generator().manual_seed(derived_seed(config.run.seed, distributed.rank())),
     )

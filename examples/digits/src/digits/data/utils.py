@@ -19,20 +19,20 @@ PAGED = "have several pages or frames; only the first is read"
 def split_folder(
     source: Path, folder: Path, valid: float = 0.1, test: float = 0.1, seed: int = 0
 ) -> dict[str, int]:
-    """Copy a share of each class into `folder`/train, valid and test; returns the numbers."""
+    """Copy a share of each class into `folder`/train, valid and test; returns the counts."""
     return folders.split(source, folder, valid, test, seed, SUFFIXES)
 
 
 def check_folder(
     folder: Path, options: Data | None = None, settings: list[str] | None = None
 ) -> tuple[str, list[str]]:
-    """Read every image: what they are, and the problems; `settings` takes overrides that fit."""
+    """Read every image; returns a table and problems, and adds overrides that fit to `settings`."""
     data, settings = options or Data(), [] if settings is None else settings
     sides, notes = list[tuple[int, int]](), Counter[str]()
 
     def read(path: Path) -> None:
         read_image(path, size=8, channels=1)
-        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # a later page
+        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # damaged later pages
             sides.append(image.size)
             notes[f"images of mode {image.mode}"] += 1
             notes["are in colour"] += Image.getmodebase(image.mode) == "RGB"

@@ -1,4 +1,4 @@
-"""The device, its memory, seeds and precision; and batches on their way to the device."""
+"""The device, its memory, seeds and precision; and how batches move to the device."""
 
 import gc
 import os
@@ -48,7 +48,7 @@ def derived_seed(*numbers: int) -> int:
 
 
 def seeded(loader: Any, seed: int, skip: int = 0) -> Iterator[Any]:
-    """The batches after the first `skip`. What the loader draws as it starts follows from `seed`.
+    """The batches after the first `skip`; `seed` is for what the loader draws when it starts.
 
     Loaders and samplers without a generator draw from the global one: a resume could not repeat it.
     """
@@ -80,7 +80,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 
 def map_tensors(batch: Any, function: Callable[[torch.Tensor], Any]) -> Any:
-    """A batch with a function of each tensor: in dicts, lists and tuples, of any depth."""
+    """Apply a function to each tensor of a batch: in dicts, lists and tuples, at any depth."""
     if isinstance(batch, torch.Tensor):
         return function(batch)
     if isinstance(batch, dict):
@@ -92,9 +92,9 @@ def map_tensors(batch: Any, function: Callable[[torch.Tensor], Any]) -> Any:
 
 
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
-    """A batch with all tensors on the device; (N, C, H, W) in that layout if `channels_last`."""
+    """Move a batch's tensors to the device; those with 4 dimensions in `channels_last` if set."""
     layouts = {4: torch.channels_last} if channels_last else {}
-    ordered = device.type == "cuda"  # by its streams; the CPU would read incomplete tensors
+    ordered = device.type == "cuda"  # its streams wait; the CPU would read incomplete tensors
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         layout = layouts.get(tensor.dim(), torch.preserve_format)
@@ -124,7 +124,7 @@ def prefetch(batches: Iterable[Any], device: torch.device, channels_last: bool) 
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that tensors on the GPU, or this process on the CPU, have taken."""
+    """The peak memory in bytes: of tensors on the GPU, or of this process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

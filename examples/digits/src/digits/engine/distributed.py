@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn  # now, since default arguments there would keep a group alive
+import torch.distributed.nn  # before any group, which its default arguments would keep
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -94,8 +94,8 @@ def process_group(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
             raise UserError(f"rank {me}: {known or error}") from error
         raise
     finally:
-        # Freed by DDP's reducer, the group would wait for gloo's threads while it holds the GIL,
-        # which they may need: a deadlock. Freed at exit, it aborts the process.
+        # If DDP's reducer freed the group, it would hold the GIL while it waits for gloo's threads,
+        # which may need the GIL: a deadlock. Freed at exit, the group aborts the process.
         while _wrapped:
             net = _wrapped.pop()
             del net.reducer, net.logger, net.process_group
@@ -132,7 +132,7 @@ def main_first() -> Iterator[None]:
 
 
 def fsdp(use: str = "") -> Any:
-    """The module `sharded` of the extra `fsdp`, or None; UserError if a `use` of it needs it."""
+    """The module `sharded` of the extra `fsdp`; without it None, or UserError if `use` needs it."""
     name = f"{__package__}.sharded"
     if use and not find_spec(name):
         raise UserError(f"{use} needs extras=fsdp (docs/updating.md)")
@@ -180,7 +180,7 @@ def finish_gradients(model: nn.Module, loss: nn.Module) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Make gradients means over all processes; where there is none, it counts as zero."""
+    """Average gradients over all processes; a missing gradient counts as zero."""
     for p in parameters if world() > 1 else ():
         if p.requires_grad:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
@@ -189,7 +189,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each batch, and whether it counts, which only FSDP needs."""
+    """Each batch, and whether it counts in metrics: only FSDP repeats a batch that doesn't."""
     return ((batch, True) for batch in batches)
 
 

@@ -46,7 +46,7 @@ def measure(
 ) -> tuple[dict[str, float], list[Path]]:
     """Test a checkpoint on a split, with overrides; returns the metrics and the saved pictures.
 
-    `on_metrics` gets the metrics, and `by_class`, before pictures are drawn. Raises UserError.
+    Before it draws, it calls `on_metrics` with the metrics and those by class. Raises UserError.
     """
     contents = checkpoint.load(path)
     config, task, model = load(path, settings, contents)
@@ -79,7 +79,7 @@ def measure(
 
 
 def _images_folder(config: Config, settings: list[str], path: Path) -> Path:
-    """The config's folder for pictures, unless a foreign checkpoint names one elsewhere."""
+    """The config's folder for pictures, unless a foreign checkpoint's is outside the project."""
     folder, default = (locate(run.images, inside=True) for run in (config.run, Run()))
     trusted = any(setting.startswith("run.images=") for setting in settings)
     runs = locate(config.run.checkpoints, inside=True).resolve()

@@ -75,7 +75,7 @@ class Confusion:
 
 
 def by_class(metrics: Any, names: Any) -> dict[str, dict[str, float | None]]:
-    """`metrics.per_class()`, if there is one, as rows by class or its number; NaN is None."""
+    """Rows of `metrics.per_class()`, if it exists, by class name or number; NaN becomes None."""
     columns = metrics.per_class() if callable(getattr(metrics, "per_class", None)) else {}
     rows = [[None if v != v else v for v in row] for row in zip(*columns.values(), strict=True)]
     if not isinstance(names, Sequence) or len(names) != len(rows):
@@ -84,9 +84,9 @@ def by_class(metrics: Any, names: Any) -> dict[str, dict[str, float | None]]:
 
 
 def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """Lines of a table of classes, the lowest first figure on top; of over 20, only the worst 10.
+    """Lines of a table of classes, sorted by their first figure; of over 20 classes, the worst 10.
 
-    The last line warns of classes whose first figure is 0, unless a count, an int, is 0 as well.
+    The last line warns of classes whose first figure is 0, unless one of their counts (ints) is 0.
     """
     rows: list[Any] = [[name, *figures.values()] for name, figures in classes.items()]
     rows.sort(key=lambda row: math.inf if row[1] is None else row[1])
@@ -105,7 +105,7 @@ def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> list[str]:
 
 
 def merged(make: Callable[[], Any], own: Any) -> Any:
-    """The metric over all processes; `make` returns an empty one. UserError without `state`."""
+    """The metric over all processes; `make` returns an empty one. UserError if it lacks `state`."""
     if distributed.world() == 1:
         return own
     if not hasattr(own, "state"):
@@ -117,7 +117,7 @@ def merged(make: Callable[[], Any], own: Any) -> Any:
 
 
 def _wide(value: Any) -> Any:
-    """As float32 at least: a long sum stops growing in bf16, and overflows in fp16."""
+    """Convert to float32 or wider: a long sum stops growing in bf16, and overflows in fp16."""
     if isinstance(value, Tensor) and value.dtype != torch.float32:
         return value.to(torch.promote_types(value.dtype, torch.float32))
     return value

@@ -13,11 +13,11 @@ from . import distributed
 class EpochSampler(Sampler[tuple[int, ...]]):
     """Pairs of epoch and index, in a new order each epoch.
 
-    With `classes`, the class of each sample, each class comes equally often, and a third number is
-    the place in the epoch: samples of rare classes come again, of others, some are left out.
+    With `classes` (the class of each sample), all classes come equally often: samples of rare ones
+    repeat, some of frequent ones are left out. A third number is then the place in the epoch.
 
     Of each global batch, rank 0 takes the first `batch_size` samples, rank 1 the next, and so on.
-    The last one is divided evenly, or dropped if it has fewer samples than there are ranks.
+    The last batch is divided evenly, or dropped if it has fewer samples than there are ranks.
     """
 
     def __init__(self, size: int, seed: int, batch_size: int, classes: Sequence[int] = ()) -> None:

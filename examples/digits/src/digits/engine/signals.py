@@ -17,7 +17,7 @@ CODES = {"SIGINT": 130, "SIGTERM": RESUME_ME, "SIGUSR1": RESUME_ME}
 
 
 class Signals:
-    """SIGTERM, SIGUSR1 or Ctrl-C stops a run after the current step; a second Ctrl-C, at once."""
+    """SIGTERM, SIGUSR1 or Ctrl-C stops a run after the current step; a second Ctrl-C at once."""
 
     received = 0  # the signal's number
 
@@ -55,7 +55,7 @@ def signals_blocked() -> Iterator[None]:
 
 @cache
 def _end_children_at_exit() -> None:
-    """Kill workers at exit: they block the SIGTERM after which multiprocessing waits for them."""
+    """Kill workers at exit: they block SIGTERM, so multiprocessing would wait for them forever."""
 
     def end() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or torch reports that a worker died

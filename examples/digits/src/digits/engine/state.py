@@ -1,4 +1,4 @@
-"""The state of training: built from a config, moved on by steps and epochs, saved, restored."""
+"""The state of training: built from a config, changed by steps and epochs, saved, restored."""
 
 import copy
 import math
@@ -102,7 +102,7 @@ def build_state(config: Config, task: Task, device: torch.device, batches: int) 
 
 
 def warn_if_short(config: Config, loader: Iterable[Batch], steps: int) -> None:
-    """Warn of few steps in all, as with a batch as large as the data, unless it is a trial."""
+    """Warn if a run has few steps in all, for example from a large batch; not in trial runs."""
     options = config.train
     trial = options.limit_batches or options.overfit_batches or options.max_steps
     if steps < 100 and options.epochs >= 5 and not trial and (samples := fingerprint(loader)):
@@ -120,7 +120,7 @@ def loss_module(task: Task) -> nn.Module:
 def build_task(
     config: Config, device: torch.device, contents: dict[str, Any] | None, kind: Any = None
 ) -> Task:
-    """A task of a `kind`, or yours; with a checkpoint's contents, it needs no data."""
+    """A task of the class `kind`, or of yours; with a checkpoint's contents, it needs no data."""
     kind = kind or task_module.Task
     if contents is None:
         return kind(config, device)
@@ -158,7 +158,7 @@ def fingerprint(loader: Any) -> list[int] | None:
     dataset = getattr(dataset, "dataset", dataset)
     if not hasattr(dataset, "__len__"):
         return None
-    samples = getattr(dataset, "samples", ())  # in yours, it may be a dataset, slow to read
+    samples = getattr(dataset, "samples", ())  # your dataset's may be slow to read
     pairs = samples if isinstance(samples, list | tuple) else ()
     files = (each[0] for each in pairs if isinstance(each, tuple))
     names = "\n".join(path.name for path in files if isinstance(path, Path))
@@ -182,7 +182,7 @@ def end_epoch(state: State, config: Config) -> None:
 
 
 def end_validation(state: State, task: Task, config: Config, valid: dict[str, float]) -> bool:
-    """Take in the figures of a validation; returns whether it is the best so far."""
+    """Record the figures of a validation; returns whether it is the best so far."""
     options, value = config.checkpoint, monitored(config, valid)
     if isinstance(state.scheduler, ReduceLROnPlateau):
         state.scheduler.step(value)
@@ -215,7 +215,7 @@ def monitored(config: Config, valid: dict[str, float]) -> float:
 def optimizer_step(
     state: State, config: Config, weights: Any, scale: float, optimizer: Any, hear: Any
 ) -> None:
-    """Multiply the gradients by `scale`, let hooks `hear`, clip, and step an optimizer."""
+    """Multiply the gradients by `scale`, tell the hooks (`hear`), clip, and step an optimizer."""
     logged = (state.step + 1) % config.train.log_every == 0
     largest = config.train.grad_clip or (math.inf if logged else None)
     with distributed.mixed_tensors():
@@ -236,7 +236,7 @@ def end_step(state: State, config: Config, batches: int, samples: int) -> None:
     """Step the scheduler and the EMA, and count the step, its batches and samples."""
     step_scheduler(state, config, "step")
     if state.ema and config.train.ema:
-        warmup = (1 + state.step) / (10 + state.step)  # or the initial weights count for long
+        warmup = (1 + state.step) / (10 + state.step)  # else the initial weights count for long
         update_ema(state.ema, state.model, min(config.train.ema, warmup))
     state.step, state.batches = state.step + 1, state.batches + batches
     state.samples += samples

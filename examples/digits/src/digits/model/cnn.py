@@ -29,5 +29,5 @@ class CNN(nn.Module):
 
 
 def cnn(num_classes: int, in_channels: int = 1, width: int = 16, dropout: float = 0.1) -> CNN:
-    """A small CNN; `width` is the channels of its first block."""
+    """A small CNN; `width` is the number of channels of its first block."""
     return CNN(num_classes, in_channels, width, dropout)

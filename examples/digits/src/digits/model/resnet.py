@@ -9,13 +9,13 @@ from .utils import init_weights
 
 
 def conv(in_channels: int, channels: int, size: int, stride: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size but for its stride, and batch norm."""
+    """A convolution, padded so that only its stride changes the size, and batch norm."""
     layer = nn.Conv2d(in_channels, channels, size, stride, padding=size // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(channels))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions with a shortcut around them."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()

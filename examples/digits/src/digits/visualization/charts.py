@@ -1,6 +1,6 @@
 """Charts that any kind of data can use, with matplotlib.
 
-It is slow to import, so only what draws does; it needs no display.
+It is slow to import, so only functions that draw import it; it needs no display.
 """
 
 import math
@@ -17,7 +17,7 @@ PAPER, INK, BLUE, ORANGE, GREY = "#f2f2f2", "#222222", "#1f5fa8", "#d9731a", "#8
 
 
 def curves(metrics_csv: Path, path: Path) -> None:
-    """Save an axis for each metric: a run's `train_<metric>`, if any, and `valid_<metric>`."""
+    """Plot a run's metrics, one chart each: `valid_<metric>`, and `train_<metric>` if any."""
     import yaml
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -54,13 +54,13 @@ def curves(metrics_csv: Path, path: Path) -> None:
 
 
 def confusion_matrix(matrix: ArrayLike, classes: Sequence[str], path: Path) -> None:
-    """Save counts (C, C), rows are the truth; coloured by share, with numbers up to 20 classes."""
+    """Draw counts (C, C), a row per true class, coloured by share; numbers for up to 20 classes."""
     from matplotlib.figure import Figure
 
     counts, size = np.asarray(matrix), len(classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right, total = np.trace(counts), counts.sum()
-    names = [name.replace("$", r"\$") for name in classes]  # not mathematics
+    names = [name.replace("$", r"\$") for name in classes]  # no TeX mathematics
     longest, step = max(map(len, names)), math.ceil(size / 60)
     side = min(14.0, 2.6 + 0.42 * size) + 0.07 * longest
     figure = Figure((side + 0.8, side), layout="constrained", dpi=110)
@@ -95,7 +95,7 @@ def font_for(text: str) -> tuple[str, str]:
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """Let `save` write beside `path`, then rename: a reader never sees half a picture."""
     figure: Any = getattr(save, "__self__", None)
-    if hasattr(figure, "findobj"):  # of matplotlib
+    if hasattr(figure, "findobj"):  # a figure of matplotlib
         texts = figure.findobj(lambda artist: hasattr(artist, "set_fontfamily"))
         family = ["DejaVu Sans", font_for("".join(text.get_text() for text in texts))[0]]
         for text in texts:

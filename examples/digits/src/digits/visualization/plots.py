@@ -13,7 +13,7 @@ __all__ = ["batch_grid", "confusion_matrix", "curves", "worst_mistakes"]
 
 
 def worst_mistakes(mistakes: Sequence[tuple[ArrayLike, str, str, float]], path: Path) -> None:
-    """Save images (C, H, W) with their class, the class they were taken for, and how surely."""
+    """Save images (C, H, W), each with its class, the predicted class, and the confidence."""
     titles = [f"{truth}\n→ {taken}\n{share:.0%}" for _, truth, taken, share in mistakes]
     images = np.array([np.asarray(image) for image, _, _, _ in mistakes] or np.ones((1, 1, 1, 1)))
     batch_grid(images, titles or ["no mistakes"], path)

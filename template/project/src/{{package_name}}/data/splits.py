@@ -15,13 +15,13 @@ SPLITS = ("train", "valid", "test")
 
 
 def unpack_sample(folder: Path) -> bool:
-    """Unpack `folder`/sample.zip if there is no train/; returns whether it did, or UserError."""
+    """Unpack `folder`/sample.zip unless train/ exists; returns whether it did. Raises UserError."""
     archive = folder / "sample.zip"
     if (folder / "train").is_dir():
         return False
     if not archive.is_file():
         raise UserError(f"{folder}: holds neither train/ nor sample.zip; see data/README.md")
-    # To a temporary folder, and train/ last: a kill leaves nothing that looks complete.
+    # Unpack to a temporary folder, move train/ last: a kill leaves nothing that looks complete.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as aside:
         try:
             with zipfile.ZipFile(archive) as file:
@@ -51,7 +51,7 @@ def check_new(folder: Path, valid: float, test: float) -> None:
 
 
 def sizes(count: int, valid: float, test: float, what: str) -> dict[str, int]:
-    """The number of samples of each split, at least one; `what` is for the UserError if too few."""
+    """The number of samples of each split, at least one; UserError, naming `what`, for too few."""
     n_valid, n_test = (max(1, round(fraction * count)) for fraction in (valid, test))
     if count <= n_valid + n_test:
         raise UserError(f"{what}: {count} are too few to split; add some")
@@ -68,7 +68,7 @@ def draw(count: int, valid: float, test: float, seed: int, what: str) -> dict[st
 
 
 def left_out(folder: Path, suffixes: Sequence[str], part: str = "") -> str:
-    """A line on the files below `<split>/part` with other extensions; empty if there are none."""
+    """A line that counts files below `<split>/part` with other extensions; empty without any."""
     files = (path for split in SPLITS for path in (folder / split / part).rglob("[!.]*"))
     others = (path for path in files if path.suffix.lower() not in suffixes and path.is_file())
     counts = Counter(path.suffix.lower() or "without an extension" for path in others)
@@ -78,7 +78,7 @@ def left_out(folder: Path, suffixes: Sequence[str], part: str = "") -> str:
 
 
 def table(counts: Mapping[str, Counter[str]], things: str = "") -> str:
-    """A text of a row a name, at most 9 or 12, and a column a split; and which `things` are few."""
+    """A table as text: a row per name (9 of more than 12), a column per split; and few `things`."""
     names = list(dict.fromkeys(name for split in SPLITS for name in counts[split]))
     shown = names if len(names) <= 12 else names[:9]
     width = max([16, *(len(name) + 1 for name in shown)])

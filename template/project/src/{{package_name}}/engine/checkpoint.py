@@ -32,7 +32,7 @@ TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 
 # --- writing ---
 class Writer:
-    """Writes the newest `keep` states of a run, on rank 0; a thread does so with `background`."""
+    """Writes states of a run on rank 0, keeps the newest `keep`; in a thread if `background`."""
 
     def __init__(self, run: Path, keep: int, background: bool) -> None:
         self.run, self.keep = run, keep
@@ -42,7 +42,7 @@ class Writer:
     def save(self, contents: dict[str, Any], replaced_step: int, old_best: str) -> None:
         """Make `contents` the newest state, and the one of `replaced_step` an earlier one.
 
-        UserError if it, or the last one in the background, cannot be written; older ones are kept.
+        UserError if it cannot be written, or a write in the background failed; older ones are kept.
         """
         self.wait()
         if distributed.rank() == 0 and self.thread:
@@ -75,7 +75,7 @@ class Writer:
                 link(partial, self.run / best)
             sync(self.run)  # what last.pt refers to is on the disk first
             os.replace(partial, last)
-            sync(self.run)  # only now may older states go
+            sync(self.run)  # only now may older states be deleted
             if old_best not in ("", best):
                 (self.run / old_best).unlink(missing_ok=True)
             for path in earlier(self.run)[self.keep - 1 :]:
@@ -120,7 +120,7 @@ def sync(folder: Path) -> None:
 
 
 def link(file: Path, name: Path) -> None:
-    """A hard link to a file, which is replaced but never changed; or a copy, if there are none."""
+    """Make `name` a hard link to a file, which never changes; or a copy, where links don't work."""
     partial = name.with_name(f"{name.name}.partial")
     partial.unlink(missing_ok=True)
     try:
@@ -185,7 +185,7 @@ def read(path: Path) -> Any:
 
 
 def intact(path: Path) -> bool:
-    """Whether the checksum at the end fits; files of v0.7 and older have those of a zip archive."""
+    """Whether the checksum at the end is right; files up to v0.7 have those of a zip archive."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 22))
         tail = file.read()
@@ -210,7 +210,7 @@ def earlier(run: Path) -> list[Path]:
 
 
 def newest(run: Path) -> dict[str, Any]:
-    """The newest intact state of a run, with a warning if that is not last.pt; or UserError."""
+    """The newest intact state of a run; warns if that is not last.pt; UserError without any."""
     first: UserError | None = None
     for path in [run / LAST, *earlier(run), *sorted(run.glob("*.pt"))]:
         try:

@@ -75,9 +75,9 @@ def train(
 def train_epoch(
     state: State, session: Session, loader: Iterable[Batch], limit: int
 ) -> Iterator[bool]:
-    """Train until the epoch ends, some of which may be done already, or the run.
+    """Train until the epoch or the run ends; a resumed epoch continues where it was saved.
 
-    Yields False for each validation that is due before its end, and True at its end.
+    Yields False for each validation that is due before the epoch's end, and True at its end.
     """
     options, task = session.config.train, session.task
     more = max(0, limit - state.batches)
@@ -110,7 +110,7 @@ def train_epoch(
 def train_step(state: State, session: Session, group: Iterable[Batch], samples: float) -> float:
     """One optimizer step on a group of batches, as if they were one; returns its samples.
 
-    `samples` are those of the first batches of all processes together.
+    `samples` is the number of samples in the first batches of all processes together.
     """
     config, task = session.config, session.task
     if hasattr(task, "train_step"):

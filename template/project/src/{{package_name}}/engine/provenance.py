@@ -109,7 +109,7 @@ def record(run: Path, device: torch.device) -> None:
     name = next(name for name in names if not (run / name).exists()) if changes else None
     if name:
         (run / name).write_text(changes, encoding="utf-8")
-    files = ("METADATA", "PKG-INFO", "")  # of two distributions of a name, the first is imported
+    files = ("METADATA", "PKG-INFO", "")  # of two distributions of one name, the first is imported
     texts = (next(filter(None, map(each.read_text, files)), "") for each in distributions())
     heads = [re.findall(r"^(Name|Version): *(\S+)", text.split("\n\n")[0], re.M) for text in texts]
     versions = {d["Name"]: d.get("Version") for d in map(dict, reversed(heads)) if "Name" in d}

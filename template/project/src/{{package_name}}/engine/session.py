@@ -27,7 +27,7 @@ from .tracking import log_pictures
 
 
 class Session:
-    """One start of a run, as a context: locks its folder, saves, stops, and saves after errors."""
+    """A context manager for one start of a run: locks its folder, saves, stops, handles errors."""
 
     def __init__(
         self, config: Config, task: Task, run: Path, state: State, hooks: Iterable[Any] = ()
@@ -35,11 +35,11 @@ class Session:
         self.config, self.task, self.run = config, task, run
         self.hooks = [h for h in hooks if distributed.rank() == 0 or getattr(h, "all_ranks", False)]
         heard = any(hasattr(hook, "on_gradients") for hook in self.hooks)
-        self.hear = partial(self.tell, "gradients") if heard else None  # costs nothing if not
+        self.hear = partial(self.tell, "gradients") if heard else None  # None costs nothing
         self.device = pick_device(config.run.device)
         self.state, self.best_file, self.signals = state, state.best_file, Signals()
         self.weights = [*state.model.parameters(), *state.loss_module.parameters()]
-        saving = distributed.fsdp() or checkpoint  # it also removes shards that no state needs
+        saving = distributed.fsdp() or checkpoint  # that of fsdp also removes unused shards
         self.writer = saving.Writer(run, config.checkpoint.keep, config.checkpoint.background)
         self.resume_command = script_command("train", "--resume", str(run))
         self.saved_at = time.monotonic()
@@ -93,7 +93,7 @@ class Session:
 
     # --- saving ---
     def save(self) -> None:
-        """Make the state the newest checkpoint; all processes must call this. Or UserError."""
+        """Make the state the newest checkpoint; all processes must call this. Raises UserError."""
         self.consistent = False
         finite = [weight.isfinite().all() for weight in self.weights]
         finite = [f.full_tensor() if hasattr(f, "full_tensor") else f for f in finite]  # of FSDP
@@ -124,7 +124,7 @@ class Session:
 
     # --- between steps ---
     def ended(self) -> bool:
-        """Whether the run has all its steps or epochs, or stops early, and is validated."""
+        """Whether all steps or epochs are done, or early stopping is due, and it is validated."""
         options, state = self.config.train, self.state
         done = state.step if options.max_steps else state.epoch
         ended = done >= (options.max_steps or options.epochs) or self.finished
@@ -140,7 +140,7 @@ class Session:
         return due and state.validated_step != state.step
 
     def start_training(self) -> None:
-        """Training mode, and the clocks, at the start of an epoch and after a validation."""
+        """Set training mode and restart clocks: at the start of an epoch, after a validation."""
         self.state.net.train()
         self.state.loss_module.train()
         self.progress.start()
@@ -159,7 +159,7 @@ class Session:
                 tracker.log_step(row)
 
     def before_step(self, samples: int) -> float:
-        """Tell all processes of this one's next batch, and of a stop or save that is due.
+        """Tell all processes the size of this one's next batch, and if a stop or a save is due.
 
         Returns the samples of all next batches together; 0 if a process has none left.
         """
@@ -193,7 +193,7 @@ class Session:
         raise Stopped(f"stopped by {name}, {saved}", CODES[name])
 
     def interruptible(self, loader: Iterable[Batch], limit: int) -> Iterator[Batch]:
-        """At most `limit` batches of an evaluation; a signal saves and raises Stopped."""
+        """At most `limit` batches of an evaluation; after a signal, saves and raises Stopped."""
         seed = derived_seed(self.config.run.seed, distributed.rank(), self.state.step)
         for batch in islice(seeded(loader, seed), limit):
             if self.signals.received and distributed.world() == 1:
@@ -202,7 +202,7 @@ class Session:
             yield batch
 
     def draw(self, batch: Batch) -> None:
-        """Save a picture of a training batch; a failure is a warning, and ends the pictures."""
+        """Save a picture of a training batch; after a failure, warn and draw no more pictures."""
         if distributed.rank() > 0 or not self.can_draw:
             return
         folder = locate(self.config.run.images, inside=True) / "loader"
@@ -236,7 +236,7 @@ class Progress:
         self.started, self.waited, self.samples = time.perf_counter(), 0.0, 0.0
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches; times how long each one takes."""
+        """Yield the batches, and add up the time that they take to arrive."""
         began = time.perf_counter()
         for batch in batches:
             self.waited += time.perf_counter() - began
@@ -244,7 +244,7 @@ class Progress:
             began = time.perf_counter()
 
     def line(self, state: State, figures: dict[str, float]) -> tuple[str, dict[str, float]]:
-        """The line, and the row for `steps.csv`. ETA: at the speed so far, with validations."""
+        """The progress line, and the row for `steps.csv`; the ETA counts validations too."""
         now, rate = time.perf_counter(), float(state.scheduler.get_last_lr()[0])
         speed, waiting = (each / (now - self.started) for each in (self.samples, self.waited))
         row = {**figures, "learning_rate": rate, "samples_per_second": speed, "waiting": waiting}

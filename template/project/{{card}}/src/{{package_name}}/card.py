@@ -49,7 +49,7 @@ To be written by the owner: known failures, and data on which the model was not 
 
 
 def measured(config: Config, task: Task, model: nn.Module) -> dict[str, dict[str, float]]:
-    """The metrics of the splits `valid` and `test` that are there, as `test` measures them."""
+    """The metrics of the splits `valid` and `test`, if they exist, as `test` measures them."""
     device, data = pick_device(config.run.device), locate(config.data.folder, inside=True)
     return {
         split: loop.evaluate(model, task, task.eval_loader(split), device, config.train.precision)
@@ -72,7 +72,7 @@ def card(
 ) -> str:
     """The card as Markdown. `figures` are lines with metrics and comparisons.
 
-    `shown` is the config to show if it is another one; `notes` replaces the owner's sections.
+    `shown` is the config to print, if it differs; `notes` replaces the owner's sections.
     """
     folder, data = locate(config.data.folder, inside=True), "Not available for this card."
     if folder.is_dir():

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 
 class FocalLoss(nn.Module):
-    """Cross-entropy that turns away from what is already easy (Lin et al., 2017).
+    """Cross-entropy that gives less weight to easy samples (Lin et al., 2017).
 
     Args:
-        gamma: how much; 0 is plain cross-entropy.
+        gamma: how much less; 0 is plain cross-entropy.
     """
 
     def __init__(self, gamma: float = 2.0) -> None:

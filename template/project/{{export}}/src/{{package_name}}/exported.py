@@ -23,7 +23,7 @@ from .options import Config
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise ONNX Runtime sends usage data
 FILES = {"onnx": "model.onnx", "pt2": "model.pt2"}
-TOLERANCE = 1e-4  # relative to the largest output; another order of sums changes about 1e-6
+TOLERANCE = 1e-4  # relative to the largest output; summing in another order changes about 1e-6
 Sizes = Set[tuple[int, int]]  # pairs of dimension and size
 
 
@@ -63,7 +63,7 @@ def write(
     """
     inputs, tried = observe(task, model, batch), list[str]()
     flat = Flat(model).eval()
-    tensors = [torch.cat([each, each]) for each in inputs.values()]  # a batch of 1 would be fixed
+    tensors = [torch.cat([each, each]) for each in inputs.values()]  # tracing fixes a batch of 1
     logging.disable(logging.WARNING)
     try:
         varying = sizes_that_vary(flat, tensors)
@@ -121,8 +121,8 @@ def cut(
 def trace(model: Flat, tensors: Sequence[Tensor], varying: Sizes) -> ExportedProgram:
     """The model traced by torch.export, which finds the dynamic sizes (`Dim.AUTO`)."""
     shapes = (tuple(dict.fromkeys(range(tensor.dim()), Dim.AUTO) for tensor in tensors),)
-    # First shorter than the data, because at full length a slice to the maximum is traced as the
-    # whole. But nn.GRU fixes the traced length, so the second attempt has the length of the data.
+    # The first attempt is shorter than the data: at full length, a slice up to the maximum would be
+    # traced as the whole. But nn.GRU fixes the traced length, so the second has the full length.
     for part in (0.75, 1):
         example = tuple(cut(tensors, 3, varying, part))
         program = torch.export.export(model, example, dynamic_shapes=shapes)
@@ -200,7 +200,7 @@ def open_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # fatal only: other errors are raised as exceptions too
-    options.intra_op_num_threads = torch.get_num_threads()  # otherwise one a core for each process
+    options.intra_op_num_threads = torch.get_num_threads()  # else one per core in each process
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
@@ -214,7 +214,7 @@ def open_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
 
 def open_pt2(path: Path) -> Callable[..., tuple[Tensor, ...]]:
     """A torch.export program. torch may unpickle parts of it, which can run code."""
-    with warnings.catch_warnings():  # torch 2.11 says so of its own buffers
+    with warnings.catch_warnings():  # torch 2.11 warns of its own buffers
         warnings.filterwarnings("ignore", "The given buffer is not writable")
         program = torch.export.load(path)
     # Guards refuse some sizes that work; `write` has compared the outputs for other sizes.

@@ -1,11 +1,11 @@
 """Custom data augmentation: any function here can be named in `data.transforms`.
 
-A transform takes a sample, its target and a random generator, and returns both: what moves an
-image must move its target along, be it a mask or boxes (a class stays). Images are float32 tensors
-(channels, height, width) from 0 to 1. Draw all that is random from `rng`, or runs do not repeat.
+A transform takes a sample, its target and a random generator, and returns sample and target. If
+it moves an image, it must move a mask or boxes too; a class stays. Images are float32 tensors
+(channels, height, width) from 0 to 1. For reproducible runs, draw random numbers only from `rng`.
 
 A transform may have a function `batch`: it takes the samples of a batch and their generators, and
-returns the samples. It must give what the transform gives one by one, and is called in its place.
+returns the samples. It is called in place of the transform, and must give the same results.
 """
 
 import math
@@ -24,7 +24,7 @@ def random_affine(
     translate: float = 0.1,
     scale: float = 0.1,
 ) -> tuple[Tensor, int]:
-    """Turn by up to `degrees`, move by a share of the side, zoom by a share of the size."""
+    """Rotate by up to `degrees`, shift by up to `translate` of a side, zoom by up to `scale`."""
     return _affine([(image, target)], [rng], degrees, translate, scale)[0]
 
 
@@ -35,7 +35,7 @@ def _affine(
     translate: float = 0.1,
     scale: float = 0.1,
 ) -> list[tuple[Tensor, int]]:
-    """`random_affine` of images that are equally large, each with its own generator."""
+    """`random_affine` for images of the same size, each with its own generator."""
     images, targets = zip(*samples, strict=True)
     matrices = []
     for rng in rngs:
@@ -46,7 +46,7 @@ def _affine(
     stacked = torch.stack(images)
     grid = F.affine_grid(torch.tensor(matrices), list(stacked.shape), align_corners=False)
     border = [stacked[..., 0, :], stacked[..., -1, :], stacked[..., 0], stacked[..., -1]]
-    # What comes in from outside has the median colour of the image's border.
+    # Pixels from outside the image get the median colour of its border.
     paper = torch.cat(border, dim=-1).median(dim=-1).values[..., None, None]
     moved = F.grid_sample(stacked - paper, grid, align_corners=False) + paper
     return list(zip(moved, targets, strict=True))

@@ -16,7 +16,7 @@ class DiceCrossEntropy(nn.Module):
 
     Args:
         weight: of the Dice part; 0 leaves plain cross-entropy.
-        smooth: pixels that count as overlap anyway, for classes that an image lacks.
+        smooth: is added to overlaps and areas, for classes that an image lacks.
         ignore_index: the target of pixels that don't count.
     """
 

@@ -7,19 +7,19 @@ from .engine.metrics import Confusion
 
 
 class Overlap(Confusion):
-    """From the pixels of all images together, those without a class apart:
+    """Metrics over the pixels of all images together, except those without a class:
 
     `miou`, the mean over classes of intersection over union (Everingham et al., 2010); `dice`, the
-    mean of twice the intersection over both areas (Dice, 1945); `acc`, the share that is right.
-    `matrix` is int64 (C, C), rows are the truth.
+    mean of twice the intersection over both areas (Dice, 1945); `acc`, the fraction of correct
+    pixels. `matrix` is int64 (C, C), rows are the true classes.
     """
 
     def update(self, logits: Tensor, batch: tuple[Tensor, Tensor]) -> None:
-        """Take in logits (N, C, H, W) and a batch of images and masks (N, H, W)."""
+        """Add logits (N, C, H, W) and a batch of images and masks (N, H, W)."""
         self.add(logits.detach().argmax(dim=1), batch[1])
 
     def add(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in classes of pixels; targets below 0 are skipped."""
+        """Add the classes of pixels; targets below 0 are skipped."""
         cells = (targets.clamp(min=0) * len(self.matrix) + predictions).flatten()
         self.matrix.view(-1).scatter_add_(0, cells, (targets >= 0).long().flatten())
 

@@ -37,11 +37,11 @@ from .visualization.charts import write
 
 BAND = 2**20  # pixels of a mask whose logits are in memory at once
 LARGEST_OVERLAY = 4096  # pixels of its longer side; the mask has the size of the image
-SHOWN = 15  # images of a picture, each twice: with the legend, four rows
+SHOWN = 15  # images in a picture, each twice: with the legend, four rows
 
 
 class Task:
-    """Which class is each pixel of?"""
+    """Semantic segmentation: which class does each pixel belong to?"""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -79,7 +79,7 @@ class Task:
         return Overlap(len(self.classes), self.device)
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
-        """Each image beside itself with its mask."""
+        """Draw each image twice: alone, and with its mask."""
         shown = list[tuple[Tensor, Tensor | None]]()
         for image, mask in zip(batch[0][:SHOWN], batch[1][:SHOWN], strict=True):
             rows, columns = filled(image, mask)
@@ -90,7 +90,7 @@ class Task:
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
-        """The worst images, truth and prediction; which pixels are taken for which; each class."""
+        """Draw the worst images with truth and prediction, a confusion matrix, class scores."""
         whole, place = Overlap(len(self.classes), "cpu"), 0
         worst: list[tuple[float, int, Tensor, Tensor, Tensor]] = []
         for logits, (images, targets) in outputs:
@@ -116,7 +116,7 @@ class Task:
         return paths
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all images below folders; masks go to the folder of results.
+        """Predict for files, and all images below folders; saves masks in the folder of results.
 
         `map` continues with the next file after an error.
         """
@@ -132,7 +132,7 @@ class Task:
         counts = torch.bincount(mask.flatten(), minlength=len(self.classes))
         shares = dict(zip(self.classes, (counts / mask.numel()).tolist(), strict=True))
         stem = os.fsencode(file.stem)[:200].decode(errors="ignore")  # a name has up to 255 bytes
-        used[stem] += 1  # files of one name in several folders
+        used[stem] += 1  # files of several folders may have one name
         stem = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
         folder = locate(self.config.run.images, inside=True) / "result"
         paths = {key: folder / f"{stem}-{key}.png" for key in ("mask", "overlay")}
@@ -151,9 +151,9 @@ class Task:
 
 
 def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """The class of each pixel, uint8 of `size`, of logits (1, C, h, w): enlarged band by band.
+    """Enlarge logits (1, C, h, w) band by band; returns the class of each pixel, uint8 of `size`.
 
-    Bilinear, first along the height and then along the width, which is the same as both at once.
+    Bilinear: first along the height, then along the width, which gives the same as both at once.
     """
     height, width = size
     tall = F.interpolate(logits, (height, logits.shape[-1]), mode="bilinear")

@@ -1,8 +1,8 @@
 """Custom data augmentation: any function here can be named in `data.transforms`.
 
-A transform takes an image, its mask and a random generator, and returns both: what moves the image
-moves the mask along. Images are float32 tensors (channels, height, width) from 0 to 1, masks int64
-(height, width). Draw all that is random from `rng`, or runs do not repeat.
+A transform takes an image, its mask and a random generator, and returns image and mask. If it moves
+the image, it must move the mask too. Images are float32 tensors (channels, height, width) from 0 to
+1, masks int64 (height, width). For reproducible runs, draw random numbers only from `rng`.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 def random_crop(
     image: Tensor, mask: Tensor, rng: np.random.Generator, size: int = 256
 ) -> tuple[Tensor, Tensor]:
-    """Cut out a square of `size` pixels a side; a side that is shorter stays whole."""
+    """Cut out a square of `size` x `size` pixels; a side that is shorter stays whole."""
     top, left = (int(rng.integers(0, max(0, side - size) + 1)) for side in mask.shape)
     rows, columns = slice(top, top + size), slice(left, left + size)
     return image[:, rows, columns], mask[rows, columns]
@@ -32,7 +32,7 @@ def random_flip(
 
 
 def random_rotate90(image: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Turn by 0, 90, 180 or 270 degrees, for what has no upper side: cells, the view from above."""
+    """Rotate by 0, 90, 180 or 270 degrees; for images that have no top: cells, aerial views."""
     turns = int(rng.integers(4))
     return image.rot90(turns, (-2, -1)), mask.rot90(turns, (-2, -1))
 
@@ -45,9 +45,9 @@ def random_affine(
     translate: float = 0.1,
     scale: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Turn by up to `degrees`, move by a share of each side, zoom by a share of the size.
+    """Rotate by up to `degrees`, shift by up to `translate` of a side, zoom by up to `scale`.
 
-    What comes in from outside mirrors the inside, in the image and in the mask.
+    Pixels from outside are reflections of the inside, in the image and in the mask.
     """
     turn, dx, dy, zoom = rng.uniform(-1, 1, size=4)
     angle, factor = math.radians(turn * degrees), 1 + zoom * scale

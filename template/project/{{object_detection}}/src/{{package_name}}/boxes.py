@@ -1,4 +1,4 @@
-"""Boxes: how far two overlap, and which of a model's many are kept.
+"""Boxes: their overlap, non-maximum suppression, and which detections are correct.
 
 A box is (left, top, right, bottom) in pixels.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Predictions(NamedTuple):
-    """What a model says at each of L points of a grid, or of several."""
+    """A model's outputs at each of the L points of one grid or several."""
 
     scores: Tensor  # (N, L, C) logits: is it the middle of an object of this class?
     boxes: Tensor  # (N, L, 4) float32, of that object
@@ -37,12 +37,12 @@ def pairwise_iou(one: Tensor, other: Tensor) -> Tensor:
 def suppress(found: Detections, most: float) -> Tensor:
     """Greedy non-maximum suppression: (N, K) booleans, which boxes are kept.
 
-    One goes if it overlaps a surer one of its class that is kept by more than `most`. All images
-    go through it together, and the device is not waited for.
+    A box is dropped if it overlaps a kept box of its class, with a higher score, by more than
+    `most`. All images are processed together, without waiting for the device.
     """
     overlap = pairwise_iou(found.boxes, found.boxes) > most
     rivals = overlap & (found.labels[:, :, None] == found.labels[:, None, :])
-    rivals = rivals.triu(diagonal=1)  # only those after it
+    rivals = rivals.triu(diagonal=1)  # only boxes after it
     kept = torch.ones_like(found.labels, dtype=torch.bool)
     for index in range(kept.shape[1]):
         kept &= ~(rivals[:, index] & kept[:, index, None])
@@ -53,9 +53,9 @@ def suppress(found: Detections, most: float) -> Tensor:
 def detect(
     predictions: Predictions, sizes: Tensor, most: float, candidates: int = 300
 ) -> Detections:
-    """The boxes that a model means: at most `candidates`, within the images, none twice.
+    """A model's detections: at most `candidates` boxes, within the images, without duplicates.
 
-    `sizes` (N, 2) has the width and height of each image, and `most` how far two may overlap.
+    `sizes` (N, 2) has the width and height of each image; `most` is the largest overlap of two.
     """
     scores, boxes, _ = predictions
     classes = scores.shape[2]
@@ -68,10 +68,10 @@ def detect(
 
 
 def match(found: Tensor, labels: Tensor, truth: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the boxes found (n, 4) are objects (n,), and which of those (m, 4) are found (m,).
+    """Which of the detections (n, 4) are correct (n,), and which objects (m, 4) are found (m,).
 
-    The surest box, which comes first, takes the object of its class that it overlaps most, if that
-    is half or more and the object is still free.
+    Detections are ordered by score. Each takes the free object of its class that it overlaps most,
+    if the overlap is 0.5 or more.
     """
     right = torch.zeros(len(found), dtype=torch.bool)
     free = torch.ones(len(truth), dtype=torch.bool)

@@ -14,17 +14,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 class FocalGIoU(nn.Module):
-    """Where the objects are by focal loss, how large by the generalized intersection over union.
+    """Focal loss for scores, and generalized intersection over union (GIoU) for boxes.
 
-    The score of a point in the middle of an object should be the overlap of its box with the
-    object's, all other scores 0, with less weight on what is easy (Lin et al., 2017; for such soft
-    targets Li et al., 2020). Its box is drawn to the object's (Rezatofighi et al., 2019). The sum
-    of an image is divided by its points on objects, then the mean of all images is taken.
+    The target score of a point in the middle of an object is the overlap of its box with the
+    object's; all others are 0. Easy scores get less weight (Lin et al., 2017; Li et al., 2020, for
+    such soft targets). Its box should be the object's (Rezatofighi et al., 2019). The sum over an
+    image is divided by the number of its points on objects; then all images are averaged.
 
     Args:
-        gamma: how far the focal loss turns away from what is easy; 0 is cross-entropy.
-        box: the weight of the boxes beside the scores.
-        radius: how far from an object's middle its points lie at most, in strides of their grid.
+        gamma: how much less weight easy scores get; 0 is cross-entropy.
+        box: the weight of the boxes' loss; that of the scores is 1.
+        radius: the largest distance of points from an object's middle, in strides of their grid.
     """
 
     def __init__(self, gamma: float = 2.0, box: float = 2.0, radius: float = 1.5) -> None:
@@ -51,13 +51,13 @@ class FocalGIoU(nn.Module):
 def _owners(
     points: Tensor, targets: Sequence[dict[str, Tensor]], radius: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For each point of each image the box (N, L, 4) and label (N, L) of its object, if it has one.
+    """The object of each point in each image: its box (N, L, 4), label (N, L), and if it exists.
 
-    The third (N, L) says whether it has. An object is for the grid whose stride is next to a
-    sixth of its size. Each has the points near its middle and within it, the next one in any
-    case. Of two objects, the smaller one gets the point.
+    An object belongs to the grid whose stride is closest to a sixth of its size. It gets the points
+    of that grid that are within it and near its middle, and the nearest one in any case. If two
+    objects would get the same point, the smaller object does.
     """
-    none = targets[0]["boxes"].new_zeros(1, 4)  # so that there is always one to choose from
+    none = targets[0]["boxes"].new_zeros(1, 4)  # so that `min` always has an object to choose
     boxes = pad_sequence([torch.cat([none, t["boxes"]]) for t in targets], batch_first=True)
     first = targets[0]["labels"].new_zeros(1)
     labels = pad_sequence([torch.cat([first, t["labels"]]) for t in targets], batch_first=True)
@@ -76,7 +76,7 @@ def _owners(
 
 
 def _overlaps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """The intersection over union of boxes (..., 4) in pairs, and the generalized one."""
+    """The intersection over union of pairs of boxes (..., 4), and the generalized one (GIoU)."""
     low, high = torch.maximum(one, other), torch.minimum(one, other)
     inside = (high[..., 2:] - low[..., :2]).clamp(min=0).prod(dim=-1)
     around = torch.maximum(one, other)[..., 2:] - torch.minimum(one, other)[..., :2]

@@ -11,14 +11,14 @@ from torch import Tensor
 from .boxes import Predictions, detect
 from .data.dataset import sizes_of
 
-MOST = 100  # the surest detections of an image that count, as for COCO
+MOST = 100  # detections of an image with the highest scores that count, as for COCO
 
 
 class AveragePrecision:
     """`ap` is the mean over overlaps from 0.50 to 0.95, `ap50` and `ap75` are at one overlap each.
 
-    Training batches are not looked at, since that would cost more than it tells: of those there
-    is only the loss. The rest waits on the device, in pixels of what the model sees.
+    Training batches are ignored, since they would cost too much time: training has only a loss.
+    Detections and objects are collected on the device, in pixels of the model's input.
     """
 
     def __init__(self, num_classes: int, overlap: float) -> None:
@@ -30,7 +30,7 @@ class AveragePrecision:
     def update(
         self, predictions: Predictions, batch: tuple[Tensor, list[dict[str, Tensor]]]
     ) -> None:
-        """Take in a model's outputs and a batch of images and targets."""
+        """Add a model's outputs and a batch of images and targets."""
         if predictions.boxes.requires_grad:
             self.training = True
             return
@@ -48,7 +48,7 @@ class AveragePrecision:
         self.images += count
 
     def compute(self) -> dict[str, float]:
-        """The figures so far, 0 before the first; none at all of training."""
+        """The metrics so far, 0 before the first batch; empty for training."""
         if self.training:
             return {}
         precision = self.curves()

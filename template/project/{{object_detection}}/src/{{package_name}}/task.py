@@ -27,11 +27,11 @@ from .options import Config
 from .visualization import plots
 from .visualization.plots import Mark
 
-SHOWN = 8  # images of a picture of results
+SHOWN = 8  # images in a picture of results
 
 
 class Task:
-    """Where in this image are objects, and of which class?"""
+    """Object detection: where are objects in an image, and of which classes?"""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -72,7 +72,7 @@ class Task:
         images, targets = batch
         titles = [self._count(target["labels"].tolist()) for target in targets[:32]]
         boxes = [target["boxes"].tolist() for target in targets[:32]]
-        several = len(self.classes) > 1  # of one class, the title has the name
+        several = len(self.classes) > 1  # a single class is named in the title
         names = [[self.classes[i] * several for i in target["labels"]] for target in targets[:32]]
         plots.batch_boxes(images[:32], boxes, titles, folder / "train.png", names)
         return folder / "train.png"
@@ -80,7 +80,7 @@ class Task:
     def draw_results(
         self, outputs: Iterable[tuple[Predictions, Batch]], folder: Path
     ) -> list[Path]:
-        """The images with the most mistakes, and precision by recall."""
+        """Draw the images with the most mistakes, and precision-recall curves."""
         metrics = self.metrics()
         shown: list[tuple[int, Tensor, list[Mark]]] = []
         for predictions, batch in outputs:
@@ -99,7 +99,7 @@ class Task:
     def _marks(
         self, target: dict[str, Tensor], boxes: Tensor, scores: Tensor, labels: Tensor
     ) -> tuple[int, list[Mark]]:
-        """How many mistakes there are in an image, and its objects and boxes to be drawn."""
+        """The number of mistakes in an image, and its objects and detections to be drawn."""
         sure = scores >= self.data.score
         boxes, scores, labels = boxes[sure], scores[sure], labels[sure]
         right, seen = match(boxes, labels, target["boxes"], target["labels"])
@@ -114,7 +114,7 @@ class Task:
         return int((~seen).sum() + (~right).sum()), marks
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """For files, and for all images below folders; each is drawn with its boxes, too.
+        """Predict for files, and for all images below folders; draws each one with its boxes.
 
         `map` continues with the next file after an error.
         """
@@ -124,7 +124,7 @@ class Task:
         return starmap(partial(self._predict_one, model), files)
 
     def _predict_one(self, model: nn.Module, path: Path, file: Path) -> dict[str, Any]:
-        """For a file that is an input itself, or below an input."""
+        """Predict for a file, which is the input `path` or below it."""
         if file.is_dir():
             raise UserError(f"{file}: holds no images")
         parts = file.relative_to(path).parts or (file.name,)

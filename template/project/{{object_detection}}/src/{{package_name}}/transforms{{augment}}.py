@@ -1,10 +1,10 @@
 """Custom data augmentation: any function here can be named in `data.transforms`.
 
-A transform takes a sample, its target and a random generator, and returns both: what moves an
-image must move its boxes along. Images are float32 tensors (channels, height, width) from 0 to 1,
-targets dicts of `boxes` (n, 4: left, top, right, bottom in pixels), `labels` (n,) and `size` (2,:
-how much of the width and height is image, not margin). Change nothing in place, and draw all that
-is random from `rng`, or runs do not repeat.
+A transform takes an image, its target and a random generator, and returns image and target. If it
+moves the image, it must move the boxes too. Images are float32 tensors (channels, height, width)
+from 0 to 1, targets dicts of `boxes` (n, 4: left, top, right, bottom in pixels), `labels` (n,) and
+`size` (2,: how much of the width and height is image, not margin). Change nothing in place. For
+reproducible runs, draw random numbers only from `rng`.
 """
 
 import numpy as np
@@ -43,13 +43,13 @@ def random_zoom(
 ) -> tuple[Tensor, Target]:
     """Zoom in or out by up to `scale`, each side by up to `stretch` more, around a random place.
 
-    What comes to lie outside is cut off. An object of which less than `keep` stays is dropped;
-    what is left of it then looks like background, so `keep` should be small.
+    What leaves the image is cut off. An object is dropped if less than the fraction `keep` of it
+    stays; the rest of it then looks like background, so `keep` should be small.
     """
     height, width = image.shape[1:]
     zoom, wider, higher = rng.uniform(-1, 1, size=3)
     across, down = ((1 + scale) ** zoom * (1 + stretch) ** side for side in (wider, higher))
-    # How far to the right and down the image's corner goes, as there is room or a lack of it.
+    # How far the image's corner moves right and down: negative if the image is enlarged.
     x, y = rng.random() * (1 - across) * width, rng.random() * (1 - down) * height
     middle = (width - 2 * x) / (across * width) - 1, (height - 2 * y) / (down * height) - 1
     matrix = torch.tensor([[1 / across, 0, middle[0]], [0, 1 / down, middle[1]]])
@@ -77,5 +77,5 @@ def random_light(
 
 
 def _whole(image: Tensor) -> Tensor:
-    """Width and height of an image of which all is content now."""
+    """Width and height of an image that has no margin."""
     return torch.tensor([image.shape[2], image.shape[1]], dtype=torch.float32)

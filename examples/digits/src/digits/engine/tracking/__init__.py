@@ -18,7 +18,7 @@ from ..checkpoint import write_whole
 
 
 class CSV:
-    """A row for each validation. Checkpoints hold them too, so a resume repairs a damaged file."""
+    """A row for each validation. Checkpoints hold the rows too: a resume repairs a damaged file."""
 
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
         self.path, self.rows, self.columns = path, rows, dict[str, Any]()

@@ -1,4 +1,4 @@
-"""What the readers of `import-data` share."""
+"""Types and functions that all readers of `import-data` share."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from ..errors import UserError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may start programs
 MAX_PIXELS = 89_478_485  # where Pillow warns
-MAX_BYTES = 2_000_000_000  # of COCO's one file; of a file for each image, the next
+MAX_BYTES = 2_000_000_000  # of COCO's single file; a file for one image has MAX_TEXT
 MAX_TEXT = 100_000_000  # labelme may put the whole image into it
 SPLIT = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?", re.IGNORECASE)
 Point = tuple[float, float]
@@ -30,8 +30,8 @@ class Shape(NamedTuple):
     box: Box  # left, top, right, bottom in pixels, as annotated
     polygons: Sequence[list[Point]] = ()
     pixels: Any = None  # COCO's run lengths, or labelme's mask as text
-    ignore: bool = False  # a crowd, or difficult
-    instance: Any = None  # shapes of one object have the same
+    ignore: bool = False  # COCO's crowds, VOC's difficult objects
+    instance: Any = None  # the same for all shapes of one object
     outline: bool = False  # whether pixels on the edge of a polygon are part of it
 
 
@@ -46,14 +46,14 @@ class Item(NamedTuple):
 
 
 class Report:
-    """What is wrong and what was changed, a line for each; and the classes in their order."""
+    """Problems, and notes on what was changed, one line each; and the classes in their order."""
 
     def __init__(self) -> None:
         self.problems, self.notes, self.classes = list[str](), list[str](), list[str]()
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Take in a UserError, so that the next line is read as well."""
+        """Record a UserError as a problem, so that reading continues with the next line."""
         try:
             yield
         except UserError as error:
@@ -77,7 +77,7 @@ def read_json(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
     """The object in a JSON file."""
     try:
         content = json.loads(read_text(path, most))
-    except (ValueError, RecursionError) as error:  # thousands of digits or levels, too
+    except (ValueError, RecursionError) as error:  # also for thousands of digits or levels
         raise UserError(f"{path}: not JSON ({error}); export it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: should be a JSON object, found a {type(content).__name__}")
@@ -85,7 +85,7 @@ def read_json(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
 
 
 def rows_of(where: str, content: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """A list of objects in JSON."""
+    """The list of objects under a key of a JSON object."""
     rows = content.get(key)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{where}: has no list of objects {key!r}; export it again")
@@ -121,7 +121,7 @@ def around(points: Iterable[Point]) -> Box:
 
 
 def safe(where: str, name: Any) -> str:
-    """A file's name with slashes; UserError if it is none, or leads out of its folder."""
+    """A file name with forward slashes; UserError if it is empty, or leads out of its folder."""
     text = name.replace("\\", "/") if isinstance(name, str) else ""
     if not text or PureWindowsPath(text).anchor or ".." in text.split("/") or "\0" in text:
         raise UserError(f"{where}: unsafe file name {str(name)[:80]!r}; write it without folders")
@@ -129,30 +129,30 @@ def safe(where: str, name: Any) -> str:
 
 
 def split_of(parts: Iterable[str]) -> str:
-    """The split that one of these words names, or none."""
+    """The split that one of these words names; empty if none does."""
     found = (match[1].lower() for part in parts if (match := SPLIT.fullmatch(part)))
     return {"train": "train", "val": "valid", "test": "test"}.get(next(found, ""), "")
 
 
 def one_line(name: str) -> str:
-    """The name of a class without line breaks, which would be several in a list of classes."""
+    """The name of a class without line breaks, since lists have one class per line."""
     return " ".join(name.split())
 
 
 def is_file(path: Path) -> bool:
-    """Whether this is a file; not if its name is too long for one."""
+    """Whether this is a file; False if the name is too long for the file system."""
     return os.path.isfile(path)
 
 
 def find(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files below a folder that end so, sorted; hidden ones and those in them are skipped."""
+    """The files below a folder with these suffixes, sorted; skips hidden files and folders."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     shown = (p for p in found if not any(s[0] == "." for s in p.relative_to(folder).parts))
     return sorted(path for path in shown if path.is_file())
 
 
 def sizes_of(file: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The size of an image in its file, and turned upright by its EXIF tag."""
+    """The size of an image as it is stored, and as its EXIF orientation turns it upright."""
     from PIL import Image  # every command imports this file
 
     try:
@@ -167,9 +167,9 @@ def sizes_of(file: Path) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def drawn_on(where: str, file: Path, width: Any, height: Any) -> tuple[int, int]:
-    """The size of an image that its annotations were drawn on: the upright one if they don't say.
+    """The image size that annotations refer to: the upright one if they don't record a size.
 
-    UserError if they say another than the file has: their boxes would not fit.
+    UserError if they record a size that the file does not have: their boxes would not fit.
     """
     stored, upright = sizes_of(file)
     said = tuple(round(number) for number in numbers(where, (width or 0, height or 0)))
@@ -182,7 +182,7 @@ def drawn_on(where: str, file: Path, width: Any, height: Any) -> tuple[int, int]
 
 
 def used_classes(items: list[Item], report: Report) -> list[str]:
-    """The classes that have objects, in the order of the source, or sorted; others are noted."""
+    """The classes that have objects, in the order of the source, or sorted; a note names others."""
     used = {shape.name for item in items for shape in item.shapes}
     classes = list(dict.fromkeys(map(one_line, report.classes)))  # equal names are one class
     if unused := [name for name in classes if name not in used]:

@@ -1,4 +1,4 @@
-"""COCO for `import-data`, as Roboflow, CVAT and others write it."""
+"""Reads COCO's format for `import-data`, as Roboflow, CVAT and others write it."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from ._annotations import (
 
 
 def coco(source: Path, report: Report) -> Iterator[Item]:
-    """One JSON file for each split: Roboflow's, CVAT's, or that of COCO itself."""
+    """Read one JSON file for each split, named as Roboflow, CVAT or COCO itself name it."""
     if not source.is_dir():
         root, files = source.parent, [source]
     else:
@@ -95,7 +95,7 @@ def coco_items(
 
 
 def coco_shape(where: str, row: dict[str, Any], names: dict[Any, str]) -> Shape:
-    """An object by its `bbox`, or the polygons around it."""
+    """An object, with its `bbox` or else the box around its polygons."""
     key, parts, bbox = row.get("category_id"), row.get("segmentation"), row.get("bbox")
     if not isinstance(key, int | str) or key not in names:
         raise UserError(f"{where}: there is no category_id {str(key)[:40]!r}; fix or remove it")

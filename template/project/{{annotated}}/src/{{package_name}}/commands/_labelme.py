@@ -1,4 +1,4 @@
-"""labelme for `import-data`."""
+"""Reads labelme's annotations for `import-data`."""
 
 import math
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from ._annotations import (
 
 
 def labelme(source: Path, report: Report) -> Iterator[Item]:
-    """A JSON file for each image. The image inside of it is ignored."""
+    """Read one JSON file for each image; an image that is embedded in it is ignored."""
     files = find(source, (".json",))
     if not files:
         raise UserError(f"{source}: has no .json files; labelme writes one for each image")
@@ -46,7 +46,7 @@ def labelme(source: Path, report: Report) -> Iterator[Item]:
 
 
 def labelme_image(source: Path, file: Path, name: Any) -> Path:
-    """The image of a JSON file, below `source`; a path that leads out is tried beside the file."""
+    """The image of a JSON file, below `source`; if its path leads out, by name beside the file."""
     text = name.replace("\\", "/") if isinstance(name, str) and "\0" not in name else ""
     suffixes = [end for suffix in SUFFIXES for end in (suffix, suffix.upper())]
     names = text, text.rpartition("/")[2], *(file.stem + suffix for suffix in suffixes)
@@ -74,7 +74,7 @@ def labelme_shape(where: str, row: dict[str, Any]) -> Shape | None:
     if len(found) < few:
         raise UserError(f"{where}: a {kind} of {len(found)} points; should be {few}; fix it")
     left, top, right, bottom = box = around(found)
-    if kind == "mask":  # both ends included
+    if kind == "mask":  # its last row and column are included
         edges = (left, top, right + 1, bottom + 1)
         return Shape(where, label, edges, pixels=row.get("mask"), instance=group)
     if kind == "circle":

@@ -1,4 +1,4 @@
-"""The command `import-data`: annotations of other tools, in the layout that this project reads."""
+"""The command `import-data`: convert annotations of other tools to this project's layout."""
 
 import argparse
 import hashlib
@@ -17,12 +17,12 @@ from ..errors import UserError
 from . import _formats
 from ._annotations import Item, Report, one_line, split_of
 
-# Not those of data/splits.py, which is the owner's: earlier releases lack them.
+# Not imported from data/splits.py, which is the owner's: that of earlier releases lacks it.
 SPLITS = ("train", "valid", "test")
 
 
 def import_data(args: argparse.Namespace) -> None:
-    """Import annotations of other tools: write train/, valid/ and test/ as this project reads."""
+    """Import annotations of other tools as train/, valid/ and test/ in this project's layout."""
     source, report = Path(args.source), Report()
     folder, _ = folder_and_options(args, import_data)
     if min(args.valid, args.test) <= 0 or args.valid + args.test >= 1:
@@ -52,12 +52,12 @@ def import_data(args: argparse.Namespace) -> None:
 
 
 def publish(folder: Path, items: list[Item], link: bool, report: Report) -> None:
-    """Write the splits, all or none; UserError with the problems that only come up then."""
+    """Write all splits or none; UserError with the problems that appear only while writing."""
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if left := sorted(folder.glob(".importing-*")):
         report.notes.append(f"{left[0]}: is left from an import that was killed; remove it")
-    # To a temporary folder, and train/ last: a kill leaves nothing that looks complete.
+    # Write to a temporary folder, move train/ last: a kill leaves nothing that looks complete.
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".importing-") as aside:
             write(Path(aside), items, link, report)
@@ -74,7 +74,7 @@ def publish(folder: Path, items: list[Item], link: bool, report: Report) -> None
 
 
 def short_name(item: Item) -> str:
-    """The name of an image without the folders that name its split, which it is in anyway."""
+    """The name of an image without folders that name its split: its new path has that already."""
     *folders, name = PurePosixPath(item.name).parts
     if item.split:
         named = (part for part in folders if not part.lower().endswith("images"))
@@ -83,7 +83,7 @@ def short_name(item: Item) -> str:
 
 
 def check_names(items: list[Item], report: Report) -> None:
-    """Add a problem for each image that would overwrite another, and for a source without any."""
+    """Add a problem for each image that would overwrite another, or if there are no images."""
     if not items and not report.problems:
         report.problems.append("no images with annotations were found")
     seen = dict[tuple[str, str], Item]()
@@ -100,11 +100,11 @@ def check_names(items: list[Item], report: Report) -> None:
 def draw_splits(
     items: list[Item], source: Path, args: argparse.Namespace, report: Report
 ) -> list[Item]:
-    """Draw the splits that the source lacks from its training images; equal ones stay together."""
+    """Draw missing splits at random from the training images; equal images stay together."""
     have = {item.split for item in items} - {""}
     missing = [split for split in SPLITS[1:] if split not in have]
     if have and "train" not in have:
-        raise UserError(f"{source}: has no training images, but {', '.join(sorted(have))}")
+        raise UserError(f"{source}: holds {' and '.join(sorted(have))}, but no train; add it")
     if not missing:
         return items
     twins = dict[bytes, list[int]]()

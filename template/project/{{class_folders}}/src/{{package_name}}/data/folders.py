@@ -1,4 +1,4 @@
-"""Data as files in a folder per class: found, split, checked."""
+"""Find, split and check data that are files in one folder per class."""
 
 import shutil
 from collections import Counter
@@ -11,7 +11,7 @@ from .splits import SPLITS, check_new, draw, left_out, table
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """All files below `folder` that end so, sorted; hidden ones are skipped."""
+    """All files below `folder` with these suffixes, sorted; hidden ones are skipped."""
     return sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file())
 
 
@@ -28,7 +28,7 @@ def find_classes(folder: Path) -> list[str]:
 def find_samples(
     folder: Path, classes: Sequence[str], suffixes: Sequence[str]
 ) -> list[tuple[Path, int]]:
-    """Each file of a split with the index of its class; UserError if a folder is none, or empty."""
+    """Each file of a split with the index of its class; UserError for unknown classes, no files."""
     samples: list[tuple[Path, int]] = []
     for name in find_classes(folder):
         if name not in classes:
@@ -44,7 +44,7 @@ def find_samples(
 def split(
     source: Path, folder: Path, valid: float, test: float, seed: int, suffixes: Sequence[str]
 ) -> dict[str, int]:
-    """Copy a share of each class to each split, equal files to one; counts, or UserError."""
+    """Copy a share of each class to each split, equal files together; returns the counts."""
     check_new(folder, valid, test)
     plan = list[tuple[Path, str]]()
     for name in find_classes(source):
@@ -64,7 +64,7 @@ def split(
 def check(
     folder: Path, suffixes: Sequence[str], read: Callable[[Path], object], things: str = "files"
 ) -> tuple[str, list[str]]:
-    """Read all files: counts, and which are unreadable, missing, or in two splits or classes."""
+    """Read all files; returns counts, and problems: unreadable, missing and duplicate files."""
     classes = find_classes(folder / "train")
     problems, seen = list[str](), dict[bytes, tuple[Path, str, str]]()
     counts = {part: Counter[str]() for part in SPLITS}

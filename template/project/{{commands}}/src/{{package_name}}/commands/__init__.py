@@ -1,1 +1,1 @@
-"""Commands beside those of `cli.py`: each file has an `add_to`."""
+"""Commands in addition to those of `cli.py`; each file has a function `add_to`."""

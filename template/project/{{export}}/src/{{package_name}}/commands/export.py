@@ -79,7 +79,7 @@ def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
 
 
 def run_exported(args: argparse.Namespace) -> int:
-    """Predict with an exported model; the output is that of `run`."""
+    """Predict with an exported model; the output has the format of `run`."""
     from ..exported import load
 
     _, task, model = load(locate(args.folder), args.pt2)

@@ -59,15 +59,15 @@ def read_options(options: Distributed) -> Options:
 def build_model(task: Any, config: Config, device: torch.device) -> nn.Module:
     """The model on the device; with `meta_device`, its parameters have no values yet.
 
-    `split` gives them values by the model's own method `init_weights`, which sets them all. The
-    buffers have theirs. Raises UserError if the model or the config can't be used so.
+    `split` gives them values by the model's own method `init_weights`, which must set them all.
+    Buffers have values already. Raises UserError if the model or the config doesn't allow this.
     """
     options, key = config.distributed, "distributed.fsdp.meta_device"
     on_meta = read_options(options).meta_device and options.strategy == "fsdp"
     if not (on_meta and dist.is_initialized()):
         return task.build_model().to(device)
     if config.train.ema:
-        raise UserError(f"{key}: train.ema starts as a copy of the whole model; set it to 0")
+        raise UserError(f"{key}: train.ema starts as a copy of the whole model; set it to null")
     with _parameters_on_meta(), warnings.catch_warnings():
         warnings.filterwarnings("error", ".*non-meta parameter in the checkpoint.*")
         try:
@@ -110,7 +110,7 @@ def _materialize(model: Any, device: torch.device) -> None:
     for parameter in model.parameters():
         if parameter.is_floating_point() or parameter.is_complex():
             parameter.fill_(math.nan)
-    if device.type == "cpu":  # where DTensors draw in each process from its own generator
+    if device.type == "cpu":  # each process draws its shards from its own generator
         torch.manual_seed(torch.initial_seed() + distributed.rank())
     whole: Any = _WholeWeights
     with implicit_replication(), whole():  # so weights can be set from whole tensors
@@ -125,7 +125,7 @@ def _materialize(model: Any, device: torch.device) -> None:
 
 
 class _WholeWeights(TorchDispatchMode):
-    """Raises UserError where a DTensor would lose what is written: its slice can be a copy."""
+    """Raises UserError where a write to a DTensor would be lost: a slice of it can be a copy."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         alias = args and func._schema.arguments[0].alias_info
@@ -146,7 +146,7 @@ class _WholeWeights(TorchDispatchMode):
 def split(
     model: nn.Module, options: Distributed, device: torch.device, ema: nn.Module | None = None
 ) -> None:
-    """Split a model and its EMA over the processes of the group, if there is one. Or UserError."""
+    """Split a model and its EMA over the processes of the group, if any. Raises UserError."""
     own = read_options(options)
     if own.activation_checkpointing:
         recompute(model, own.activation_checkpointing)
@@ -160,7 +160,7 @@ def split(
     if ema:
         shard(ema, device)  # in fp32, as `test` and `run` use it
     model.no_sync = partial(_no_sync, model)  # type: ignore[assignment]
-    distributed.mixed_tensors = implicit_replication  # a loss has whole tensors
+    distributed.mixed_tensors = implicit_replication  # a loss is not split
     distributed.take = _take_together
     distributed.even_batches = _even_batches
 
@@ -212,7 +212,7 @@ def shard(model: nn.Module, device: torch.device, dtype: str = "fp32") -> None:
 
 
 def _no_view(module: nn.Module, inputs: Any, output: Any) -> Any:
-    """Copy an output that is a view: FSDP2 would not hear of an operation in place on it."""
+    """Copy an output that is a view: FSDP2 would not notice an in-place operation on it."""
     view = isinstance(output, torch.Tensor) and output._base is not None
     return output.clone() if view else output
 
@@ -245,7 +245,7 @@ def _no_sync(model: Any) -> Iterator[None]:
 
 
 def _take_together(batches: Iterator[Any], count: int) -> Iterator[Any]:
-    """At most `count` batches, as many in each process: all gather weights in a forward pass."""
+    """At most `count` batches, equally many in each process: a forward pass needs all processes."""
     for _ in range(count):
         batch = next(batches, None)
         if distributed.all_sum(batch is None) != [0]:
@@ -256,7 +256,7 @@ def _take_together(batches: Iterator[Any], count: int) -> Iterator[Any]:
 def _even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
     """Each batch, and whether it counts: a process with fewer batches repeats its last one.
 
-    All gather weights in a forward pass. Raises UserError if a process has no batch.
+    A forward pass gathers weights from all processes. UserError if a process has no batch.
     """
     iterator, last = iter(batches), None
     while distributed.all_sum((batch := next(iterator, None)) is not None) != [0]:
@@ -281,7 +281,7 @@ def state_dicts(model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> 
     from torch.distributed.checkpoint import state_dict as states
 
     roots: list[Any] = [model, ema]
-    for root in roots:  # an evaluation leaves its weights whole, as no backward pass comes
+    for root in roots:  # after an evaluation, weights are still gathered: no backward pass
         if hasattr(root, "reshard"):
             root.reshard()
     optimizer_state: Any = states.get_optimizer_state_dict(_with_loss(model, loss), optimizer)
@@ -390,7 +390,7 @@ def write_errors(folder: Path) -> Iterator[None]:
 
 
 def restore(saved: Any, model: nn.Module, ema: Any, optimizer: Any, loss: nn.Module) -> None:
-    """Load a checkpoint into a model and an optimizer; either may be sharded. Or UserError."""
+    """Load a checkpoint into a model and an optimizer; either may be sharded. Raises UserError."""
     from torch.distributed.checkpoint import state_dict as states
 
     both, in_shards = _with_loss(model, loss), "shards" in saved

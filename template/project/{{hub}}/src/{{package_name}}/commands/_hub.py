@@ -1,4 +1,4 @@
-"""What `push` and `pull` share: the files of a model on the Hugging Face Hub, and its errors."""
+"""What `push` and `pull` share: the files of a model on the Hugging Face Hub, and Hub errors."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ from ..errors import UserError
 
 A_DAY = 86_400  # seconds: longer than an upload takes
 FACTS, WEIGHTS, LOSS = "run.json", "model.safetensors", "loss.safetensors"
-FILES = {  # all that `push` uploads beside pictures, with the most bytes that `pull` downloads
+FILES = {  # all that `push` uploads except pictures, and the most bytes that `pull` downloads
     "README.md": 0,
     "config.yaml": LARGEST,
     "metrics.csv": 50_000_000,
@@ -33,7 +33,7 @@ Count = Field(ge=0, lt=2**63)
 
 
 class Facts(BaseModel):
-    """`run.json`: what a checkpoint holds beside tensors and the config."""
+    """`run.json`: what a checkpoint holds besides tensors and the config."""
 
     model_config = {"ser_json_inf_nan": "constants", "strict": True}
 

@@ -1,4 +1,4 @@
-"""The command `pull`: a model of the Hugging Face Hub as a run of this project."""
+"""The command `pull`: download a model from the Hugging Face Hub as a run of this project."""
 
 import argparse
 import contextlib
@@ -65,7 +65,7 @@ class Source:
             raise UserError(f"{self.repo}: {name}: has {size:,} bytes, more than {most:,}")
         self.folder.mkdir(exist_ok=True)
         free = shutil.disk_usage(self.folder).free
-        if free < 3 * size:  # the download, and the checkpoint, whole and as it is written
+        if free < 3 * size:  # the download, and up to two copies of the checkpoint
             raise UserError(f"{self.folder.parent.parent}: {free:,} bytes are free; free some more")
         with hub.hub_errors(self.repo, transfer=True):
             given = {"revision": self.revision, "local_dir": self.folder}
@@ -104,7 +104,7 @@ def build(source: Source, run: Path) -> None:
 
 
 def read_config(path: Path, repo: str) -> Config:
-    """The config without what is for the machine that trained: its folders, device, tracker."""
+    """The config without the folders, the device and the tracker of the machine that trained."""
     try:
         config = load(Config, [path])
         check_model(config.model.name)

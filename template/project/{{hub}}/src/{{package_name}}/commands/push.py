@@ -1,4 +1,4 @@
-"""The command `push`: a trained model to the Hugging Face Hub."""
+"""The command `push`: upload a trained model to the Hugging Face Hub."""
 
 import argparse
 import importlib
@@ -22,7 +22,7 @@ from . import _hub as hub
 
 # torch takes seconds to import, so only what needs it imports it.
 
-PIPELINES = {  # tasks of the Hub; the tables are of two
+PIPELINES = {  # the Hub's tasks that are not called as the kind; `tabular` has two
     "language_modeling": "text-generation",
     "time_series": "time-series-forecasting",
     "custom": "",
@@ -93,7 +93,7 @@ def listed(folder: Path) -> list[str]:
 
 # --- the Hub ---
 def check_target(api: Any, args: argparse.Namespace) -> tuple[bool, bool]:
-    """Whether the repository exists, and is or will be private; UserError if it is not for this."""
+    """Whether the repository exists, and is or will be private; UserError if it is not suitable."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -124,7 +124,7 @@ def upload(api: Any, folder: Path, args: argparse.Namespace, exists: bool) -> st
     files = sorted(each for each in folder.rglob("*") if each.is_file())
     adds = [CommitOperationAdd(p.relative_to(folder).as_posix(), str(p)) for p in files]
     with hub.hub_errors(repo, transfer=True):
-        if not exists:  # one of that name that another made since could be public
+        if not exists:  # fails if another process has created it since, maybe public
             api.create_repo(repo, private=args.private or None)
         api.create_commit(repo, adds, commit_message=args.message)
     return f"{api.endpoint}/{repo}"
@@ -180,7 +180,7 @@ def _package() -> str:
 
 
 def _intervals(path: Path) -> str:
-    """The metrics of a test with what the command `intervals` measures."""
+    """The metrics on `test` with the confidence intervals of the command `intervals`."""
     measure: Any = importlib.import_module(f"{__package__}.intervals")
     [column] = measure.bootstrap([measure.of_each_sample(path, "test", [])], 1000)
     texts = ("{value:.4f} ({low:.4f} to {high:.4f})".format(**each) for each in column.values())
@@ -209,7 +209,7 @@ def _facts(path: Path, run: Path, contents: dict[str, Any]) -> hub.Facts:
         facts = hub.Facts(
             kind=hub.data_kind(), info=contents["info"], code=code, **saved, **numbers
         )
-        facts.model_dump_json()  # text can have characters that UTF-8 has not
+        facts.model_dump_json()  # text can have characters that UTF-8 cannot encode
         return facts
     except (ValidationError, PydanticSerializationError) as error:
         named = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ["info"]
@@ -219,7 +219,7 @@ def _facts(path: Path, run: Path, contents: dict[str, Any]) -> hub.Facts:
 
 
 def public(config: Config) -> Config:
-    """The config without folders of this machine: a path outside is cut to its last part."""
+    """The config without folders of this machine: only the last part of a path outside is kept."""
 
     def cut(value: Any) -> Any:
         if isinstance(value, dict):
@@ -241,7 +241,7 @@ def public(config: Config) -> Config:
 def metadata(
     repo: str, config: Config, facts: hub.Facts, figures: dict[str, dict[str, float]]
 ) -> dict[str, Any]:
-    """What the Hub reads at the top of a model card."""
+    """The metadata at the top of a model card, which the Hub reads."""
     pipeline = PIPELINES.get(facts.kind, facts.kind.replace("_", "-"))
     if facts.kind == "tabular":
         pipeline = f"tabular-{'classification' if facts.info.get('classes') else 'regression'}"

@@ -20,8 +20,8 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is 
 def read_image(path: Path, size: int, channels: int) -> Tensor:
     """Read an image of any size and mode as float32 (channels, size, size), from 0 to 1.
 
-    It is scaled, and cropped around its centre; `channels` is 1 for grey, 3 for colour. UserError
-    if the file is missing, empty, damaged or no image.
+    The image is scaled, and cropped around its centre; `channels` is 1 for grey, 3 for colour.
+    Raises UserError if the file is missing, empty, damaged or no image.
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
@@ -60,7 +60,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         self.size, self.channels = size, channels
         self.samples = find_samples(folder, self.classes, SUFFIXES)
         self.cache: Tensor | None = None
-        if cache:  # each is read once; all workers share the memory, a byte a pixel and channel
+        if cache:  # workers share the memory: one byte per pixel and channel
             shape = len(self.samples), channels, size, size
             self.cached = torch.zeros(len(self.samples), dtype=torch.bool).share_memory_()
             self.cache = torch.empty(shape, dtype=torch.uint8).share_memory_()

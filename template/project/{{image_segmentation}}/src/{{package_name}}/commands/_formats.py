@@ -71,7 +71,7 @@ def inside(polygon: list[Point], size: tuple[int, int]) -> Any:
 
 
 def small_mask(shape: Shape) -> Any:
-    """The mask of a shape of labelme, of its box alone."""
+    """The mask of a labelme shape, which covers only the shape's box."""
     from PIL import Image
 
     try:
@@ -84,7 +84,7 @@ def small_mask(shape: Shape) -> Any:
 
 
 def run_lengths(where: str, rle: dict[str, Any], size: tuple[int, int]) -> Any:
-    """A mask in COCO's run lengths, down the columns, as numbers or compressed to text."""
+    """Decode COCO's run lengths, which go down the columns, as numbers or as compressed text."""
     import numpy as np
 
     counts: Any = rle.get("counts")
@@ -107,7 +107,7 @@ def run_lengths(where: str, rle: dict[str, Any], size: tuple[int, int]) -> Any:
 
 
 def class_names(items: list[Item], report: Report) -> list[str]:
-    """The classes: of mask files those that are listed; else the background and those drawn."""
+    """The classes: those listed, for mask files; else the background and the objects' classes."""
     if any(isinstance(s.pixels, tuple) for item in items for s in item.shapes):
         return report.classes
     names = [name for name in used_classes(items, report) if name not in IGNORED]
@@ -116,7 +116,7 @@ def class_names(items: list[Item], report: Report) -> list[str]:
 
 
 def write(folder: Path, items: list[Item], classes: list[str], report: Report) -> None:
-    """Write `folder`/masks/, and the classes beside the folder."""
+    """Write `folder`/masks/, and classes.txt beside `folder`."""
     import numpy as np
     from PIL import Image
 
@@ -141,7 +141,7 @@ def write(folder: Path, items: list[Item], classes: list[str], report: Report) -
 
 
 def turned(mask: Any, item: Item) -> Any:
-    """The mask upright, as its image is read, if it was drawn on the stored pixels."""
+    """Turn a mask upright, as its image is read, if it was drawn on the stored pixels."""
     from PIL import Image
 
     if item.size == sizes_of(item.file)[1]:

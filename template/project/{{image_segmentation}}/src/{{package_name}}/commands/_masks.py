@@ -1,4 +1,4 @@
-"""Masks that are files, with numbers or colours, for `import-data`."""
+"""Reads mask files, with numbers or colours of classes, for `import-data`."""
 
 import re
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ Colour = tuple[int, int, int]
 
 
 def masks(source: Path, report: Report) -> Iterator[Item]:
-    """Masks that are files: with a number, or a colour, for each class."""
+    """Read mask files that have a number, or a colour, for each class."""
     import numpy as np
 
     pairs = mask_folders(source)
@@ -82,7 +82,7 @@ def masks(source: Path, report: Report) -> Iterator[Item]:
 
 
 def mask_folders(source: Path) -> dict[Path, Path]:
-    """The folders of images, at most two levels down, each with that of its masks."""
+    """The folders of images, at most two levels down, each with the folder of its masks."""
     found = dict[Path, Path]()
     for images, folder in FOLDERS:
         for place in (p for depth in ("", "*/", "*/*/") for p in source.glob(depth + images)):
@@ -138,7 +138,7 @@ def class_colours(source: Path, voc: bool) -> tuple[dict[Colour, int], list[str]
 
 
 def read_mask(path: Path, colours: dict[Colour, int]) -> Any:
-    """The class of each pixel; by its colour, if there are any."""
+    """The class of each pixel; by its colour, if there are `colours`."""
     import numpy as np
     from PIL import Image
 

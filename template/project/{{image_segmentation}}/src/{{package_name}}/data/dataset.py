@@ -18,11 +18,11 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # others may sta
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 89_478_485  # where Pillow warns, this is an error
 MASKS = (".png", ".bmp", ".tif", ".tiff")  # formats that keep each pixel's value
 UNLABELLED = 255  # in the file of a mask: a pixel of no known class
-IGNORE = -100  # the same in memory: what torch's losses pass over
+IGNORE = -100  # the same in memory: torch's losses ignore it
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """All files below `folder` that end so, sorted; hidden ones are skipped."""
+    """All files below `folder` with these suffixes, sorted; hidden ones are skipped."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
 
@@ -128,14 +128,14 @@ def read_pair(
     if target.shape != size:
         found = f"is {target.shape[1]} x {target.shape[0]} pixels, its image {size[1]} x {size[0]}"
         raise UserError(f"{mask}: {found}; make them the same")
-    if pixels.shape[1:] != size:  # the nearest, since there is nothing between two classes
+    if pixels.shape[1:] != size:  # nearest, since numbers of classes have no mean
         shape = pixels.shape[1:]
         target = F.interpolate(target[None, None].float(), shape, mode="nearest-exact")[0, 0].long()
     return pixels, target
 
 
 def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Stack images and masks; smaller ones are filled up below and to the right, with no class."""
+    """Stack images and masks; smaller ones are padded below and to the right, with no class."""
     height, width = (max(mask.shape[side] for _, mask in samples) for side in (0, 1))
     images, masks = list[Tensor](), list[Tensor]()
     for image, mask in samples:
@@ -146,7 +146,7 @@ def collate(samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def filled(image: Tensor, mask: Tensor) -> tuple[slice, slice]:
-    """The rows and columns of an image of a batch that `collate` did not fill up."""
+    """The rows and columns of an image in a batch that are not padding by `collate`."""
     inside = (mask != IGNORE) | (image != 0).any(dim=0)
     if not inside.any():
         return slice(None), slice(None)

@@ -30,9 +30,9 @@ def split_folder(
 ) -> dict[str, int]:
     """Copy `source`/images and masks into `folder`/train, valid and test, and classes.txt too.
 
-    `valid` and `test` are shares of the images, at least one; equal images stay together. Returns
-    the number of images in each split. Raises UserError, before it copies any, if that cannot be
-    done.
+    `valid` and `test` are fractions of the images; each split gets one or more. Equal images stay
+    together. Returns the number of images in each split. Raises UserError, before it copies any
+    image, if that is not possible.
     """
     check_new(folder, valid, test)
     names, text = read_classes(source), folder / "classes.txt"
@@ -63,13 +63,13 @@ def check_folder(
     """Read every image and mask: a table of pixels per split and class, and a list of problems.
 
     Problems are unreadable files, images and masks without each other or of different sizes, values
-    that are not a class, classes that a split lacks, and images that are in two splits. Below the
-    table is what the images are. `settings` takes what of `options` to set, as `data.channels=3`.
+    that are not a class, classes that a split lacks, and images that are in two splits. Lines below
+    the table describe the images. Overrides that fit, as `data.channels=3`, go into `settings`.
     """
     names, options = read_classes(folder), options or Data()
     problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
     counts, images = {part: Counter[str]() for part in SPLITS}, list[str]()
-    values, holders = Counter[int](), Counter[str]()  # of masks; how many masks have a class
+    values, holders = Counter[int](), Counter[str]()  # of masks; masks by class
     facts = Facts()
     for part in SPLITS:
         pairs, wrong = find_pairs(folder / part)
@@ -111,15 +111,15 @@ def check_folder(
 
 
 class Facts:
-    """What the images are, by their headers."""
+    """Facts on the images, from their headers."""
 
     def __init__(self) -> None:
         self.sizes, self.modes = list[tuple[int, int]](), Counter[str]()
         self.colour = self.paged = self.dark = 0
 
     def add(self, path: Path) -> None:
-        """Take in an image."""
-        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # a later page
+        """Add an image."""
+        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # damaged later pages
             self.modes[image.mode] += 1
             self.sizes.append(image.size)
             self.colour += Image.getmodebase(image.mode) == "RGB"
@@ -127,7 +127,7 @@ class Facts:
             self.paged += getattr(image, "n_frames", 1) > 1
 
     def lines(self, options: Data, settings: list[str]) -> str:
-        """Lines on that, and on what `options` leave out; `settings` takes what to set."""
+        """Lines on the images, and what `options` lose of them; adds overrides to `settings`."""
         if not self.sizes:
             return ""
         sides = np.array(self.sizes)

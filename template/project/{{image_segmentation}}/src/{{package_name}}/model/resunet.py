@@ -10,13 +10,13 @@ from .utils import init_weights
 
 
 def conv(in_channels: int, channels: int, size: int, stride: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size but for its stride, and batch norm."""
+    """A convolution, padded so that only its stride changes the size, and batch norm."""
     layer = nn.Conv2d(in_channels, channels, size, stride, padding=size // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(channels))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al., 2015)."""
+    """Two 3x3 convolutions with a shortcut around them (He et al., 2015)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 class ResUNet(nn.Module):
-    """A stem, levels of residual blocks at half the size each, and up again with what was there."""
+    """An encoder of residual blocks that halves the size at each level, a decoder, and skips."""
 
     def __init__(
         self,
@@ -78,5 +78,5 @@ def resunet(
     depth: int = 4,
     blocks: int = 2,
 ) -> ResUNet:
-    """A residual U-Net with `blocks` blocks on each of its `depth` + 1 levels on the way down."""
+    """A residual U-Net with `blocks` blocks on each of the `depth` + 1 levels of its encoder."""
     return ResUNet(num_classes, in_channels, width, depth, blocks, dropout)

@@ -21,7 +21,7 @@ class DoubleConv(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Down to small maps that see far, and up again, joined on each level by what was there."""
+    """An encoder to small maps with a large receptive field, a decoder, and skip connections."""
 
     def __init__(
         self, num_classes: int, in_channels: int, width: int, depth: int, dropout: float
@@ -52,5 +52,5 @@ class UNet(nn.Module):
 def unet(
     num_classes: int, in_channels: int = 1, width: int = 8, dropout: float = 0.1, depth: int = 3
 ) -> UNet:
-    """A small U-Net; `width` is the channels of the first of its `depth` + 1 levels."""
+    """A small U-Net; the first of its `depth` + 1 levels has `width` channels."""
     return UNet(num_classes, in_channels, width, depth, dropout)

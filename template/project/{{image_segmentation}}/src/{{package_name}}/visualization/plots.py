@@ -15,7 +15,7 @@ from .grid import batch_grid, font
 __all__ = ["batch_grid", "class_scores", "confusion_matrix", "curves", "masks", "overlay"]
 
 SIDE = 192  # pixels of a tile
-# The first is black: class 0 is what is not of interest, in most data. Others by Okabe and Ito.
+# Class 0 is black: in most data, it is the background. Others by Okabe and Ito.
 COLOURS = [(0, 0, 0), (86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167)]
 NO_CLASS = (128, 128, 128)
 
@@ -29,7 +29,7 @@ def palette(num_classes: int) -> NDArray[np.uint8]:
 
 
 def overlay(image: ArrayLike, mask: ArrayLike | None, side: int = SIDE) -> Image.Image:
-    """An image, floats (C, H, W), under its mask, classes (H, W): tinted, and lined where they end.
+    """Draw a mask, classes (H, W), on an image, floats (C, H, W): as tints, and lines at borders.
 
     Class 0 has no tint, pixels below 0 are grey. The image is stretched to its full brightness, and
     enlarged by a whole factor or reduced so that its longer side has up to `side` pixels.
@@ -48,7 +48,7 @@ def overlay(image: ArrayLike, mask: ArrayLike | None, side: int = SIDE) -> Image
         return picture
     scaled = Image.fromarray(np.asarray(mask, dtype=np.int32))
     classes = np.asarray(scaled.resize(size, Image.Resampling.NEAREST))
-    # A line runs where a pixel's class is not that of the next one, in the colour of the greater.
+    # A line runs where neighbouring pixels differ in class, in the colour of the greater class.
     after = np.pad(classes, ((0, 1), (0, 1)), mode="edge")
     near_by = np.stack([classes, after[1:, :-1], after[:-1, 1:]])
     top, ends = near_by.max(axis=0), np.ptp(near_by, axis=0) > 0
@@ -99,7 +99,7 @@ def class_scores(classes: Sequence[str], scores: dict[str, list[float]], path: P
     """Save bars of `iou` and `dice` for each class, in the order of the classes."""
     from matplotlib.figure import Figure
 
-    names = [name.replace("$", r"\$") for name in classes]  # not mathematics
+    names = [name.replace("$", r"\$") for name in classes]  # no TeX mathematics
     figure = Figure((6.4, 1.4 + 0.5 * len(names)), layout="constrained", dpi=110)
     axes = figure.add_subplot(xlim=(0, 1.12), xlabel="overlap, 1 is best")
     places = np.arange(len(names))

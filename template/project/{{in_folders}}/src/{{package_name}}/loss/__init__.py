@@ -1,1 +1,1 @@
-"""Your losses, in as many files as you like; `utils.py` is for what is none."""
+"""Your losses, in as many files as you like; helper functions belong in `utils.py`."""

@@ -1,1 +1,1 @@
-"""Your optimizers, in as many files as you like; `utils.py` is for what is none."""
+"""Your optimizers, in as many files as you like; helper functions belong in `utils.py`."""

@@ -1,1 +1,1 @@
-"""Your schedulers, in as many files as you like; `utils.py` is for what is none."""
+"""Your schedulers, in as many files as you like; helper functions belong in `utils.py`."""

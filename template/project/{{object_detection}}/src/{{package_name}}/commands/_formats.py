@@ -13,7 +13,7 @@ from ._yolo import yolo
 
 
 def labelme_objects(source: Path, report: Report) -> Iterator[Item]:
-    """The objects of labelme, of which it may have drawn several parts; not its background."""
+    """The objects of labelme, with the shapes of one object merged; without the background."""
     for item in labelme(source, report):
         found = dict[Any, Shape]()
         for number, shape in enumerate(item.shapes):
@@ -68,7 +68,7 @@ def clip(shape: Shape, size: tuple[int, int], report: Report) -> list[float] | N
         outside = f"is outside the image of {width} x {height}"
         report.notes.append(f"{shape.where}: the box {found} {outside}; dropped")
     else:
-        if max(abs(a - b) for a, b in zip(cut, shape.box, strict=True)) > 1:  # tools round
+        if max(abs(a - b) for a, b in zip(cut, shape.box, strict=True)) > 1:  # tools round it
             leaves = f"leaves the image of {width} x {height}"
             report.notes.append(f"{shape.where}: the box {found} {leaves}; clipped")
         return cut

@@ -1,4 +1,4 @@
-"""Pascal VOC for `import-data`."""
+"""Reads Pascal VOC's annotations for `import-data`."""
 
 import re
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ from ._annotations import (
     split_of,
 )
 
-SETS = re.compile("train|val|valid|test")  # not trainval, nor those of a class
+SETS = re.compile("train|val|valid|test")  # not trainval, nor the lists of a class
 
 
 def voc(source: Path, report: Report) -> Iterator[Item]:
-    """Annotations/, JPEGImages/ and ImageSets/Main/; or .xml files beside their images."""
+    """Read Annotations/, JPEGImages/ and ImageSets/Main/; or .xml files beside their images."""
     found = [p for n in ("", "*/", "*/*/") for p in source.glob(f"{n}[Aa]nnotations")]
     if len(found) > 1:
         names = f"{found[0].parent} and {found[1].parent}"
@@ -64,7 +64,7 @@ def voc(source: Path, report: Report) -> Iterator[Item]:
 
 
 def voc_item(split: str, file: Path, folder: Path, images: Path, report: Report) -> Item:
-    """An image of VOC. Boxes count pixels from 1, both ends included."""
+    """An image of VOC. Its boxes count pixels from 1 and include their last row and column."""
     root, shapes = read_xml(file), list[Shape]()
     stem = file.relative_to(folder).with_suffix("")
     name = root.findtext("filename", "").strip().replace("\\", "/").rpartition("/")[2]

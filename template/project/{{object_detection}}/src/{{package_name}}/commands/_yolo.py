@@ -1,4 +1,4 @@
-"""YOLO for `import-data`, as Ultralytics and CVAT write it."""
+"""Reads YOLO's format for `import-data`, as Ultralytics and CVAT write it."""
 
 import os
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from ._annotations import (
 
 
 def yolo(source: Path, report: Report) -> Iterator[Item]:
-    """data.yaml, or classes.txt: an image's labels are in labels/ beside images/, or beside it."""
+    """Read data.yaml or classes.txt; labels are in labels/ beside images/, or beside each image."""
     config, names, found = yolo_files(source)
     report.classes = names
     missing = total = 0
@@ -80,7 +80,7 @@ def yolo_files(source: Path) -> tuple[dict[str, Any], list[str], dict[str, list[
     names, found = yolo_names(path, config.get("names")), dict[str, list[Path]]()
     root = path.parent
     if isinstance(config.get("path"), str) and (root / config["path"]).is_dir():
-        root = root / config["path"]  # an absolute one stays; one that is elsewhere was moved
+        root = root / config["path"]  # an absolute one stays; if missing, the data were moved
     for key in ("train", "val", "valid", "test"):
         entries = config.get(key) or []
         for entry in entries if isinstance(entries, list) else [entries]:
@@ -111,7 +111,7 @@ def yolo_images(path: Path, root: Path, key: str, entry: Any) -> list[Path]:
     if not isinstance(entry, str):
         raise UserError(f"{path}: {key}: should be a folder or a .txt file; fix it")
     entry = entry.replace("\\", "/")
-    # Roboflow's ../train/images is beside the file all the same
+    # Roboflow writes ../train/images for a folder beside the file
     places = [root / entry, root / entry.removeprefix("../")]
     place = next((p for p in places if os.path.isdir(p) or is_file(p)), None)
     if place is None:

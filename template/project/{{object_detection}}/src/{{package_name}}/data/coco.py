@@ -1,4 +1,4 @@
-"""Annotations in COCO's format: read and checked, so that a mistake is named and not trained on."""
+"""Read and check annotations in COCO's format, so that no model is trained on mistakes."""
 
 import json
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ class Picture(NamedTuple):
     path: Path
     size: tuple[int, int]  # width, height, as the annotations say
     boxes: list[list[float]]  # left, top, right, bottom in pixels
-    names: list[str]  # of each box's class
-    entry: dict[str, Any]  # what `images` has of it
+    names: list[str]  # the class of each box
+    entry: dict[str, Any]  # its row in `images`
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """`folder`/annotations.json; UserError if it is missing, no JSON, or lacks a list."""
+    """`folder`/annotations.json; UserError if it is missing, is not JSON, or lacks a list."""
     path = folder / ANNOTATIONS
     if not path.is_file():
         others = ", ".join(sorted(other.name for other in folder.glob("*.json")))
@@ -36,7 +36,7 @@ def load(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is larger than {most}; split it into several, or raise that")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # not UTF-8, thousands of digits or levels, too
+    except (ValueError, RecursionError) as error:  # also: not UTF-8, thousands of digits or levels
         raise UserError(f"{path}: not JSON ({error}); export it again") from error
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
@@ -54,7 +54,7 @@ def class_names(folder: Path) -> list[str]:
     names = [_field(folder, rows[key], "category", "name", str) for key in sorted(rows)]
     if twice := {name for name in names if names.count(name) > 1}:
         where = f"{folder / ANNOTATIONS}: category {min(twice)!r}"
-        raise UserError(f"{where}: is there twice; merge the two")
+        raise UserError(f"{where}: duplicate name; merge the two")
     return names
 
 
@@ -78,7 +78,7 @@ def read(folder: Path) -> list[Picture]:
 
 
 def scan(folder: Path) -> Iterator[Picture | UserError]:
-    """The same, with all that is wrong along the way."""
+    """Yield what `read` returns, and each problem as a UserError where it is found."""
     path, content = folder / ANNOTATIONS, load(folder)
     images = _by_id(folder, content["images"], "image")
     categories = _by_id(folder, content["categories"], "category")
@@ -108,7 +108,7 @@ def scan(folder: Path) -> Iterator[Picture | UserError]:
             file = folder / "images" / name
             if not isfile(file) and isfile(folder / name):  # images/1.jpg, or no images/
                 file = folder / name
-            if not isfile(file):  # nor if the name is too long
+            if not isfile(file):  # False for too long names
                 claim = f"no such file, but {path} has it as image {key}"
                 raise UserError(f"{file}: {claim}; add or remove it")
             boxes, names = [box for box, _ in objects[key]], [name for _, name in objects[key]]
@@ -121,7 +121,7 @@ def _by_id(folder: Path, rows: list[dict[str, Any]], what: str) -> dict[Any, dic
     found: dict[Any, dict[str, Any]] = {}
     for number, row in enumerate(rows, start=1):
         key = row.get("id")
-        if not isinstance(key, int | str) or key in found:  # text: some tools write that
+        if not isinstance(key, int | str) or key in found:  # some tools write text
             where = f"{folder / ANNOTATIONS}: {what} number {number}"
             problem = "is a duplicate" if isinstance(key, int | str) else "is not a number or text"
             raise UserError(f"{where}: the id {key!r} {problem}; give it its own")
@@ -167,7 +167,7 @@ def _box(where: str, bbox: Any, width: int, height: int) -> list[float]:
         raise UserError(f"{where}: the box {bbox} has no size; fix or remove it")
     cut = [max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)]
     beyond = max(abs(a - b) for a, b in zip(cut, (left, top, right, bottom), strict=True))
-    if beyond > 2 or cut[0] >= cut[2] or cut[1] >= cut[3]:  # tools round, so a little may be
+    if beyond > 2 or cut[0] >= cut[2] or cut[1] >= cut[3]:  # tools round, so a little is allowed
         size = f"{width} x {height}"
         raise UserError(f"{where}: the box {bbox} leaves the image of {size}; fix or remove it")
     return cut

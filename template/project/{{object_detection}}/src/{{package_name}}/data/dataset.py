@@ -31,9 +31,9 @@ def find_images(folder: Path) -> list[Path]:
 def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> Image.Image:
     """Read an image of any mode as 8 bits; `channels` is 1 for grey, 3 for colour.
 
-    It is turned upright as its EXIF tag says, unless `size`, of the annotations, says that the
-    boxes were drawn on the stored pixels. Raises UserError if the file is missing, empty, damaged
-    or no image.
+    It is turned upright by its EXIF orientation, unless `size`, which the annotations have, shows
+    that the boxes were drawn on the stored pixels. Raises UserError if the file is missing, empty,
+    damaged or no image.
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
@@ -61,9 +61,9 @@ def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -
 
 
 def fit(image: Image.Image, size: int) -> tuple[Tensor, Tensor, float]:
-    """An image as float32 (C, size, size) from 0 to 1, what of it is filled, and its scale.
+    """An image as float32 (C, size, size) from 0 to 1, its width and height in it, and its scale.
 
-    One that is too large is scaled down; what it does not fill, right and below, is black.
+    An image that is too large is scaled down; the margin to the right and below is black.
     """
     scale = min(1.0, size / max(image.size))
     if scale < 1:
@@ -78,7 +78,7 @@ def fit(image: Image.Image, size: int) -> tuple[Tensor, Tensor, float]:
 class CocoFolder(Dataset[tuple[Tensor, Target]]):
     """One split: images as `fit` gives them, and their objects.
 
-    Raises UserError if the annotations are not as they should be, or name other classes.
+    Raises UserError if the annotations have mistakes, or other classes.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], size: int, channels: int) -> None:

@@ -17,6 +17,6 @@ class Data(Section):
     channels: Literal[1, 3] = 3  # 1 grey, 3 colour
     batch_size: Annotated[int, Field(ge=1)] = 16
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read images
-    score: Share = 0.4  # how sure a box has to be, to be drawn and given
-    overlap: Share = 0.5  # of two boxes, above which the less sure one goes
+    score: Share = 0.4  # the lowest score of a box that is drawn and returned
+    overlap: Share = 0.5  # of two boxes, above which the lower score is dropped
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)

@@ -22,9 +22,9 @@ def split_folder(
 ) -> dict[str, int]:
     """Copy `source`/images and its annotations.json into `folder`/train, valid and test.
 
-    `valid` and `test` are shares of the images, at least one; equal images stay together. Returns
-    the number of images in each split. Raises UserError, before it copies any, if that cannot be
-    done.
+    `valid` and `test` are fractions of the images; each split gets one or more. Equal images stay
+    together. Returns the number of images in each split. Raises UserError, before it copies any
+    image, if that is not possible.
     """
     check_new(folder, valid, test)
     content, pictures = coco.load(source), coco.read(source)
@@ -54,10 +54,10 @@ def check_folder(
 ) -> tuple[str, list[str]]:
     """Read every image: a table of objects per split and class, and a list of problems.
 
-    Problems are whatever is wrong in the annotations, unreadable images, images of another size
-    than the annotations say or in none, unknown classes, and images that are in two splits. Below
-    the table is what the images and boxes are. `settings` takes what of `options` to set, as
-    `data.channels=3`.
+    Problems are mistakes in the annotations, unreadable images, images whose size differs from the
+    annotations, images without annotations, unknown classes, and images that are in two splits.
+    Lines below the table describe the images and boxes. Overrides that fit, such as
+    `data.channels=3`, go into `settings`.
     """
     classes, options = coco.class_names(folder / "train"), options or Data()
     problems, seen = list[str](), dict[bytes, tuple[str, Path]]()
@@ -104,7 +104,7 @@ def check_folder(
 
 
 class Facts:
-    """What the images and their boxes are."""
+    """Facts on the images and their boxes."""
 
     def __init__(self) -> None:
         self.sizes, self.modes = list[tuple[int, int]](), Counter[str]()
@@ -112,13 +112,13 @@ class Facts:
         self.colour = self.paged = self.dark = 0
 
     def add(self, picture: coco.Picture) -> None:
-        """Take in an image; of the file the header is enough."""
+        """Add an image; for most images, only the file's header is read."""
         self.boxes.append(len(picture.boxes))
         self.sides += [min(right - left, low - top) for left, top, right, low in picture.boxes]
         with (
             suppress(Exception),
             Image.open(picture.path, formats=FORMATS) as image,
-        ):  # a later page
+        ):  # damaged later pages
             self.modes[image.mode] += 1
             self.sizes.append(image.size)
             self.colour += Image.getmodebase(image.mode) == "RGB"
@@ -126,7 +126,7 @@ class Facts:
             self.paged += getattr(image, "n_frames", 1) > 1
 
     def lines(self, options: Data, settings: list[str]) -> str:
-        """Lines on that, and on what `options` leave out; `settings` takes what to set."""
+        """Lines on the images, and what `options` lose of them; adds overrides to `settings`."""
         if not self.sizes:
             return ""
         sides = np.array(self.sizes)

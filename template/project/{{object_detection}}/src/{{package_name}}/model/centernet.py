@@ -14,7 +14,7 @@ from .utils import init_weights
 class CenterNet(nn.Module):
     """Objects as points of one grid, a quarter of the image's size (Zhou et al., 2019).
 
-    Down to a sixteenth and back to a quarter, with the maps of the way down added on the way up.
+    The encoder ends at a sixteenth; the decoder returns to a quarter, and adds the encoder's maps.
     """
 
     def __init__(self, num_classes: int, in_channels: int, width: int, dropout: float) -> None:
@@ -50,5 +50,5 @@ class CenterNet(nn.Module):
 def centernet(
     num_classes: int, in_channels: int = 1, width: int = 12, dropout: float = 0.1
 ) -> CenterNet:
-    """A small detector; `width` is the channels of its first layer."""
+    """A small detector; its first layer has `width` channels."""
     return CenterNet(num_classes, in_channels, width, dropout)

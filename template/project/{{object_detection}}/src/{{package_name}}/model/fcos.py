@@ -1,4 +1,4 @@
-"""A serious detector: a residual network, a feature pyramid, and points of several grids.
+"""A larger detector: a residual network, a feature pyramid, and points of several grids.
 
 He et al., 2015; Lin et al., 2017 (Feature Pyramid Networks); Tian et al., 2019 (FCOS).
 """
@@ -13,7 +13,7 @@ from .utils import init_weights
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions with a shortcut around them."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
 
 class FCOS(nn.Module):
-    """Points of a grid for each size of object: every 4, 8, 16 … pixels."""
+    """A grid of points for each size of object: one point every 4, 8, 16 … pixels."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class FCOS(nn.Module):
         for stage, across in zip(self.stages, self.across, strict=True):
             features = stage(features)
             maps.append(across(features))
-        for level in reversed(range(len(maps) - 1)):  # what a coarse grid knows, for the finer one
+        for level in reversed(range(len(maps) - 1)):  # adds a coarse map to the finer one
             finer = maps[level]
             maps[level] = finer + F.interpolate(maps[level + 1], finer.shape[2:])
         smooth = [layer(each) for layer, each in zip(self.smooth, maps, strict=True)]
@@ -80,7 +80,7 @@ def fcos(
 ) -> FCOS:
     """A residual network of `levels` stages of `blocks` blocks, and a pyramid on top of it.
 
-    The grid of stride s is for objects of about 6 s pixels: three levels reach from a few pixels
-    to some hundred, and each further one doubles that.
+    The grid of stride s is for objects of about 6 s pixels: three levels are for objects from a few
+    pixels to about a hundred, and each further level doubles that.
     """
     return FCOS(num_classes, in_channels, width, blocks, levels, dropout)

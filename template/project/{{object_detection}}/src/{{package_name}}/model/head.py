@@ -27,14 +27,14 @@ class Head(nn.Module):
         self.boxes = nn.Conv2d(channels, 4, 1)
 
     def start(self) -> None:
-        """The first weights of the last layer: boxes of the typical size, and scores of `PRIOR`."""
+        """Initialize the last layer: boxes of the typical size, and scores of `PRIOR`."""
         for layer in (self.scores, self.boxes):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         nn.init.constant_(self.scores.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
 
     def forward(self, maps: list[Tensor], strides: list[int]) -> Predictions:
-        """Maps (N, channels, h, w), each with the pixels from one of its points to the next."""
+        """Maps (N, channels, h, w), each with its stride: pixels from one point to the next."""
         parts = map(self._one, maps, strides)
         scores, boxes, points = zip(*parts, strict=True)
         return Predictions(torch.cat(scores, 1), torch.cat(boxes, 1), torch.cat(points))

@@ -1,4 +1,4 @@
-"""What both detectors are made of."""
+"""The layer that both detectors are made of."""
 
 import math
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def conv(in_channels: int, channels: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution that keeps the size but for its stride, and group norm.
+    """A convolution, padded so that only its stride changes the size, and group norm.
 
     Detectors learn from few images at a time, too few for the statistics of batch norm
     (Wu and He, 2018).

@@ -13,7 +13,7 @@ from .grid import batch_grid, font
 
 __all__ = ["Mark", "batch_boxes", "curves", "draw_boxes", "precision_recall", "results"]
 
-TRUTH, MISSED, RIGHT, WRONG = "#ffffff", "#ff5c5c", "#4dc3ff", "#ffb000"  # on dark images, too
+TRUTH, MISSED, RIGHT, WRONG = "#ffffff", "#ff5c5c", "#4dc3ff", "#ffb000"  # seen on dark, too
 TILE, COLUMNS = 240, 4  # pixels; of the sheet of results
 
 
@@ -66,7 +66,7 @@ def draw_boxes(image: Image.Image, marks: Sequence[Mark], path: Path) -> None:
 
 
 def results(images: Sequence[ArrayLike], marks: Sequence[Sequence[Mark]], path: Path) -> None:
-    """Save images (C, H, W) with what was found of them, and what was not; at least one."""
+    """Save images (C, H, W), at least one, with boxes that were found, missed or wrong."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -87,7 +87,7 @@ def results(images: Sequence[ArrayLike], marks: Sequence[Sequence[Mark]], path: 
             )
             back = {"facecolor": "black", "alpha": 0.6, "pad": 0.8, "edgecolor": "none"}
             if text:
-                # To the left from the right half, so that it stays within the image.
+                # In the right half, a text ends at the box, so that it stays within the image.
                 side, x = ("left", left) if left + right < image.shape[-1] else ("right", right)
                 label = axes.text(x, top - 1, text, color=colour, fontsize=9, bbox=back)
                 label.set(ha=side, va="bottom")
@@ -126,6 +126,6 @@ def precision_recall(precision: NDArray[np.float64], path: Path) -> None:
 
 
 def _picture(image: NDArray[np.float32]) -> Image.Image:
-    """From floats (C, H, W) to an image of Pillow's."""
+    """Convert floats (C, H, W) to a Pillow image."""
     pixels = (np.nan_to_num(image).clip(0, 1) * 255).round().astype(np.uint8)
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))

@@ -1,6 +1,6 @@
 """Rules for parameters, several optimizers, and a task's own training steps.
 
-The config's `optimizer.groups` and the task's `build_optimizers` and `train_step` lead here.
+The config's `optimizer.groups` and the task's `build_optimizers` and `train_step` use them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +24,9 @@ from .state import end_step, optimizer_step
 
 
 class Group(Section):
-    """A rule of `optimizer.groups`: what differs for the parameters that it fits."""
+    """A rule of `optimizer.groups`: the options of the parameters that match it."""
 
-    match: str  # a pattern of names, with * and ?; the first rule that fits a parameter counts
+    match: str  # a pattern of names, with * and ?; the first rule that a parameter matches counts
     ndim: Annotated[int | None, Field(ge=0)] = None  # only tensors with this number of dimensions
     name: str | None = None  # another optimizer
     lr: Annotated[float | None, Field(gt=0)] = None
@@ -63,9 +63,9 @@ def of_task(task: Any, model: nn.Module) -> torch.optim.Optimizer:
 def by_rules(
     config: Optimizer, known: Mapping[str, Any], *modules: nn.Module
 ) -> torch.optim.Optimizer:
-    """The optimizers of a config with `groups`; `known` are those that it can name.
+    """The optimizers of a config with `groups`; `known` has those that it can name.
 
-    Raises UserError for a rule that is wrong, or fits no parameter.
+    Raises UserError for a rule that is wrong, or that no parameter matches.
     """
     try:
         rules = TypeAdapter(list[Group]).validate_python(config.groups)
@@ -117,7 +117,7 @@ def check_rule(rule: Group, config: Optimizer, known: Mapping[str, Any], model: 
 
 
 def wrap(model: nn.Module, config: Config, *_: object) -> nn.Module:
-    """The model for own steps: not in DDP, which expects all of it in each backward pass."""
+    """The model for a task's own steps: not in DDP, whose backward pass needs all parameters."""
     if config.train.accumulate > 1:
         raise UserError("train.accumulate: should be 1 for a task with its own train_step")
     if distributed.world() > 1 and config.distributed.strategy != "ddp":

@@ -21,7 +21,7 @@ SHOWN = 5  # names of tensors in a message
 
 
 def fine_tune(model: nn.Module, weights: str | None, patterns: list[str]) -> None:
-    """What `model.weights` and `model.freeze` ask for."""
+    """Apply `model.weights` and `model.freeze` to a model."""
     if weights:
         load_weights(model, weights)
     if patterns:
@@ -29,10 +29,10 @@ def fine_tune(model: nn.Module, weights: str | None, patterns: list[str]) -> Non
 
 
 def load_weights(model: nn.Module, source: str) -> None:
-    """Copy what fits of a run's best checkpoint, a .pt or a .safetensors file into a model.
+    """Copy the tensors that fit from a run's best checkpoint, a .pt or a .safetensors file.
 
-    A tensor fits if its name and shape are those of the model. Prints what did not; UserError if
-    nothing fits, or if the file cannot be read.
+    A tensor fits if its name and shape are those of the model. Prints which ones do not; UserError
+    if none fits, or if the file cannot be read.
     """
     path = locate(source)
     tensors, own = read(path), model.state_dict()
@@ -52,9 +52,9 @@ def load_weights(model: nn.Module, source: str) -> None:
 
 
 def warn_of_others(info: Mapping[str, Any], source: str) -> None:
-    """Warn of what a run learnt from its data, such as classes, that is not the same in `info`.
+    """Warn if the data of the run `source` had other classes or words than `info` has.
 
-    A tensor may fit by its shape, and yet its rows mean other classes, or other words.
+    The rows of a tensor whose shape fits may still stand for other classes or other words.
     """
     path = locate(source)
     with suppress(Exception):  # of a file without `info`; `load_weights` says what is wrong
@@ -67,7 +67,7 @@ def warn_of_others(info: Mapping[str, Any], source: str) -> None:
 
 
 def _few(names: Iterable[str], tensors: Mapping[str, Tensor]) -> str:
-    """Names and shapes, the first of them."""
+    """The first few names, with the shapes of their tensors."""
     found = [f"{name} {tuple(tensors[name].shape)}" for name in names]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ", ".join(found[:SHOWN]) + more
@@ -117,8 +117,8 @@ def _unwrapped(name: Any) -> str:
 def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     """Stop training the parameters whose names match a pattern, such as `layers.0.*`.
 
-    Batch norms without a trained parameter stay in evaluation mode, and so do their statistics.
-    UserError for a pattern without a parameter, or if nothing is left to train.
+    Batch norms without a trained parameter stay in evaluation mode, so their statistics stay too.
+    UserError for a pattern that matches no parameter, or if nothing is left to train.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
@@ -134,7 +134,7 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
 
 
 def _train(model: nn.Module, mode: bool = True) -> nn.Module:
-    """`nn.Module.train`, without the frozen batch norms."""
+    """`nn.Module.train`, but frozen batch norms stay in evaluation mode."""
     type(model).train(model, mode)
     for module in model.modules():
         own = list(module.parameters(recurse=False))

@@ -1,4 +1,4 @@
-"""The command `intervals`: how sure the metrics of a test are, and if one run beats another."""
+"""The command `intervals`: confidence intervals of test metrics, and of two runs' difference."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from ..config import locate
 from ..errors import UserError
 from .runs import print_aligned
 
-# torch takes seconds to import, so only what tests imports it.
+# torch takes seconds to import, so only functions that test a model import it.
 
 GROUPS = 500  # samples are drawn in up to this many groups of equal size, put together at random
 Figure = dict[str, float]  # value, and low and high of its interval
@@ -24,10 +24,10 @@ Figure = dict[str, float]  # value, and low and high of its interval
 
 @dataclass
 class Target:
-    """What is the same of a sample in all runs, whatever their options."""
+    """A sample's target in a form that is the same in all runs, whatever their options."""
 
-    checksum: int  # of all that has to be equal
-    numbers: list[float]  # what may differ a little
+    checksum: int  # of the values that must be equal
+    numbers: list[float]  # values that may differ a little
     slack: float = 0.0  # how much, in standard deviations over all samples
 
 
@@ -47,7 +47,7 @@ class Tested:
         return metrics
 
     def in_groups(self) -> "Tested":
-        """The same metrics, of groups of samples: fewer to add up."""
+        """The same metrics for groups of samples, so that there are fewer to add up."""
         order = np.random.default_rng(0).permutation(len(self.states))
         parts = np.array_split(order, min(len(order), GROUPS))
         return Tested(self.path, self.make, [self.together(part).state() for part in parts])
@@ -142,7 +142,7 @@ def of_each_sample(path: Path, split: str, overrides: list[str]) -> Tested:
 
 
 class TargetReader:
-    """From a batch of one sample to its target: the last part of the batch, before any mask.
+    """Reads the target of a batch of one sample: the last part of the batch, before any mask.
 
     The inputs are not read: an image size or a normalization may differ between two runs.
     """
@@ -164,7 +164,7 @@ class TargetReader:
             target, floating = target.cpu(), target.is_floating_point()
             if floating and self.decode:  # normalized by the training data
                 return Target(0, self.decode(target).double().flatten().tolist(), 1e-4)
-            if target.dim() == 3 and not floating:  # of pixels: the quarters of any image size
+            if target.dim() == 3 and not floating:  # of pixels: means of quarters, for any size
                 pixels = target.clamp(min=-1).double()
                 means = self.torch.nn.functional.adaptive_avg_pool2d(pixels, 2)
                 return Target(0, means.flatten().tolist(), 1.0)
@@ -172,7 +172,7 @@ class TargetReader:
         return Target(self._nested(target), [])
 
     def _nested(self, target: Any) -> int:
-        """Of the integers, and of how boxes are ordered: their pixels depend on an image size."""
+        """A checksum of integers and of boxes' order, as their pixels depend on an image size."""
         from ..engine.device import map_tensors
 
         found = list[bytes]()
@@ -187,7 +187,7 @@ class TargetReader:
         return zlib.crc32(b"".join(found))
 
     def _values(self, tensor: Any, raw: bool = False) -> bytes:
-        """Of a tensor on the CPU; the code of its name for each class or token, unless `raw`."""
+        """A CPU tensor as bytes; each class or token as the code of its name, unless `raw`."""
         raw |= tensor.is_floating_point() or not len(self.codes)
         values = tensor.double() if tensor.is_floating_point() else tensor.long()
         if not raw:
@@ -197,10 +197,10 @@ class TargetReader:
 
 
 def bootstrap(tests: list[Tested], resamples: int) -> list[dict[str, Figure]]:
-    """The metrics of each test, and of two also the differences, with 95 % intervals.
+    """The metrics of each test, and the differences if there are two, with 95 % intervals.
 
-    Percentiles of the metrics of samples drawn with replacement (Efron, 1979), the same ones in
-    both tests. Groups of samples make a resample cheaper, and an interval no narrower on average.
+    An interval ends at percentiles over resamples, drawn with replacement (Efron, 1979), the same
+    in both tests. Groups of samples are cheaper, and intervals no narrower on average.
     """
     whole = [test.together(range(len(test.states))).compute() for test in tests]
     groups = [test.in_groups() for test in tests]

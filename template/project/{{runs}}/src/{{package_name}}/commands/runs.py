@@ -22,7 +22,7 @@ from ..config import _YamlLoader as Loader
 from ..errors import UserError
 from ..options import Config
 
-# `runs` itself answers without torch, which takes seconds to import.
+# The list of runs is printed without torch, which takes seconds to import.
 
 OWN = ("run.name", "run.checkpoints", "run.images")  # never the same in two runs
 COLUMNS = ("run", "started", "state", "epochs", "best", "seconds", "commit", "differs")
@@ -38,7 +38,7 @@ class FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore
 
 @dataclass
 class Info:
-    """What the files of a run say about it."""
+    """A run as its files describe it."""
 
     run: str  # the name: its folder in `checkpoints`
     path: Path
@@ -52,7 +52,7 @@ class Info:
 
     @property
     def commit(self) -> str:
-        """Of the newest start; with a + if there were uncommitted changes."""
+        """The commit of the newest start; with a + if there were uncommitted changes."""
         newest = self.starts[-1] if self.starts else {}
         return str(newest.get("commit") or "")[:8] + ("+" if newest.get("diff") else "")
 
@@ -91,12 +91,12 @@ class Info:
 
     @property
     def step(self) -> int:
-        """Of the newest validation; 0 before the first, and where an old version wrote none."""
+        """The step of the newest validation; 0 before the first, and for runs of old versions."""
         return int(self.rows[-1].get("step", 0)) if self.rows else 0
 
     @property
     def epochs(self) -> int:
-        """How many are completed for certain, at the newest validation."""
+        """The number of epochs that were certainly complete at the newest validation."""
         if not self.rows:
             return 0
         number, most = int(self.rows[-1]["epoch"]), value(self.config, "train.max_steps")
@@ -184,7 +184,7 @@ def value(config: dict[str, Any], key: str) -> Any:
 
 
 def difference(one: Any, other: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """The dotted keys with two values, None for none. A map that one lacks counts as one value."""
+    """Dotted keys whose two values differ; None is a missing one. A missing map is one value."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for key in {**other, **one}:
         name, pair = f"{prefix}{key}", (one.get(key), other.get(key))
@@ -339,7 +339,7 @@ def compare(found: list[Info], args: argparse.Namespace) -> None:
 
 
 def code(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
-    """The commits, if they differ, and the files that did; the uncommitted changes."""
+    """The commits and files that differ, and the numbers of lines of uncommitted changes."""
     from ..engine import provenance
 
     pairs: dict[str, tuple[Any, Any]] = {}
@@ -348,7 +348,7 @@ def code(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
         pairs["commit"] = commits[0][:8], commits[1][:8]
         command = ["git", "-C", str(ROOT), "diff", "--name-only", "--relative", *commits, "--"]
         names = ""
-        if all(re.fullmatch("[0-9a-f]{40,64}", commit) for commit in commits):  # not an option
+        if all(re.fullmatch("[0-9a-f]{40,64}", commit) for commit in commits):  # no option of git
             names = subprocess.run(command, capture_output=True, text=True, check=False).stdout
         pairs |= dict.fromkeys(names.splitlines(), ("", "differs"))
     changes = [provenance.changes(run.path) or "" for run in (one, other)]
@@ -359,7 +359,7 @@ def code(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
 
 
 def data(one: Info, other: Info) -> dict[str, tuple[Any, Any]]:
-    """The numbers of training samples, or that their files differ."""
+    """The numbers of training samples if they differ, or a note that the files' names do."""
     from ..engine import checkpoint
 
     prints: list[Any] = []
@@ -412,9 +412,9 @@ def draw(found: list[Info], path: Path) -> None:
 
 # --- tidying ---
 def delete(found: list[Info], args: argparse.Namespace) -> None:
-    """Delete runs, after a question."""
+    """Delete runs, after a confirmation."""
     for run in _confirmed(found, args, "delete"):
-        gone = run.path.with_name(f".deleted-{run.path.name}")  # no run any more, if this is killed
+        gone = run.path.with_name(f".deleted-{run.path.name}")  # a kill leaves no damaged run
         run.path.rename(gone)
         shutil.rmtree(gone)
         print(f"deleted: {run.path}")

@@ -29,7 +29,7 @@ PATHS = ("data.folder", "model.weights", "run.checkpoints", "run.images")
 
 
 def complete(words: list[str]) -> list[str]:
-    """What can stand in place of the last word; the first word names the command."""
+    """The words that can replace the last one; the first word names the command."""
     *before, word = words
     [commands] = [a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
     if not before:
@@ -195,7 +195,7 @@ def quoted(word: str, quote: str) -> str:
 
 
 def main(shell: str, *words: str) -> None:
-    """Print what can stand in place of the last word, a line each: quoted for bash only."""
+    """Print the words that can replace the last one, one per line; quoted only for bash."""
     typed, quote, start = split(words[0], words[1]) if shell == "bash" else ([*words], "", 0)
     script = re.search(r"([^/]+)\.sh$", typed[0])
     typed = [script[1], *typed[1:]] if script else typed[typed.index("-m") + 2 :]
@@ -207,7 +207,7 @@ def main(shell: str, *words: str) -> None:
         found = [quoted(word[start:], quote) for word in found]
         common = os.path.commonprefix(found)  # noqa: RUF071
         if len(found) > 1 and re.search(r"(?<!\\)(\\\\)*\\$", common):
-            found.append(common[:-1])  # readline inserts what is common: not half of an escape
+            found.append(common[:-1])  # readline inserts the common prefix: no half of an escape
     print(*found, sep="\n")
 
 

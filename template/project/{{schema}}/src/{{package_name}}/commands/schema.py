@@ -63,7 +63,7 @@ def comments(config: str) -> dict[tuple[str, str], str]:
 
 
 def describe(section: type[Section]) -> tuple[str, dict[str, str]]:
-    """What the comments in the source say of a section, and of its options by name."""
+    """The comments in the source on a section, and those on its options by name."""
     about, found = "", dict[str, str]()
     for each in reversed(section.__mro__):
         if issubclass(each, Section) and each is not Section:
@@ -75,7 +75,7 @@ def describe(section: type[Section]) -> tuple[str, dict[str, str]]:
 
 
 def files_of(place: str) -> list[Path]:
-    """The file or the files of the package in which your parts of a kind are."""
+    """The package's files that define your models, your losses, or other parts of one kind."""
     package = Path(__file__).parents[1]
     files = [package / f"{place}.py", *sorted((package / place).rglob("*.py"))]
     return [path for path in files if path.is_file() and path.name != "utils.py"]

@@ -54,7 +54,7 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether a request would be let in, and how many are."""
+    """Whether a new request would be accepted, and how many are in progress."""
 
     ready: bool
     requests: int
@@ -141,7 +141,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def describe(about: dict[str, Any], limits: Limits, samples: Iterable[str]) -> Health:
-    """The content of `/health`, from that of `export.json`."""
+    """The content of `/health`, from the content of `export.json`."""
     classes = about["info"].get("classes")
     known = {key: about[key] for key in ("model", "suffix", "versions")}
     return Health(
@@ -165,7 +165,7 @@ def find_samples(folder: Path, limits: Limits) -> dict[str, Path]:
 
 
 async def explain(request: Request, error: Exception) -> JSONResponse:
-    """The response to a request without a file, in the form of all others."""
+    """The response to a request without a file, in the format of all other errors."""
     assert isinstance(error, RequestValidationError)
     reasons = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
     detail = f"{reasons}; send a form with one file in the field 'file'"

@@ -1,4 +1,4 @@
-"""Which requests are let in, and what each may cost before and after its prediction."""
+"""Decides which requests are accepted, and limits their time and size around the prediction."""
 
 import asyncio
 import ipaddress
@@ -19,8 +19,8 @@ from .workers import Refused
 
 LOG = logging.getLogger(__name__)
 GONE = 499  # nginx's status, in the log only, for a client that left
-SLOW = 1.0  # seconds after which an upload makes room for others
-QUIET = ("/", "/health", "/ready")  # not in the log if all is well
+SLOW = 1.0  # seconds after which a new request may replace an upload
+QUIET = ("/", "/health", "/ready")  # not logged if the status is 200
 
 
 class Guard:
@@ -30,7 +30,7 @@ class Guard:
         self.limits = limits
         self.hosts = {"localhost", *map(str.lower, hosts)}
         self.active = 0  # requests for predictions
-        self.uploads: dict[Exchange, None] = {}  # those that are not here yet, the oldest first
+        self.uploads: dict[Exchange, None] = {}  # requests still arriving, the oldest first
         self.clocks = set[asyncio.Timeout]()
         self.end = math.inf  # of all requests: finite once the server has to stop
 
@@ -41,7 +41,7 @@ class Guard:
 
     @property
     def ready(self) -> bool:
-        """Whether the next request for a prediction is let in."""
+        """Whether the next request for a prediction is accepted."""
         return self.end == math.inf and self.active < self.limits.max_requests
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class Guard:
             request.log()
 
     def check(self, scope: Scope, headers: Headers) -> None:
-        """Refused for a foreign host name, a page of another site, or too large a request."""
+        """Raise Refused for a foreign host name, a page of another site, or a too large request."""
         host = headers.get("host", "")
         if not (host == "" or host_name(host) in self.hosts or is_address(host_name(host))):
             what = f"this service has no name {host_name(host)[:80]!r}"
@@ -81,7 +81,7 @@ class Guard:
             raise too_large(self.limits)
 
     async def predict(self, request: "Exchange") -> None:
-        """Let a request for a prediction in; if there are many, instead of the slowest upload."""
+        """Accept a request for a prediction; if there are many, it replaces the slowest upload."""
         if self.active >= self.limits.max_requests:
             what = f"the server is busy with {self.active} requests"
             busy = Refused(503, f"{what}; try again later, or see --max-requests")
@@ -141,10 +141,10 @@ class Exchange:
         self.late = late
 
     async def receive(self) -> Message:
-        """The next part of the request; after the last one, the workers' limits hold."""
+        """The next part of the request; after the last part, the workers' limits apply."""
         message = await self.receive_any()
         self.size += len(message.get("body", b""))
-        if self.size > self.limits.max_megabytes * 1e6:  # FastAPI would change an exception
+        if self.size > self.limits.max_megabytes * 1e6:  # FastAPI would replace an exception
             self.allow(0, too_large(self.limits))
             await asyncio.Future()
         if message["type"] == "http.request" and not message.get("more_body"):
@@ -210,7 +210,7 @@ def is_foreign(headers: Headers) -> bool:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, in small letters and without the port; '' if there is none."""
+    """The name in a Host header, in lower case and without the port; '' if there is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -21,7 +21,7 @@ HELP = {
     "max_megabytes": ("MB", "size of a request"),
     "max_seconds": ("S", "time for a prediction, and for the wait before it"),
     "max_memory": ("MB", "memory that a prediction may take, on Linux"),
-    "max_requests": ("N", "requests for predictions at a time, with those that wait"),
+    "max_requests": ("N", "requests for predictions at a time, waiting ones included"),
     "max_connections": ("N", "open connections"),
     "upload_seconds": ("S", "time for a request to arrive, and for its response to be read"),
     "stop_seconds": ("S", "time for unfinished requests when the server has to stop"),

@@ -27,7 +27,7 @@ SIZE = 8  # bytes of the length before each message
 
 
 def work(its: socket.socket, folder: Path, pt2: bool, there: Path, limits: Limits) -> None:
-    """Load the model, then predict each file that the server sends; `there` is for files."""
+    """Load the model, then predict each file that the server sends; its folder is `there`."""
     server = its.makefile("rwb")
     for each in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to all processes
         signal.signal(each, signal.SIG_IGN)
@@ -60,7 +60,7 @@ def send(file: BufferedIOBase, *messages: bytes) -> None:
 
 
 def framed(*messages: bytes) -> Iterator[bytes]:
-    """Before each message, its length."""
+    """Yield the length of each message, then the message."""
     for each in messages:
         yield len(each).to_bytes(SIZE, "big")
         yield each
@@ -121,7 +121,7 @@ def without(folders: list[Path], value: Any) -> Any:
 
 @cache
 def pattern_of(*folders: Path) -> re.Pattern[str]:
-    """What the paths of files in these folders begin with, also as the project shows them."""
+    """A pattern of these folders at the start of paths, also as the project prints them."""
     paths = [path for each in folders for path in (each, locate(each, inside=True))]
     return re.compile("|".join(re.escape(f"{path}{os.sep}") for path in paths))
 

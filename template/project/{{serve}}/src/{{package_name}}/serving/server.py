@@ -10,11 +10,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .guard import Guard
 
-BACKLOG = 100  # connections that are accepted before the first of them is looked at
+BACKLOG = 100  # connections that asyncio accepts before it handles the first of them
 
 
 class Connection(H11Protocol):
-    """A connection, which knows since when it has no request."""
+    """A connection that records since when it is idle."""
 
     most: int  # open connections
     since: float
@@ -28,7 +28,7 @@ class Connection(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has no whole head of a request, or is to be closed."""
+        """Whether no complete request header has arrived, or the connection is to be closed."""
         return self.cycle is None or self.cycle.response_complete or self.transport.is_closing()
 
     def on_response_complete(self) -> None:

@@ -1,4 +1,4 @@
-"""Worker processes, each with the model: a file that takes too much ends one of them, no more."""
+"""Worker processes, each with the model: a file that exceeds a limit ends only one of them."""
 
 import asyncio
 import atexit
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 class Worker:
-    """A worker process, in the server; one request at a time uses it."""
+    """The server's view of a worker process; one request at a time uses it."""
 
     def __init__(self, folder: Path, pt2: bool, there: Path, limits: Limits) -> None:
         # A fork server has torch at once. It is called over a socket, whose path has to be short.
@@ -55,17 +55,17 @@ class Worker:
         self.process: Any = None
         self.socket: Any = None
         self.busy = False  # with a request, whose answer may still come
-        self.patience: float | None = None  # seconds to load the model; the first time, no limit
+        self.patience: float | None = None  # seconds to load the model; no limit the first time
         self.arguments = folder, pt2, there, limits
         self.begin()
 
     def begin(self) -> None:
-        """Start the process; it loads the model meanwhile."""
+        """Start the process, which then loads the model."""
         with self.lock:
             if self.closed:
                 raise UserError("the server is stopping")
             there = self.arguments[2]
-            shutil.rmtree(there, ignore_errors=True)  # of an ended process
+            shutil.rmtree(there, ignore_errors=True)  # files of an ended process
             (there / "input").mkdir(parents=True)
             ours, its = socket.socketpair()
             process = self.context.Process(target=work, args=(its, *self.arguments))
@@ -83,7 +83,7 @@ class Worker:
             self.about: dict[str, Any] = {}
 
     def end(self, closed: bool = False) -> None:
-        """End the process; `closed` is for good."""
+        """End the process; if `closed`, it is never started again."""
         with self.lock:
             self.closed |= closed
             self.process.kill()
@@ -119,7 +119,7 @@ class Worker:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     async def predict(self, name: str, read: Read, left: asyncio.Event) -> tuple[int, memoryview]:
-        """The status and the JSON of the response for a file; Refused if it takes too much.
+        """The status and the JSON of the response for a file; Refused if it exceeds a limit.
 
         `read` returns the file's content; `left` is set when the client is gone.
         """
@@ -140,11 +140,11 @@ class Worker:
         except Refused:
             await self.stop()
             with suppress(UserError, OSError, EOFError):
-                await self.aside(self.begin)  # it loads the model meanwhile
+                await self.aside(self.begin)  # the new process loads the model
             raise
 
     async def watch(self, answer: asyncio.Task[Any], left: asyncio.Event) -> None:
-        """Wait for the answer; Refused if it takes too much."""
+        """Wait for the answer; Refused if it exceeds a limit."""
         most, end = self.limits, time.monotonic() + self.limits.max_seconds
         while not (await asyncio.wait([answer], timeout=STEP))[0]:
             if left.is_set():
@@ -168,7 +168,7 @@ class Worker:
         return int(bytes(status)), answer
 
     async def receive(self) -> memoryview:
-        """As the function `receive`, without blocking other requests."""
+        """Like the function `receive`, but without blocking other requests."""
         size = int.from_bytes(await self.read(SIZE), "big")
         if size > 10e6 * self.limits.max_megabytes:
             raise EOFError("its answer can't be read")
@@ -187,7 +187,7 @@ class Worker:
         return content
 
     async def renew(self) -> None:
-        """Have a process with the model: a new one if it ended, or kept much of its memory."""
+        """Ensure that a process has the model; restart one that ended, or that kept much memory."""
         if self.about:
             kept = self.memory() - self.idle_memory
             if not (self.busy or self.has_ended() or kept > self.limits.max_memory / 2):
@@ -231,7 +231,7 @@ class Workers:
             self.idle.put_nowait(each)
 
     async def predict(self, name: str, read: Read) -> tuple[int, memoryview]:
-        """As `Worker.predict`, when a worker has time.
+        """Like `Worker.predict`, by the next idle worker.
 
         A request that is cancelled leaves the queue, or ends its prediction.
         """
@@ -239,7 +239,7 @@ class Workers:
             async with asyncio.timeout(self.limits.max_seconds):
                 worker = await self.idle.get()
         except TimeoutError as error:
-            what = f"no worker had time for {self.limits.max_seconds:g} s"
+            what = f"no worker was idle for {self.limits.max_seconds:g} s"
             raise Refused(503, f"{what}; try again later, or see --max-seconds") from error
         left = asyncio.Event()
         work = asyncio.create_task(worker.predict(name, read, left))
@@ -251,9 +251,9 @@ class Workers:
             raise
 
     def give_back(self, worker: Worker, done: asyncio.Future[Any]) -> None:
-        """Let the next request have a worker."""
+        """Return a worker to the queue, for the next request."""
         if not done.cancelled():
-            done.exception()  # asyncio warns of one that nobody has looked at
+            done.exception()  # asyncio warns of an exception that is never retrieved
         self.idle.put_nowait(worker)
 
     def close(self) -> None:

@@ -33,10 +33,10 @@ MIX = 4  # blocks whose samples are shuffled together
 class ShardSampler(EpochSampler):
     """Pairs of epoch and index, in a new order each epoch that takes a few blocks at a time.
 
-    `sizes` are the samples of consecutive blocks, which are dealt to `readers`. Each reader
-    shuffles its blocks, and the samples of `MIX` blocks together. Batches take turns, one of each
-    reader. Of each global batch, rank 0 takes the first `batch_size` samples, rank 1 the next, and
-    so on. An epoch drops what does not fill a batch of its reader, or a global batch.
+    `sizes` are the numbers of samples of consecutive blocks, which `readers` share. Each reader
+    shuffles its blocks, and the samples of `MIX` blocks together. The readers take turns, a batch
+    each. Of each global batch, rank 0 takes the first `batch_size` samples, rank 1 the next, and so
+    on. An epoch drops the samples that fill no batch of their reader, or no global batch.
     """
 
     def __init__(self, sizes: Sequence[int], seed: int, batch_size: int, readers: int = 1) -> None:
@@ -72,7 +72,7 @@ class ShardSampler(EpochSampler):
             yield from ((self.epoch, index) for index in readers[reader](begin))
 
     def _reader(self, number: int) -> Callable[[int], list[int]]:
-        """A function that gives a reader's batch which begins at a position of its order."""
+        """A function that returns the batch which begins at a position in a reader's order."""
         seeds = self.seed, self.epoch, number
         blocks = np.random.default_rng(seeds).permutation(self.dealt[number])
         groups = [blocks[first : first + MIX] for first in range(0, len(blocks), MIX)]
@@ -101,7 +101,7 @@ class ShardSampler(EpochSampler):
 
 
 class BlockSampler(Sampler[int]):
-    """The indices that this rank evaluates, in order: every block of its share whole."""
+    """The indices that this rank evaluates, in order: whole blocks, every world-size-th one."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         begins, ends = np.cumsum([0, *sizes]).tolist(), np.cumsum(sizes).tolist()
@@ -279,7 +279,7 @@ def _without_content(member: tarfile.TarInfo) -> str:
 
 
 def _check_end(file: Path, archive: tarfile.TarFile) -> None:
-    """UserError if there is more than zeros after the last member, where tarfile just stops."""
+    """UserError if there is more than zeros after the last member, where tarfile stops silently."""
     source: Any = archive.fileobj
     source.seek(archive.offset)
     zeros = 0
@@ -303,10 +303,10 @@ def shard_loader(
     collate: Callable[[list[Any]], Any] | None = None,
     readers: int = 0,
 ) -> DataLoader[Any]:
-    """Batches of a dataset whose blocks have these sizes, in a new order each epoch if to `train`.
+    """Batches of a dataset whose blocks have these sizes, in a new order each epoch if `train`.
 
-    `readers` are as many as the workers of all ranks, unless you set their number: then the order
-    stays the same with other numbers of workers and ranks.
+    By default there are as many `readers` as workers of all ranks. If you set their number, the
+    order does not depend on the numbers of workers and ranks.
     """
     seed, workers = config.run.seed, config.data.workers
     processes = distributed.world() * max(1, workers)

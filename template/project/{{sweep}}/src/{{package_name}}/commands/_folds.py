@@ -1,4 +1,4 @@
-"""The folds of `sweep --folds`: data folders, made once, of links to the files of `data.folder`.
+"""The folds of `sweep --folds`: data folders of links to the files of `data.folder`, made once.
 
 Each fold has another part of train/ and valid/ as its valid/, the rest as its train/, and the same
 test/. Tasks read it like any data folder.
@@ -82,8 +82,8 @@ def deal(
 ) -> list[int]:
     """The fold of each sample, given its key and its class; UserError if there are too few.
 
-    Samples with one key are in one fold. Folds have equal shares of each class, and of all samples:
-    their numbers differ by at most one if no key is there twice.
+    Samples with the same key are in the same fold. Each class, and all samples together, are
+    divided evenly: the numbers differ by at most one if no key occurs twice.
     """
     groups = dict[object, list[int]]()
     for index, (key, _) in enumerate(samples):
@@ -120,18 +120,18 @@ def _places(folder: Path, samples: list[list[Path]], split: Path) -> Iterator[tu
 
 
 def _link(file: Path, target: Path) -> None:
-    """A hard link, or a copy on a file system that has none; a symbolic one of a linked folder."""
+    """Hard-link a file, or copy it where links don't work; make a symbolic link to a folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         if file.is_dir():
             return target.symlink_to(file.resolve(), target_is_directory=True)
-        os.link(file.resolve(), target)  # of a symbolic link, what it leads to
+        os.link(file.resolve(), target)  # the file that a symbolic link leads to
     except OSError:
         shutil.copy2(file, target)
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files and linked folders of the splits, and files beside them that all may need."""
+    """The files and linked folders of the splits, and files beside them that folds may need."""
     beside = [path for path in folder.glob("[!.]*") if path.is_file()]
     files = [path for path in beside if path.name not in ("README.md", "sample.zip")]
     files += [path for split in SPLITS for path in (folder / split).rglob("[!.]*")]
@@ -140,7 +140,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digest(kind: Any, folder: Path, data: Any) -> str:
-    """What the folds depend on: other files or options are other folds."""
+    """A hash of what the folds depend on: with other files or options, new folds are made."""
     options = [(name, getattr(data, name)) for name in getattr(kind, "OPTIONS", ())]
     tops = (path.rglob("[!.]*") if path.is_dir() else [path] for path in _files(folder))
     found = sorted(path for path in chain.from_iterable(tops) if path.is_file())

@@ -65,7 +65,7 @@ class Plan:
         return pick(filter(math.isfinite, figures), default=math.nan)
 
     def repeated(self) -> dict[str, str]:
-        """The options that make no other combination, with what their values are called."""
+        """The options that only repeat a combination, each with the plural that reports use."""
         kinds = {"run.seed": "seeds"} if self.seeds else {}
         return kinds | ({"fold": "folds"} if "fold" in self.tried else {})
 
@@ -129,7 +129,7 @@ def plan(args: argparse.Namespace) -> Plan:
 
 
 def _space(args: argparse.Namespace, needed: bool) -> tuple[dict[str, Any], str]:
-    """The sections of the search space, and its file: only `--space`, for seeds and folds."""
+    """The sections of the search space, and its file; for seeds and folds, only from `--space`."""
     if args.seeds is not None and args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: should be at least 1")
     if args.folds is not None and args.folds < 2:
@@ -143,7 +143,7 @@ def _space(args: argparse.Namespace, needed: bool) -> tuple[dict[str, Any], str]
 
 
 def kind_of(args: argparse.Namespace) -> str:
-    """The first part of the folder's name; all but `sweep` are grids."""
+    """The kind of sweep, with which its folder's name begins; all but `sweep` are grids."""
     flags = {"folds": args.folds, "seeds": args.seeds, "grid": args.grid}
     return next((kind for kind, given in flags.items() if given), "sweep")
 

@@ -170,7 +170,7 @@ class Study(Trials):
         """A trial to work on, interrupted or new; None once there are enough."""
         with self.exclusive():
             trials = self.study.get_trials(deepcopy=False)
-            for kept in trials:  # without a lock file, it is on a machine with another disk
+            for kept in trials:  # without a lock file, it runs on a machine with another disk
                 left = not kept.state.is_finished() and self.path(kept.number, ".lock").exists()
                 if left and self.lock_trial(kept.number):
                     self.current = self.optuna.trial.Trial(self.study, kept._trial_id)
@@ -178,7 +178,7 @@ class Study(Trials):
                     return Trial(kept.number, options(kept.params))
             if len(trials) >= self.plan.sweep.trials:
                 return None
-            seed = self.plan.config.run.seed + len(trials)  # or processes draw equal options
+            seed = self.plan.config.run.seed + len(trials)  # else processes draw equal options
             startup = self.plan.sweep.startup
             self.study.sampler = self.optuna.samplers.TPESampler(
                 n_startup_trials=startup, seed=seed

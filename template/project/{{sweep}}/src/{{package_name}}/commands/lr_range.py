@@ -11,7 +11,7 @@ from ..config import check_model, load, locate
 from ..errors import UserError
 from ..options import Config
 
-# torch takes seconds to import, so only what trains imports it.
+# torch takes seconds to import, so only functions that train import it.
 SMOOTHING = 0.9  # of the loss: the decay of its moving average
 
 
@@ -82,4 +82,4 @@ def add_to(add: Any) -> None:
     sub = add(lr_range, settings={"nargs": "*", "metavar": "SETTING", "help": text})
     sub.add_argument("--first", type=float, default=1e-6, help="the lowest rate (1e-6)")
     sub.add_argument("--last", type=float, default=1.0, help="the highest rate (1)")
-    sub.add_argument("--steps", type=int, default=100, help="the most steps (100)")
+    sub.add_argument("--steps", type=int, default=100, help="the maximum number of steps (100)")

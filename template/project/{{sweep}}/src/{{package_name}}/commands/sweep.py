@@ -163,7 +163,7 @@ def combination(plan: Plan, trial: Any) -> dict[str, Any]:
 
 
 def combinations(plan: Plan, trials: list[Any]) -> list[list[Any]]:
-    """The trials that differ only in seed or fold, together; without such, each alone."""
+    """Group the trials that differ only in seed or fold; without --seeds and --folds, none do."""
     groups: dict[str, list[Any]] = {}
     for trial in trials:
         same = json.dumps(combination(plan, trial))
@@ -204,7 +204,7 @@ def mean_and_deviation(values: list[float]) -> tuple[float, float]:
 
 
 def _spread(mean: float, deviation: float) -> str:
-    """Both with as many decimals as four digits of the mean have; without a deviation, the mean."""
+    """Format both with the decimals that show four digits of the mean; skip a NaN deviation."""
     size = math.log10(abs(mean)) if mean and math.isfinite(mean) else 0
     digits = min(8, max(0, 3 - math.floor(size)))
     return f"{mean:.{digits}f}" + f" ± {deviation:.{digits}f}" * (not math.isnan(deviation))

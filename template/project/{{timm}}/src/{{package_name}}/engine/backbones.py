@@ -21,7 +21,7 @@ SHOWN = 5  # names in a message
 
 
 class Normalize(nn.Module):
-    """Images from 0 to 1 as the weights expect them; grey ones become three equal channels.
+    """Normalizes images from 0 to 1 as the weights expect; grey ones get three equal channels.
 
     Mean and standard deviation are those of timm's configuration of the weights, or given. They
     are buffers, so that checkpoints and exports have them.
@@ -45,7 +45,7 @@ class Normalize(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """The base of models that use an architecture's maps of features, from fine to coarse.
+    """The base of models that use an architecture's feature maps, from fine to coarse.
 
     There is a map for each stride of the architecture from `finest` on, and for strides of 4 and
     8 in any case: those it lacks are resized from the nearest (as Li et al., 2022, do for plain
@@ -72,7 +72,7 @@ class Pyramid(nn.Module):
         self.channels = [about.channels()[number] for number in self.sources]
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """A map (N, channels, h, w) for each stride, of images whose size is filled up to fit."""
+        """A map (N, channels, h, w) for each stride, of images that are padded to fit."""
         height, width = images.shape[-2:]
         down, right = -height % self.strides[-1], -width % self.strides[-1]
         images = self.normalize(F.pad(images, (0, right, 0, down)))

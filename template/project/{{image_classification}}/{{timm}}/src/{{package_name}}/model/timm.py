@@ -9,7 +9,7 @@ from ..engine.backbones import Normalize, create
 
 
 class Classifier(nn.Module):
-    """An architecture of timm without its last layer, and a new one for the classes of the data."""
+    """An architecture of timm whose last layer is replaced by one for the classes of the data."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A U-Net whose way down is any architecture of timm, with its pretrained weights: docs/timm.md."""
+"""A U-Net whose encoder is any architecture of timm, with pretrained weights: docs/timm.md."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from ..engine.backbones import Pyramid
 
 
 class Segmenter(Pyramid):
-    """Down with an architecture of timm, and up again, joined on each level by what was there."""
+    """An architecture of timm as the encoder, a decoder, and skip connections."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ def timm(
     width: int = 64,
     **args: Any,
 ) -> Segmenter:
-    """The architecture `name` of timm; `width` is the channels on the way up.
+    """The architecture `name` of timm; `width` is the number of channels of the decoder.
 
     Further arguments are timm's own.
     """

@@ -12,7 +12,7 @@ from .head import Head
 
 
 class Detector(Pyramid):
-    """A feature pyramid (Lin et al., 2017), and points of a grid for each of its strides."""
+    """A feature pyramid (Lin et al., 2017), and a grid of points for each of its strides."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Detector(Pyramid):
     def forward(self, images: Tensor) -> Predictions:
         """Images (N, 1 or 3, H, W), float from 0 to 1."""
         maps = [layer(each) for layer, each in zip(self.across, self.maps(images), strict=True)]
-        for level in reversed(range(len(maps) - 1)):  # what a coarse grid knows, for the finer one
+        for level in reversed(range(len(maps) - 1)):  # adds a coarse map to the finer one
             finer = maps[level]
             maps[level] = finer + F.interpolate(maps[level + 1], finer.shape[2:])
         smooth = [layer(each) for layer, each in zip(self.smooth, maps, strict=True)]
@@ -51,7 +51,7 @@ def timm(
     dropout: float = 0.0,
     **args: Any,
 ) -> Detector:
-    """The architecture `name` of timm; `width` is the channels of the pyramid and the head.
+    """The architecture `name` of timm; the pyramid and the head have `width` channels.
 
     Further arguments are timm's own.
     """

@@ -10,7 +10,7 @@ from .options import Data
 
 
 def samples(folder: Path, options: Data) -> Iterator[tuple[object, None, list[Path]]]:
-    """The key, no class, and the files of each sample of train/ and valid/.
+    """For each sample of train/ and valid/: its key, no class (None), and its files.
 
     Samples with one key are always in one fold: here, equal images. To keep more together, such as
     the frames of a video, return what they share instead.

@@ -11,7 +11,7 @@ from .options import Data
 
 
 class Entry(NamedTuple):
-    """An image, with what annotations.json has of it."""
+    """An image, with its rows in annotations.json."""
 
     classes: list[str]  # of all images, in their order
     file: Path
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 
 def samples(folder: Path, options: Data) -> Iterator[tuple[object, None, Entry]]:
-    """The key, no class, and the image of each sample of train/ and valid/.
+    """For each sample of train/ and valid/: its key, no class (None), and its image.
 
     Samples with one key are always in one fold: here, equal images. To keep more together, such as
     the frames of a video, return what they share instead.
