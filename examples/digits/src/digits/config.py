@@ -113,7 +113,7 @@ def parse_text(value: object) -> Any:
 
 
 def check_size(value: Any, depth: int = 0) -> int:
-    """Count the values in a value of a config; ValueError if it is too large, or too deep."""
+    """Count the values inside a config's value; ValueError if there are too many, or too deep."""
     if depth > 20:
         raise ValueError("is nested too deeply, or contains itself")
     if isinstance(value, int) and abs(value) >= 2**63:

@@ -28,7 +28,7 @@ def find_classes(folder: Path) -> list[str]:
 def find_samples(
     folder: Path, classes: Sequence[str], suffixes: Sequence[str]
 ) -> list[tuple[Path, int]]:
-    """Each file of a split with the index of its class; UserError for unknown classes, no files."""
+    """Each file of a split with the index of its class; UserError for a wrong or empty class."""
     samples: list[tuple[Path, int]] = []
     for name in find_classes(folder):
         if name not in classes:

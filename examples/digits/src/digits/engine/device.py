@@ -48,7 +48,7 @@ def derived_seed(*numbers: int) -> int:
 
 
 def seeded(loader: Any, seed: int, skip: int = 0) -> Iterator[Any]:
-    """The batches after the first `skip`; `seed` is for what the loader draws when it starts.
+    """The batches after the first `skip`; `seed` fixes what the loader draws when it starts.
 
     Loaders and samplers without a generator draw from the global one: a resume could not repeat it.
     """
@@ -94,7 +94,7 @@ def map_tensors(batch: Any, function: Callable[[torch.Tensor], Any]) -> Any:
 def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
     """Move a batch's tensors to the device; those with 4 dimensions in `channels_last` if set."""
     layouts = {4: torch.channels_last} if channels_last else {}
-    ordered = device.type == "cuda"  # its streams wait; the CPU would read incomplete tensors
+    ordered = device.type == "cuda"  # streams are in order; the CPU would read too early
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         layout = layouts.get(tensor.dim(), torch.preserve_format)

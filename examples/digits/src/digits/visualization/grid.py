@@ -20,7 +20,7 @@ def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
     count, _, height, width = pixels.shape
     tiles = np.broadcast_to(pixels, (count, 3, height, width)).transpose(0, 2, 3, 1)
     side = max(height, width)
-    # A whole factor enlarges small images, so that each pixel shows.
+    # Small images are enlarged by an integer factor, so that single pixels can be seen.
     scale = max(1, TILE // side) if side <= 2 * TILE else 2 * TILE / side
     size = max(1, round(width * scale)), max(1, round(height * scale))
     letters, texts = font("".join(titles)), [title.split("\n") for title in titles]
@@ -43,7 +43,7 @@ def batch_grid(images: ArrayLike, titles: Sequence[str], path: Path) -> None:
 
 
 def font(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Matplotlib's has more letters than Pillow's; looking where it is imports nothing.
+    # Matplotlib's font has more letters than Pillow's; find_spec imports nothing.
     spec = find_spec("matplotlib")
     folder = Path(spec.origin if spec and spec.origin else "").parent / "mpl-data/fonts/ttf"
     file = Path((font_for(text)[1] if spec else "") or folder / "DejaVuSans.ttf")

@@ -1,7 +1,7 @@
 """The interface between the engine and `task.py`; it changes only in a release that says so.
 
 A batch is a tuple or a dict. The length of its first item is the number of samples, unless the
-task has `batch_size`. The engine moves its tensors to the device, and reads nothing else of it.
+task has `batch_size`. The engine moves its tensors to the device, and reads nothing else from it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ class Task(Protocol):
     info: dict[str, Any]  # plain values of the training data, saved in each checkpoint
 
     # The engine sets `sampler.epoch` before each epoch; `valid` and `test` have a fixed order.
-    # To resume within an epoch, and to use several processes, use those of `engine/sampler.py`.
+    # Resuming within an epoch, and several processes, need samplers as in `engine/sampler.py`.
     def train_loader(self) -> DataLoader[Any]: ...
     def eval_loader(self, split: str) -> DataLoader[Any]: ...
     def build_model(self) -> nn.Module: ...

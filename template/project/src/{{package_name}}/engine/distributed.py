@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn  # before any group, which its default arguments would keep
+import torch.distributed.nn  # early: its default arguments would keep a group alive
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -30,7 +30,7 @@ logs: list[Any] = []  # open files: train.log of the run
 _wrapped: list[nn.parallel.DistributedDataParallel] = []
 _DEFAULTS = Distributed()
 # The extra `fsdp` replaces these once it has split a model.
-mixed_tensors: Callable[[], AbstractContextManager[None]] = nullcontext  # step shards with others
+mixed_tensors: Callable[[], AbstractContextManager[None]] = nullcontext  # mixes DTensor and Tensor
 take: Callable[[Iterator[Any], int], Iterator[Any]] = islice  # the next batches, up to a number
 
 
@@ -45,7 +45,7 @@ def world() -> int:
 
 
 def log(text: str) -> None:
-    """Print a line, on rank 0 alone, and append it to the files in `logs`."""
+    """Print a line, on rank 0 only, and append it to the files in `logs`."""
     if rank() == 0:
         for file in [None, *logs]:  # None is standard output
             print(text, file=file, flush=True)
@@ -189,12 +189,12 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
-    """Each batch, and whether it counts in metrics: only FSDP repeats a batch that doesn't."""
+    """Each batch, and whether metrics should count it: always, unless FSDP repeats a batch."""
     return ((batch, True) for batch in batches)
 
 
 def shortest_epoch(limit: int, loader: Any) -> tuple[int, int]:
-    """The most batches that a process may take in an epoch, and the fewest that one has.
+    """The maximum of batches per process in an epoch, and the smallest number that one has.
 
     A loader without a length counts as endless.
     """

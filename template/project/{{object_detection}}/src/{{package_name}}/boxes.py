@@ -18,10 +18,10 @@ class Predictions(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """The K best boxes of each image, the surest first."""
+    """The K best boxes of each image, the highest score first."""
 
     boxes: Tensor  # (N, K, 4)
-    scores: Tensor  # (N, K) from 0 to 1; 0 for what is not a detection
+    scores: Tensor  # (N, K) from 0 to 1; 0 if it is no detection
     labels: Tensor  # (N, K) int64
 
 

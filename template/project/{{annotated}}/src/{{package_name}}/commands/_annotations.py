@@ -93,7 +93,7 @@ def rows_of(where: str, content: dict[str, Any], key: str) -> list[dict[str, Any
 
 
 def numbers(where: str, values: Iterable[Any]) -> list[float]:
-    """The values as numbers; UserError for text, NaN, and what is too large for a pixel."""
+    """The values as numbers; UserError for text, NaN, and numbers too large for a pixel."""
     found = list[float]()
     for value in values:
         try:

@@ -27,7 +27,7 @@ from ._annotations import (
 
 
 def coco(source: Path, report: Report) -> Iterator[Item]:
-    """Read one JSON file for each split, named as Roboflow, CVAT or COCO itself name it."""
+    """Read one JSON file for each split, named as by Roboflow, CVAT or COCO itself."""
     if not source.is_dir():
         root, files = source.parent, [source]
     else:

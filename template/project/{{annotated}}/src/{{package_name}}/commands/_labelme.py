@@ -46,7 +46,7 @@ def labelme(source: Path, report: Report) -> Iterator[Item]:
 
 
 def labelme_image(source: Path, file: Path, name: Any) -> Path:
-    """The image of a JSON file, below `source`; if its path leads out, by name beside the file."""
+    """The image of a JSON file, by its path below `source`, or else by its name beside the file."""
     text = name.replace("\\", "/") if isinstance(name, str) and "\0" not in name else ""
     suffixes = [end for suffix in SUFFIXES for end in (suffix, suffix.upper())]
     names = text, text.rpartition("/")[2], *(file.stem + suffix for suffix in suffixes)

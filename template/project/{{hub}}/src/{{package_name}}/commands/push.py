@@ -22,7 +22,7 @@ from . import _hub as hub
 
 # torch takes seconds to import, so only what needs it imports it.
 
-PIPELINES = {  # the Hub's tasks that are not called as the kind; `tabular` has two
+PIPELINES = {  # the Hub's tasks whose names differ from the kind's; `tabular` has two
     "language_modeling": "text-generation",
     "time_series": "time-series-forecasting",
     "custom": "",

@@ -28,7 +28,7 @@ def read_image(path: Path, size: int, channels: int) -> Tensor:
             if file.width * file.height > MAX_PIXELS:
                 raise UserError(f"{path}: more than MAX_PIXELS of data/dataset.py; scale it down")
             image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
+            if image.mode.startswith("I") or image.mode == "F":  # 16 bits per pixel, or more
                 values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
                 tops = (1, 255) if image.mode == "F" else ()
                 full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))

@@ -46,7 +46,7 @@ def find_pairs(folder: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
 
 
 def read_classes(folder: Path) -> list[str]:
-    """The names in `folder`/classes.txt, one a line: the first is that of the value 0 in masks."""
+    """The names in `folder`/classes.txt, one per line; the first is for the value 0 in masks."""
     path = folder / "classes.txt"
     if not path.is_file():
         raise UserError(f"{path}: is missing; write a class's name in each line, that of 0 first")
@@ -75,7 +75,7 @@ def read_image(path: Path, channels: int, max_size: int | None) -> tuple[Tensor,
         with Image.open(path, formats=FORMATS) as file:
             check_pixels(path, file)
             image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, or more
+            if image.mode.startswith("I") or image.mode == "F":  # 16 bits per pixel, or more
                 values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
                 tops = (1, 255) if image.mode == "F" else ()
                 full = min((t for t in tops if values.max() <= t), default=max(values.max(), 65535))

@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 class ResUNet(nn.Module):
-    """An encoder of residual blocks that halves the size at each level, a decoder, and skips."""
+    """An encoder of residual blocks that halves the size per level, a decoder, skip connections."""
 
     def __init__(
         self,

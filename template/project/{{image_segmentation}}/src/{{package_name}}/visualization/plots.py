@@ -32,7 +32,7 @@ def overlay(image: ArrayLike, mask: ArrayLike | None, side: int = SIDE) -> Image
     """Draw a mask, classes (H, W), on an image, floats (C, H, W): as tints, and lines at borders.
 
     Class 0 has no tint, pixels below 0 are grey. The image is stretched to its full brightness, and
-    enlarged by a whole factor or reduced so that its longer side has up to `side` pixels.
+    enlarged by an integer factor or reduced so that its longer side has up to `side` pixels.
     """
     pixels = np.nan_to_num(np.asarray(image, dtype=np.float32))
     low, high = np.percentile(pixels, (0.5, 99.5))

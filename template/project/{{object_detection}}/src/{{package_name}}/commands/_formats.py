@@ -68,7 +68,7 @@ def clip(shape: Shape, size: tuple[int, int], report: Report) -> list[float] | N
         outside = f"is outside the image of {width} x {height}"
         report.notes.append(f"{shape.where}: the box {found} {outside}; dropped")
     else:
-        if max(abs(a - b) for a, b in zip(cut, shape.box, strict=True)) > 1:  # tools round it
+        if max(abs(a - b) for a, b in zip(cut, shape.box, strict=True)) > 1:  # less is rounding
             leaves = f"leaves the image of {width} x {height}"
             report.notes.append(f"{shape.where}: the box {found} {leaves}; clipped")
         return cut

@@ -199,8 +199,8 @@ class TargetReader:
 def bootstrap(tests: list[Tested], resamples: int) -> list[dict[str, Figure]]:
     """The metrics of each test, and the differences if there are two, with 95 % intervals.
 
-    An interval ends at percentiles over resamples, drawn with replacement (Efron, 1979), the same
-    in both tests. Groups of samples are cheaper, and intervals no narrower on average.
+    The ends of intervals are percentiles over resamples, drawn with replacement (Efron, 1979), the
+    same in both tests. Groups of samples are cheaper, and intervals no narrower on average.
     """
     whole = [test.together(range(len(test.states))).compute() for test in tests]
     groups = [test.in_groups() for test in tests]

@@ -184,7 +184,7 @@ def value(config: dict[str, Any], key: str) -> Any:
 
 
 def difference(one: Any, other: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose two values differ; None is a missing one. A missing map is one value."""
+    """The dotted keys whose values differ, with both; None for a missing value or a missing map."""
     pairs: dict[str, tuple[Any, Any]] = {}
     for key in {**other, **one}:
         name, pair = f"{prefix}{key}", (one.get(key), other.get(key))
@@ -382,7 +382,7 @@ def packages(run: Info) -> dict[str, Any]:
 
 
 def draw(found: list[Info], path: Path) -> None:
-    """Save an axis for each validation metric, with a line for each run."""
+    """Plot each validation metric in axes of its own, with a line for each run."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -1,4 +1,4 @@
-"""Decides which requests are accepted, and limits their time and size around the prediction."""
+"""Decides which requests are accepted, and limits the time and size of uploads and responses."""
 
 import asyncio
 import ipaddress
@@ -35,7 +35,7 @@ class Guard:
         self.end = math.inf  # of all requests: finite once the server has to stop
 
     def around(self, app: ASGIApp) -> "Guard":
-        """Itself, with the app that it guards."""
+        """The guard itself, with the app that it guards."""
         self.app = app
         return self
 

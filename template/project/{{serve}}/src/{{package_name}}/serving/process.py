@@ -27,7 +27,7 @@ SIZE = 8  # bytes of the length before each message
 
 
 def work(its: socket.socket, folder: Path, pt2: bool, there: Path, limits: Limits) -> None:
-    """Load the model, then predict each file that the server sends; its folder is `there`."""
+    """Load the model, then predict each file that the server sends; saves it in `there`."""
     server = its.makefile("rwb")
     for each in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to all processes
         signal.signal(each, signal.SIG_IGN)

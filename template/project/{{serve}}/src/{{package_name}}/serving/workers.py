@@ -26,7 +26,7 @@ from .process import SIZE, framed, receive, work
 
 Read = Callable[[], Awaitable[bytes]]
 LOG = logging.getLogger(__name__)
-STEP = 0.02  # seconds between two looks at a prediction
+STEP = 0.02  # seconds between two checks of a prediction
 GRACE = 1.0  # seconds until a prediction whose client left is stopped; a restart takes as long
 LOADING = 60.0  # seconds that a restarted worker has at least to load the model
 
@@ -43,7 +43,7 @@ class Worker:
     """The server's view of a worker process; one request at a time uses it."""
 
     def __init__(self, folder: Path, pt2: bool, there: Path, limits: Limits) -> None:
-        # A fork server has torch at once. It is called over a socket, whose path has to be short.
+        # A fork server has imported torch. It is called over a socket, whose path has to be short.
         short = sys.platform == "linux" and len(tempfile.gettempdir()) < 70
         self.context: Any = multiprocessing.get_context("forkserver" if short else "spawn")
         if short:

@@ -101,7 +101,7 @@ class ShardSampler(EpochSampler):
 
 
 class BlockSampler(Sampler[int]):
-    """The indices that this rank evaluates, in order: whole blocks, every world-size-th one."""
+    """The indices that this rank evaluates, in order: whole blocks, divided among ranks."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         begins, ends = np.cumsum([0, *sizes]).tolist(), np.cumsum(sizes).tolist()

@@ -1,7 +1,7 @@
 """The folds of `sweep --folds`: data folders of links to the files of `data.folder`, made once.
 
-Each fold has another part of train/ and valid/ as its valid/, the rest as its train/, and the same
-test/. Tasks read it like any data folder.
+Each fold has a different part of train/ and valid/ as its valid/, the rest as its train/, and the
+same test/. Tasks read it like any data folder.
 """
 
 import hashlib
