@@ -112,7 +112,7 @@ def test_each_format_gives_the_same_boxes_and_passes_the_check(render: Render, t
         print(call("import-data", form, source, to)[1], end="")
     """)
     said = in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout.splitlines()
-    taken = "{0}-data/train, {0}-data/valid, {0}-data/test: already there; move them away first, or name a new folder"
+    taken = "{0}-data/train, {0}-data/valid, {0}-data/test: already exist; move them away first, or name a new folder"
     assert said == [
         # moved data.yaml, a class without objects, an image without labels, splits drawn; with check-data's exit status
         *("yolo 2 3 0", f"error: {taken.format('/yolo')}"),
@@ -403,7 +403,7 @@ def test_masks_in_colours_or_of_0_and_255_become_classes(render: Render, tmp_pat
     assert in_project(render(data_kind="image_segmentation"), "-c", code, tmp_path).stdout.splitlines() == [
         "2 foreground [0, 1, 0, 1]",
         f"2 error: /colours/masks/0.png: holds colours (RGB), not numbers of classes; {advice}",
-        "2 error: /colours/masks/0.png, row 1, column 3: the colour 1,2,3 is of no class; add it to labelmap.txt",
+        "2 error: /colours/masks/0.png, row 1, column 3: the colour 1,2,3 belongs to no class; add it to labelmap.txt",
         "2 road [0, 1, 255, 255]",
         "21 aeroplane [0, 20, 255, 20]",
         "2 error: /voc/SegmentationClass/0.png: has the value 20; the classes are 0 to 1, and 255 for none",

@@ -263,7 +263,7 @@ train("{tmp_path}/" + str(tiny.part("engine.distributed").world()), settings, Pl
         ('{match: "*", args: {lr: -1}}', "error: optimizer.groups.args.lr: is set by optimizer.groups.lr"),
         ('{match: "*", args: {betas: high}}', "error: optimizer.groups: "),
         ('{match: "*", ndim: 2, name: Muon, args: {momentum: high}}', "error: optimizer.groups: "),
-        ('{match: "*"}, {match: "*", ndim: 2}', "error: optimizer.groups: no parameter of those that the rules before"),
+        ('{match: "*"}, {match: "*", ndim: 2}', "error: optimizer.groups: no parameter that earlier rules leave"),
         ('{match: "*", name: LBFGS}', "error: optimizer.groups: LBFGS cannot be used: it needs the loss several times"),
     ],
 )

@@ -456,4 +456,4 @@ def test_a_compressed_tar_file_is_refused(render: Render, tmp_path: Path) -> Non
         f"Tar([Path({str(path)!r})], dict)",
     ]
     said = in_project(render(extras="shards"), "-c", "\n".join(lines), ok=False).stderr
-    assert f"UserError: {path}: no tar file, or compressed" in said
+    assert f"UserError: {path}: not a tar file, or compressed" in said

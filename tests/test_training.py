@@ -392,7 +392,7 @@ with distributed.process_group("a-run", Distributed(timeout_minutes=1)):
     steps = {1: 15, 2: 9}[accumulate]
     assert said.count(f"same {steps}") == 2
     assert ("all batches alike False" in said) == ((strategy, accumulate) == ("ddp", 2))
-    assert "processes have [5, 7] batches; each takes 5 an epoch" in said
+    assert "processes have [5, 7] batches; each takes 5 per epoch" in said
 
 
 def test_the_time_to_wait_for_a_process_can_be_set(render: Render, tmp_path: Path) -> None:

@@ -201,5 +201,5 @@ def shortest_epoch(limit: int, loader: Any) -> tuple[int, int]:
     counts = gather(min(limit, length_hint(loader, sys.maxsize)))
     if min(counts) < max(counts):  # no EpochSampler: the others would wait for a batch
         limit = min(counts)
-        log(f"processes have {counts} batches; each takes {limit} an epoch")
+        log(f"processes have {counts} batches; each takes {limit} per epoch")
     return limit, min(counts)

@@ -92,7 +92,7 @@ def observe(task: Task, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         task.forward(model, batch)
     args, named = calls[0] if calls else ((), {})
     if len(calls) != 1 or named or not all(isinstance(each, Tensor) for each in args):
-        raise UserError("to export a model, task.forward has to call it once, as model(tensor, …)")
+        raise UserError("task.forward: should call the model once, as model(tensor, …), for export")
     return dict(zip(inspect.signature(model.forward).parameters, args, strict=False))
 
 

@@ -30,7 +30,7 @@ def import_data(args: argparse.Namespace) -> None:
         raise UserError(f"{given}: should be above 0, and below 1 together")
     if there := [folder / split for split in SPLITS if (folder / split).exists()]:
         names = ", ".join(map(str, there))
-        raise UserError(f"{names}: already there; move them away first, or name a new folder")
+        raise UserError(f"{names}: already exist; move them away first, or name a new folder")
     if not source.exists():
         raise UserError(f"{source}: no such file or folder; name the one with the annotations")
     items = list[Item]()

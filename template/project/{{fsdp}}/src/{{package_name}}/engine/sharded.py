@@ -262,7 +262,7 @@ def _even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
     while distributed.all_sum((batch := next(iterator, None)) is not None) != [0]:
         last = last if batch is None else batch
         if last is None:
-            raise UserError("a split has fewer samples than there are processes")
+            raise UserError("data: a split has fewer samples than there are processes; add some")
         yield last, batch is not None
 
 

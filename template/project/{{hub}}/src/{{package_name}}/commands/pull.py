@@ -66,7 +66,7 @@ class Source:
         self.folder.mkdir(exist_ok=True)
         free = shutil.disk_usage(self.folder).free
         if free < 3 * size:  # the download, and up to two copies of the checkpoint
-            raise UserError(f"{self.folder.parent.parent}: {free:,} bytes are free; free some more")
+            raise UserError(f"{self.folder.parent.parent}: only {free:,} bytes are free; free some")
         with hub.hub_errors(self.repo, transfer=True):
             given = {"revision": self.revision, "local_dir": self.folder}
             path = Path(self.api.hf_hub_download(self.repo, name, **given))

@@ -164,5 +164,5 @@ def read_mask(path: Path, colours: dict[Colour, int]) -> Any:
         row, column = np.argwhere(codes == unknown[0])[0]
         colour = f"{unknown[0] >> 16},{unknown[0] >> 8 & 255},{unknown[0] & 255}"
         where = f"{path}, row {row + 1}, column {column + 1}"
-        raise UserError(f"{where}: the colour {colour} is of no class; add it to labelmap.txt")
+        raise UserError(f"{where}: the colour {colour} belongs to no class; add it to labelmap.txt")
     return np.array([known[code] for code in found.tolist()])[inverse].reshape(codes.shape)

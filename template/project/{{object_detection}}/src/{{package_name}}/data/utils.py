@@ -91,7 +91,7 @@ def check_folder(
         named = str(problems)
         for path in find_images(folder / split / "images"):
             if path not in listed and path.name not in named:
-                problems.append(f"{path}: {annotations} doesn't have it, so it is never used")
+                problems.append(f"{path}: not in {annotations}, so it is never used; add it")
     for name in (name for name in classes if not counts["train"][name]):
         where = f"{folder / 'train' / coco.ANNOTATIONS}: category {name!r}"
         problems.append(f"{where}: has no boxes; add some or remove it from all splits")

@@ -92,7 +92,7 @@ def by_rules(
             parts.setdefault(rule.name or config.name, []).extend(groups)
     if unused := [rule for number, rule in enumerate(rules) if number not in used]:
         shown = (f"{r.match} (ndim {r.ndim})" if r.ndim is not None else r.match for r in unused)
-        left_by = "" if len(rules) == 1 else " of those that the rules before leave"
+        left_by = "" if len(rules) == 1 else " that earlier rules leave"
         raise UserError(f"optimizer.groups: no parameter{left_by} fits {', '.join(shown)}")
     built = []
     for name, groups in parts.items():

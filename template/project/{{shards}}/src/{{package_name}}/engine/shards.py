@@ -235,7 +235,7 @@ class Tar(Dataset[Any]):
                         members.extend((number, member.offset_data, member.size))
                     _check_end(file, archive)
             except (OSError, tarfile.TarError) as error:
-                why = f"no tar file, or compressed, or damaged ({error}); write it again"
+                why = f"not a tar file, or compressed, or damaged ({error}); write it again"
                 raise _unreadable(file, why) from error
             self.sizes.append(len(begins) - before)
         if not begins:

@@ -64,7 +64,7 @@ def find(config: Config, picture: Path, first: float, last: float, steps: int) -
         rates.append(rate)
         losses.append(smooth)
     if len(losses) < 3:
-        raise UserError(f"--first {first:g}: the loss diverges from there; set a lower --first")
+        raise UserError(f"--first {first:g}: the loss diverges in its first steps; lower it")
     slopes = [after - before for before, after in zip(losses, losses[2:], strict=False)]
     best = rates[1 + slopes.index(min(slopes))]
     figure = Figure(figsize=(7, 4), layout="constrained", dpi=120)
