@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow
 KINDS = sorted(path.name for path in (ROOT / "template" / "kinds").iterdir())
 
 QUICK = ["model.args.width=4", "run.device=cpu", "train.limit_batches=2"]
+FOR_CLASSES = ["data.task=classification", "data.target_log=false", "loss.name=CrossEntropyLoss"]
+FOR_CLASSES += ["checkpoint.monitor=auroc", "checkpoint.mode=max"]
 WITHOUT_TORCH = (
     "import sys; sys.modules['torch'] = None; from my_project.__main__ import main; sys.exit(main(sys.argv[1:]))"
 )
@@ -242,10 +244,17 @@ print(json.dumps([np.mean(right), *interval]))
 """
 
 
-def test_an_interval_is_that_of_scipy(project: Path, tmp_path: Path) -> None:
-    whole = ["run.name=whole", f"run.checkpoints={tmp_path}", "train.limit_batches=null", "train.epochs=3"]
-    in_project(project, "-m", "my_project", "train", *QUICK, *whole)
-    words = ["-m", "my_project", "intervals", *[str(tmp_path / "whole")] * 2, "--json", "--resamples", "4000"]
+@pytest.fixture(scope="module")
+def whole(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on all training data, whose best checkpoint has an EMA."""
+    folder = tmp_path_factory.mktemp("whole")
+    settings = [f"run.checkpoints={folder}", "train.limit_batches=null", "train.epochs=3", "train.ema=0.8"]
+    in_project(project, "-m", "my_project", "train", *QUICK, *settings, "run.name=whole")
+    return folder / "whole"
+
+
+def test_an_interval_is_that_of_scipy(project: Path, whole: Path) -> None:
+    words = ["-m", "my_project", "intervals", *[str(whole)] * 2, "--json", "--resamples", "4000"]
     found = json.loads(in_project(project, *words).stdout)
     one, same, difference = found["metrics"]["acc"]
     value, low, high = json.loads(in_project(project, "-c", SCIPY, found["checkpoints"][0]).stdout)
@@ -254,6 +263,227 @@ def test_an_interval_is_that_of_scipy(project: Path, tmp_path: Path) -> None:
     assert low < value < high
     assert [one["low"], one["high"]] == pytest.approx([low, high], abs=0.005)  # the weight of one of 200 samples
     assert difference == {"value": 0, "low": 0, "high": 0}
+
+
+LOGITS = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from my_project.engine import inference
+
+logits, targets = [], []
+for path in sys.argv[1:]:
+    config, task, model = inference.load(Path(path))
+    with torch.no_grad():
+        pairs = [(model(images), targets) for images, targets in task.eval_loader("valid")]
+    logits.append(torch.cat([pair[0] for pair in pairs]).double())
+    targets = torch.cat([pair[1] for pair in pairs])
+nll = torch.nn.functional.cross_entropy
+best = minimize_scalar(lambda log: nll(logits[0] / np.exp(log), targets).item(), bounds=(-5, 5))
+temperature = np.exp(best.x)
+shares = logits[1].softmax(dim=1)
+confidences, classes = (each.numpy() for each in shares.max(dim=1))
+right, places = classes == targets.numpy(), np.digitize(confidences, np.linspace(0, 1, 16), right=True)
+parts = [places == place for place in range(1, 16) if (places == place).any()]
+print(json.dumps({
+    "temperature": temperature,
+    "apart": float((logits[1] - logits[0] / temperature).abs().max()),
+    "nll": nll(logits[1], targets).item(),
+    "brier": float((shares - torch.nn.functional.one_hot(targets, 10)).square().sum(dim=1).mean()),
+    "ece": sum(part.mean() * abs(confidences[part].mean() - right[part].mean()) for part in parts),
+    "counts": [int(part.sum()) for part in parts],
+}))
+"""
+
+
+def test_a_temperature_is_that_of_scipy_and_in_the_checkpoint(project: Path, whole: Path) -> None:
+    before = {path: path.read_bytes() for path in whole.rglob("*.pt")}
+    found = json.loads(in_project(project, "-m", "my_project", "calibrate", str(whole), "--json").stdout)
+    assert {path: path.read_bytes() for path in whole.rglob("*.pt") if path.name != "calibrated.pt"} == before
+    made = found["calibrated"]
+    assert Path(made) == whole / "calibrated.pt"
+    expected = json.loads(in_project(project, "-c", LOGITS, found["checkpoint"], made).stdout)
+    assert found["temperature"] == pytest.approx(expected["temperature"], rel=1e-3)
+    assert abs(found["temperature"] - 1) > 0.1
+    assert expected["apart"] < 0.01
+    after = found["valid"]["after"]
+    assert after["acc"] == found["valid"]["before"]["acc"]
+    assert after["nll"] < found["valid"]["before"]["nll"]
+    for name in ("nll", "brier", "ece"):
+        assert after[name] == pytest.approx(expected[name], rel=1e-4), name
+    assert [row["count"] for row in after["bins"]] == expected["counts"]
+    tested = in_project(project, "-m", "my_project", "test", made, "--split", "valid", "--json").stdout
+    assert json.loads(tested)["loss"] == pytest.approx(after["nll"], rel=1e-4)
+
+
+def test_a_calibrated_checkpoint_is_replaced_and_never_resumed(project: Path, whole: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    made, calibrate = run / "calibrated.pt", ("-m", "my_project", "calibrate")
+    made.write_bytes(b"older")
+    said = in_project(project, *calibrate, str(run), "--test", drawn=True).stdout
+    assert f"\n  {made}\n" in said
+    assert made.stat().st_size > 10_000
+    assert (project / "images/result/calibration.png").stat().st_size > 10_000
+    assert not [path.name for path in run.iterdir() if path.name.startswith(".")]
+    refused = in_project(project, *calibrate, str(made), ok=False)
+    assert refused.stderr == f"error: {made}: would be overwritten; name the run, or another checkpoint\n"
+    shutil.rmtree(run / "earlier")
+    (run / "last.pt").write_bytes(b"damaged")
+    newest = "import sys; from pathlib import Path; from my_project.engine import checkpoint"
+    newest += "; print(len(checkpoint.newest(Path(sys.argv[1]))['optimizer']))"
+    assert int(in_project(project, "-c", newest, str(run)).stdout) > 0
+
+
+SCALED = """
+import sys
+from pathlib import Path
+import torch
+from my_project.engine import inference
+
+outputs = []
+for path in sys.argv[2:]:
+    config, task, model = inference.load(Path(path))
+    batch = next(iter(task.eval_loader("test")))
+    with torch.no_grad():
+        outputs.append(task.forward(model, batch).double())
+dim = -1 if outputs[0].dim() == 3 else 1
+old, new = outputs[0] / float(sys.argv[1]), outputs[1]
+print(float((old.log_softmax(dim) - new.log_softmax(dim)).abs().max()))
+"""
+CLASSIFIERS: list[tuple[str, list[str]]] = [
+    ("audio_classification", ["model.name=cnn"]),
+    ("audio_classification", ["model.name=resnet", "model.args.width=8"]),
+    ("custom", ["model.name=mlp"]),
+    ("custom", ["model.name=residual_mlp"]),
+    ("image_classification", ["model.name=cnn"]),
+    ("image_classification", ["model.name=resnet", "model.args.blocks=1"]),
+    ("image_segmentation", ["model.name=unet", "train.limit_batches=null", "train.epochs=3"]),
+    ("image_segmentation", ["model.name=resunet", "model.args.width=8", "train.limit_batches=null", "train.epochs=3"]),
+    ("language_modeling", ["model.name=gru", "model.args.width=32"]),
+    ("language_modeling", ["model.name=gpt", 'model.args={"width": 32, "layers": 1}']),
+    ("tabular", ["model.name=mlp", "data.target=cut", *FOR_CLASSES]),
+    ("tabular", ["model.name=ft_transformer", "model.args.width=16", "data.target=cut", *FOR_CLASSES]),
+    ("text_classification", ["model.name=ngrams", "train.limit_batches=null"]),
+    ("text_classification", ["model.name=transformer", 'model.args={"width": 16, "blocks": 1, "buckets": 3000}']),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings"), of_the_day(CLASSIFIERS, 1))
+def test_each_classifier_is_calibrated(kind: str, settings: list[str], template: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    copy(template, project, extras="runs", data_kind=kind)
+    quick = ["configs/train.yaml", "run.name=a", "run.device=cpu", "train.epochs=1", "train.limit_batches=12"]
+    in_project(project, "-m", "my_project", "train", *quick, *settings)
+    found = json.loads(in_project(project, "-m", "my_project", "calibrate", "a", "--json").stdout)
+    before, after = found["valid"]["before"], found["valid"]["after"]
+    assert after["acc"] == before["acc"]
+    assert after["nll"] < before["nll"]
+    assert sum(row["count"] for row in after["bins"]) == found["valid"]["predictions"]
+    words = str(found["temperature"]), found["checkpoint"], found["calibrated"]
+    assert float(in_project(project, "-c", SCALED, *words).stdout) < 1e-3
+
+
+@pytest.mark.exhaustive
+def test_an_exported_model_has_the_confidences_of_a_calibrated_checkpoint(template: Path, tmp_path: Path) -> None:
+    project, main = tmp_path / "project", ("-m", "my_project")
+    copy(template, project, extras="runs export")
+    in_project(project, *main, "train", *QUICK, "run.name=a", "train.epochs=3", "train.limit_batches=null")
+    found = json.loads(in_project(project, *main, "calibrate", "a", "--json").stdout)
+    sample = str(min((project / "images/sample").glob("*.png")))
+    in_project(project, *main, "export", found["calibrated"], "--only", "onnx")
+    said = [
+        json.loads(in_project(project, *main, *words, sample, "--json").stdout)[0]["probabilities"]
+        for words in (
+            ("run", "--checkpoint", found["checkpoint"]),
+            ("run", "--checkpoint", found["calibrated"]),
+            ("run-exported", "exports/a"),
+        )
+    ]
+    before, after, exported = ([*each.values()] for each in said)
+    powers = [share ** (1 / found["temperature"]) for share in before]
+    assert after == pytest.approx([power / sum(powers) for power in powers], abs=1e-5)
+    assert exported == pytest.approx(after, abs=1e-5)
+    assert max(map(abs, (a - b for a, b in zip(before, after, strict=True)))) > 1e-3
+
+
+NOT_CALIBRATED = """
+import torch
+from torch import Tensor, nn
+from my_project.commands._calibration import Confidences, find_layer, fit
+from my_project.errors import UserError
+
+class Task:
+    def forward(self, model, batch):
+        return model(batch[0])
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(5, 5, bias=False)
+    def forward(self, x):
+        return self.head(x + self.head(x))
+
+class Vague(nn.Linear):
+    def forward(self, x):
+        return torch.tanh(super().forward(x))
+
+def say(function):
+    try:
+        print(function())
+    except UserError as error:
+        print(str(error).partition(";")[0])
+
+torch.manual_seed(0)
+x, classes = torch.randn(8, 5), torch.arange(8) % 5
+right = 9.0 * torch.nn.functional.one_hot(classes, 5)
+def update(outputs, targets=classes):
+    sums = Confidences("valid")
+    sums.update(outputs, (x, targets))
+    return sums
+def layer(*layers):
+    return find_layer(Task(), nn.Sequential(*layers).eval(), (x, classes)).name
+say(lambda: update(x.softmax(dim=1)))
+say(lambda: update(x / 0))
+say(lambda: update(x, x))
+say(lambda: update(x[:, 0]))
+say(lambda: update(x, classes + 1))
+say(lambda: update(right).check())
+say(lambda: update(-right).check())
+say(lambda: update(x, classes - 9).compute())
+say(lambda: update(torch.randn(8, 5, 3, 3), torch.full((8, 3, 3), 255)).count)
+say(lambda: update(torch.randn(8, 3, 5), (classes % 4)[:, None].expand(8, 3)).count)
+say(lambda: layer(nn.Linear(5, 5), nn.Softmax(dim=1)))
+say(lambda: layer(Tied()))
+say(lambda: layer(Vague(5, 5)))
+say(lambda: layer(nn.Linear(5, 5), nn.utils.parametrizations.weight_norm(nn.Linear(5, 5)), nn.Identity()))
+say(lambda: layer(nn.Linear(5, 5), nn.LayerNorm(5)))
+"""
+
+
+def test_what_has_no_temperature_is_an_error(project: Path) -> None:
+    said = in_project(project, "-c", NOT_CALIBRATED).stdout.splitlines()
+    none, scales = "valid: no temperature is the best: ", "no layer can be divided by a temperature "
+    why = "a softmax or a norm follows it, or an earlier layer has the same weights"
+    needs = "calibrate is for classification: it needs logits (N, classes) and targets (N,), numbers of classes"
+    assert said == [
+        "task.forward: returns probabilities",
+        "valid: the model's logits are inf or NaN",
+        needs,
+        needs,
+        "valid: has the target 5, the model 5 classes",
+        f"{none}all 8 predictions are right, and a lower one is always better",
+        f"{none}the logits are no better than chance, and a higher one is always better",
+        "valid: has no sample of a known class",
+        "0",
+        "24",
+        f"{scales}(0 (Linear)): {why}",
+        f"{scales}(0.head (Linear)): {why}",
+        f"{scales}(0 (Vague)): {why}",
+        "1 (ParametrizedLinear)",
+        "1 (LayerNorm)",
+    ]
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.exhaustive) for kind in KINDS])
@@ -288,8 +518,6 @@ def train_table(project: Path, name: str, *settings: str) -> None:
     in_project(project, "-m", "my_project", "train", *quick, f"run.name={name}", *settings)
 
 
-FOR_CLASSES = ["data.task=classification", "data.target_log=false", "loss.name=CrossEntropyLoss"]
-FOR_CLASSES += ["checkpoint.monitor=auroc", "checkpoint.mode=max"]
 OTHER_TARGETS = r"test: the runs have different targets in \d+ of 1426 samples, the first is number 1; "
 NO_METRIC = "no metric in common: r2, mae, rmse for the first, acc, auroc for the second; "
 
@@ -310,6 +538,12 @@ def test_runs_with_other_samples_are_not_compared(
     refused = in_project(regressions, "-m", "my_project", "intervals", "log", name, ok=False)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert re.match(f"error: {error}", refused.stderr), refused.stderr
+
+
+def test_a_regression_is_not_calibrated(regressions: Path) -> None:
+    refused = in_project(regressions, "-m", "my_project", "calibrate", "log", ok=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: calibrate is for classification: "), refused.stderr
 
 
 def test_runs_with_other_inputs_are_compared_in_columns(regressions: Path) -> None:

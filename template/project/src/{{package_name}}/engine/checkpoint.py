@@ -25,7 +25,7 @@ from ..errors import UserError
 from . import distributed
 from .device import map_tensors
 
-LAST, EARLIER = "last.pt", "earlier"
+LAST, EARLIER, CALIBRATED = "last.pt", "earlier", "calibrated.pt"  # which cannot resume
 TYPES: dict[str, Any] = dict.fromkeys(("model", "optimizer", "scheduler", "config", "info"), dict)
 TYPES |= {"best": dict, "rng": list, "epoch": int, "step": int}
 
@@ -212,7 +212,7 @@ def earlier(run: Path) -> list[Path]:
 def newest(run: Path) -> dict[str, Any]:
     """The newest intact state of a run; warns if that is not last.pt; UserError without any."""
     first: UserError | None = None
-    for path in [run / LAST, *earlier(run), *sorted(run.glob("*.pt"))]:
+    for path in [run / LAST, *earlier(run), *sorted({*run.glob("*.pt")} - {run / CALIBRATED})]:
         try:
             contents = load(path)
         except UserError as error:

@@ -141,8 +141,16 @@ def of_each_sample(path: Path, split: str, overrides: list[str]) -> Tested:
     return Tested(path, task.metrics, states, targets)
 
 
+def target_of(batch: Any) -> Any:
+    """The targets of a batch: its last part, before any mask."""
+    import torch
+
+    parts = list(batch.values() if hasattr(batch, "values") else batch)
+    return ([p for p in parts[1:] if getattr(p, "dtype", None) != torch.bool] or parts)[-1]
+
+
 class TargetReader:
-    """Reads the target of a batch of one sample: the last part of the batch, before any mask.
+    """Reads the target of a batch of one sample.
 
     The inputs are not read: an image size or a normalization may differ between two runs.
     """
@@ -157,9 +165,7 @@ class TargetReader:
         self.codes = torch.tensor([zlib.crc32(str(name).encode()) for name in known])
 
     def __call__(self, batch: Any) -> Target:
-        parts = list(batch.values() if hasattr(batch, "values") else batch)
-        known = [p for p in parts[1:] if getattr(p, "dtype", None) != self.torch.bool]
-        target = (known or parts)[-1]
+        target = target_of(batch)
         if isinstance(target, self.torch.Tensor):
             target, floating = target.cpu(), target.is_floating_point()
             if floating and self.decode:  # normalized by the training data
