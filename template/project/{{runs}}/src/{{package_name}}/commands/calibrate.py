@@ -127,10 +127,12 @@ def draw(found: dict[str, list["Confidences"]], path: Path) -> None:
             rows = each.rows()
             above, counts, place, right, noise = zip(*(row.values() for row in rows), strict=True)
             axes = figure.add_subplot(grid[2 * number, side], xlim=(0, 1), ylim=(0, 1.02))
-            axes.plot([0, 1], [0, 1], ":", color=GREY, label="confidence (below: too high)")
+            axes.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
             if each.independent:
                 low, high = (np.clip(np.add(place, n), 0, 1) for n in (np.negative(noise), noise))
-                axes.vlines(place, low, high, GREY, alpha=0.3, lw=6, label="95 % by chance")
+                axes.vlines(
+                    place, low, high, GREY, alpha=0.3, lw=6, label="95 % range, if calibrated"
+                )
             axes.plot(place, right, color=BLUE, alpha=0.3)
             axes.plot(place, right, "o", color=BLUE, label="accuracy")
             when = ("before", "after")[side]
