@@ -265,7 +265,7 @@ NAMED = {
         train/images/none.png: no such file
         train/images/1.png: is 100 x 100, but FOLDER/train/annotations.json says 320 x 240
         train/images/2.png: not an image (the file is empty)
-        train/images/extra.png: FOLDER/train/annotations.json doesn't have it
+        train/images/extra.png: not in FOLDER/train/annotations.json
         valid/images/1.png: the same image is in train
         category 'dog': has no boxes
         test/annotations.json: not JSON
