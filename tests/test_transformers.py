@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Render, copier_copy, in_project, of_the_day
+from conftest import Render, copier_copy, copy, in_project, of_the_day, save, update
 from test_documents import steps
 
 pytestmark = pytest.mark.slow
@@ -44,6 +44,25 @@ def test_own_tests_of_a_project_with_transformers_pass(home: Path) -> None:
 def test_transformers_are_refused_for_other_kinds_of_data(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="remove transformers: it is for texts and sounds; data_kind is tabular"):
         copier_copy(plain, tmp_path / "project", data_kind="tabular", extras="transformers")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_update_that_adds_it_merges_task_py_and_a_later_one_says_so(
+    template: Path, releases: list[str], tmp_path: Path, kind: str
+) -> None:
+    for at_once in (True, False):
+        project = tmp_path / str(at_once)
+        copy(template, project, "v0.11.1", data_kind=kind)
+        save(project, "new")
+        if not at_once:
+            update(project)
+            save(project, "updated")
+        update(project, extras="transformers")
+        files = ["test/test_dataloader.py", "test/test_transformers.py"]  # one has tests in any case
+        said = play(project, "-m", "pytest", "-rs", "-p", "no:cacheprovider", *files)
+        assert ("earlier version: see docs/transformers.md" in said) != at_once
+        assert "failed" not in said
 
 
 # Writes a model of an architecture with small sizes, and a tokenizer, into a folder.

@@ -68,6 +68,8 @@ def read_tokenizer(name: Any) -> tuple[str, str | None]:
     tokenizer = read(name, library().AutoTokenizer.from_pretrained)
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise UserError(f"{NAME}: {name}: its tokenizer cannot be saved as tokenizer.json")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes an empty one
+        raise UserError(f"{NAME}: {name}: has no tokenizer; add its tokenizer.json")
     backend = tokenizer.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
