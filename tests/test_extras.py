@@ -21,6 +21,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from conftest import EXTRAS, Render, extension, git, in_project, of_the_day, run, save, tree
+from renders import FITS
 from test_configs import KINDS
 
 PYTHON = Path(sys.executable)
@@ -70,7 +71,8 @@ def test_an_extra_adds_its_own_files_and_none_of_the_others(render: Render, extr
 
 @pytest.mark.parametrize("extra", EXTRAS.split())
 def test_make_install_installs_the_packages_of_each_extra(render: Render, extra: str) -> None:
-    project = render(extras=extra)
+    kind = FITS.get(extra, ["image_classification"])[0]
+    project = render(data_kind=kind, extras=extra)
     [line] = re.findall(r'-e "\.\[(.*)\]"', (project / "Makefile").read_text())
     groups = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(line.split(",")) == set(groups)

@@ -37,9 +37,11 @@ from conftest import (
     unmerged,
     update,
 )
+from renders import FITS
 from test_configs import KINDS
 
 LATER = "v9999.0.1"
+DEFAULT = "image_classification"
 MANY = [
     {},
     {"components": "folder", "tracker": "tensorboard"},
@@ -56,7 +58,7 @@ several = pytest.mark.parametrize(
 
 MORE = [
     *({"data_kind": kind} for kind in KINDS),
-    *({"extras": extra} for extra in EXTRAS.split()),
+    *({"extras": extra, "data_kind": FITS.get(extra, [DEFAULT])[0]} for extra in EXTRAS.split()),
     *({"tracker": tracker} for tracker in ("mlflow", "wandb", "trackio")),
     *({"ci": ci} for ci in ("gitlab", "none")),
 ]
@@ -260,7 +262,7 @@ def test_paths_removed_since_a_release_are_declared_in_moves(
 
 
 EACH: dict[str, Any] = {
-    **{extra: {"extras": extra} for extra in EXTRAS.split()},
+    **{extra: {"extras": extra} for extra in EXTRAS.split() if DEFAULT in FITS.get(extra, [DEFAULT])},
     **{tracker: {"tracker": tracker} for tracker in ("tensorboard", "mlflow", "wandb", "trackio")},
     **{ci: {"ci": ci} for ci in ("gitlab", "none")},
     "other name": {"package_name": "other"},

@@ -84,7 +84,8 @@ class Task:
         return eval_loader(self._dataset(split), self.config, collate)
 
     def build_model(self) -> nn.Module:
-        given = {"num_classes": len(self.classes), "sample_rate": self.data.sample_rate}
+        given: dict[str, Any] = {"num_classes": len(self.classes), "info": self.info}
+        given |= {"sample_rate": self.data.sample_rate}
         return build_model(self.config.model, **given)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from .components import build_loss, build_model
+from .components import build_loss, build_model, extra
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
 from .data.dataset import (
@@ -33,6 +33,7 @@ from .data.dataset import (
 )
 from .data.options import Data
 from .data.splits import unpack_sample
+from .errors import UserError
 from .options import Config
 from .visualization import plots
 
@@ -88,14 +89,24 @@ class Task:
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
         self.folder = locate(config.data.folder, inside=True)
+        kind = None
+        if self.data.tokens == "subwords":
+            kind = extra("transformers", "data.tokens=subwords: needs").vocabulary()
         if info is None:
             unpack_sample(self.folder)
-            found = set[str]()
-            for _, text in read_folder(self.folder / "train"):
-                found.update(text)
-            characters = "".join(sorted(found))
-            info = {"characters": characters if self.data.tokens == "characters" else None}
+            info = {"characters": None}
+            if self.data.tokens == "characters":
+                found = set[str]()
+                for _, text in read_folder(self.folder / "train"):
+                    found.update(text)
+                info["characters"] = "".join(sorted(found))
+            if kind:
+                info["subwords"] = kind.read(config.model.args.get("name")).state()
+        if bool(kind) != ("subwords" in info):
+            raise UserError("data.tokens: must stay as the model was trained")
         self.info, self.vocabulary = info, Vocabulary(info["characters"])
+        if kind:
+            self.vocabulary = kind(**info["subwords"])
         self.loss_function = build_loss(config.loss)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
@@ -112,7 +123,8 @@ class Task:
         return eval_loader(self._windows(split), self.config)
 
     def build_model(self) -> nn.Module:
-        given = {"vocab_size": len(self.vocabulary), "context": self.data.context}
+        given: dict[str, Any] = {"vocab_size": len(self.vocabulary), "info": self.info}
+        given |= {"context": self.data.context}
         self.model = build_model(self.config.model, **given)  # to generate text after a test
         return self.model
 
@@ -128,7 +140,8 @@ class Task:
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
         signs, windows = self.vocabulary.signs, batch[0][:16].tolist()
-        plots.batch_page([[signs[token] for token in row] for row in windows], folder / "train.png")
+        rows = [[sign for token in row for sign in signs[token] or [""]] for row in windows]
+        plots.batch_page(rows, folder / "train.png")
         return folder / "train.png"
 
     def draw_results(self, outputs: Iterable[tuple[Tensor, Batch]], folder: Path) -> list[Path]:
@@ -138,10 +151,12 @@ class Task:
             rows.append(nats(logits, targets) / math.log(2))
             read.append(targets)
         bits, windows = torch.cat(rows), torch.cat(read)
-        signs = [self.vocabulary.signs[token] for token in windows.flatten()[: plots.PAGE].tolist()]
-        label = f"bits per {'byte' if self.vocabulary.bytes else 'character'}"
+        start = zip(windows.flatten()[: plots.PAGE].tolist(), bits.flatten().tolist(), strict=False)
+        found = [(s, b) for token, b in start for s in self.vocabulary.signs[token] or [""]]
+        signs, costs = zip(*found[: plots.PAGE], strict=True)
+        label = f"bits per {self.vocabulary.unit}"
         paths = [folder / name for name in ("surprise.png", "positions.png", "generated.txt")]
-        plots.surprise_page(signs, bits.flatten()[: len(signs)], label, paths[0])
+        plots.surprise_page(signs, costs, label, paths[0])
         plots.position_curve(bits.mean(dim=0), label, paths[1])
         begins = [windows[len(windows) * third // 3].tolist() for third in range(3)]
         prompts = map(self.vocabulary.decode, begins)
@@ -151,9 +166,10 @@ class Task:
 
     def continuation(self, model: nn.Module, prompt: str) -> str:
         """The text generated after `prompt`: the same for the same prompt and `run.seed`."""
-        start = self.vocabulary.encode(prompt).tolist() or [END]
+        special = self.vocabulary.end, self.vocabulary.unknown
+        start = self.vocabulary.encode(prompt).tolist() or [self.vocabulary.end]
         seed = zlib.crc32(prompt.encode(), self.config.run.seed)
-        tokens = generate(model, start, self.data, self.device, seed)
+        tokens = generate(model, start, self.data, self.device, seed, *special)
         return self.vocabulary.decode(islice(tokens, self.data.generate))
 
     def predict(self, model: nn.Module, inputs: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -182,9 +198,15 @@ class Task:
 
 @torch.no_grad()
 def generate(
-    model: nn.Module, start: Sequence[int], options: Data, device: torch.device, seed: int
+    model: nn.Module,
+    start: Sequence[int],
+    options: Data,
+    device: torch.device,
+    seed: int,
+    end: int = END,
+    unknown: int | None = UNKNOWN,
 ) -> Iterator[int]:
-    """Yield tokens after `start` until the document ends; the same ones for the same seed.
+    """Yield tokens after `start` until the document's `end`; the same ones for the same seed.
 
     The model sees at most `options.context` tokens. When these are full, it starts again from the
     newer half. A model without the method `step` reads all of them again for each token.
@@ -197,21 +219,24 @@ def generate(
     step: Callable[..., tuple[Tensor, Any]] = getattr(model, "step", reread)
     generator = torch.Generator().manual_seed(seed)
     known, fresh, state, seen = list(start), list(start), None, 0
-    while known[-1] != END or len(known) == 1:
+    while known[-1] != end or len(known) == 1:
         if seen + len(fresh) > options.context:
             fresh, state, seen = known[-(options.context // 2) :], None, 0
         logits, state = step(torch.tensor([fresh], device=device), state)
         seen += len(fresh)
-        fresh = [draw(logits[0, -1], options, generator)]
+        fresh = [draw(logits[0, -1], options, generator, unknown)]
         known += fresh
-        if fresh != [END]:
+        if fresh != [end]:
             yield fresh[0]
 
 
-def draw(logits: Tensor, options: Data, generator: torch.Generator) -> int:
-    """Sample a token, but never UNKNOWN; with temperature 0, take the most likely."""
+def draw(
+    logits: Tensor, options: Data, generator: torch.Generator, unknown: int | None = UNKNOWN
+) -> int:
+    """Sample a token, but never `unknown`; with temperature 0, take the most likely."""
     scores = logits.float().cpu()
-    scores[UNKNOWN] = -math.inf
+    if unknown is not None:
+        scores[unknown] = -math.inf
     best, order = scores.topk(min(options.top_k or len(scores), len(scores)))
     if not options.temperature:
         return int(order[0])

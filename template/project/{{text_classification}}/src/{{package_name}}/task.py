@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .components import build_loss, build_model
+from .components import build_loss, build_model, extra
 from .config import locate
 from .data.dataloader import Batch, eval_loader, train_loader
 from .data.dataset import SUFFIXES, TextFolder, collate, read_folder, read_inputs
@@ -46,17 +46,24 @@ class Task:
         self.folder = locate(config.data.folder, inside=True)
         self.whole = self.data.text == "file"
         cut = self.data.tokens, self.data.lowercase
+        kind: Any = Vocabulary
+        if self.data.tokens == "subwords":
+            kind = extra("transformers", "data.tokens=subwords: needs").vocabulary()
         if info is None:
             unpack_sample(self.folder)
             classes = find_classes(self.folder / "train")
-            samples = read_folder(self.folder / "train", classes, self.whole)
-            texts = (text for text, _ in samples)
-            vocabulary = Vocabulary.fit(texts, *cut, self.data.min_count)
+            if self.data.tokens == "subwords":
+                vocabulary = kind.read(config.model.args.get("name"))
+            else:
+                samples = read_folder(self.folder / "train", classes, self.whole)
+                texts = (text for text, _ in samples)
+                vocabulary = Vocabulary.fit(texts, *cut, self.data.min_count)
             info = {"classes": classes, "vocabulary": vocabulary.state()}
-        self.info, self.classes = info, info["classes"]
-        self.vocabulary = Vocabulary(**info["vocabulary"])
-        if cut != (self.vocabulary.unit, self.vocabulary.lowercase):
+        self.info, self.classes, known = info, info["classes"], info["vocabulary"]
+        lowercase = known.get("lowercase", self.data.lowercase)  # subwords have their own
+        if cut != (known["unit"], lowercase):
             raise UserError("data.tokens, data.lowercase: must stay as the model was trained")
+        self.vocabulary = kind(**known)
         self.loss_function = build_loss(config.loss, self._counts)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
@@ -80,8 +87,9 @@ class Task:
         return eval_loader(self._dataset(split), self.config, collate)
 
     def build_model(self) -> nn.Module:
-        given = {"num_classes": len(self.classes), "vocab_size": len(self.vocabulary)}
-        return build_model(self.config.model, **given, max_length=self.data.max_length)
+        given: dict[str, Any] = {"num_classes": len(self.classes), "info": self.info}
+        given |= {"vocab_size": len(self.vocabulary), "max_length": self.data.max_length}
+        return build_model(self.config.model, **given)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         return model(batch[0])

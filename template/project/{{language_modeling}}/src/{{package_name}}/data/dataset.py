@@ -78,8 +78,11 @@ def decode(content: bytes, name: str) -> str:
 class Vocabulary:
     """Maps characters to tokens and back or, if `characters` is None, bytes of UTF-8."""
 
+    unknown, end = UNKNOWN, END
+
     def __init__(self, characters: str | None) -> None:
         self.bytes = characters is None
+        self.unit = "byte" if self.bytes else "character"
         signs = characters or "".join(map(chr, range(256)))  # each byte as a character
         self.signs = ["\ufffd", "", *signs]
         self.dtype = np.min_scalar_type(len(self) - 1)  # tokens take one or two bytes
@@ -118,7 +121,7 @@ class Windows(Dataset[Sample]):
     """
 
     def __init__(self, folder: Path, vocabulary: Vocabulary, context: int, room: int = 0) -> None:
-        end = np.array([END], vocabulary.dtype)
+        end = np.array([vocabulary.end], vocabulary.dtype)
         parts = [end]
         for _, text in read_folder(folder):
             parts += [vocabulary.encode(text), end]

@@ -8,10 +8,11 @@ from ..config import Section
 
 
 class Data(Section):
-    """Text files, as sequences of characters or bytes."""
+    """Text files, as sequences of characters, bytes or subwords."""
 
     folder: str = "data"  # holds train/, valid/ and test/
-    tokens: Literal["characters", "bytes"] = "characters"  # bytes: nothing is unknown
+    # Of bytes, nothing is unknown; subwords are those of a pretrained model (extra transformers).
+    tokens: Literal["characters", "bytes", "subwords"] = "characters"
     context: Annotated[int, Field(ge=8, le=65536)] = 64  # the most tokens a model sees at once
     batch_size: Annotated[int, Field(ge=1)] = 16  # windows of `context` tokens
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut windows

@@ -12,7 +12,8 @@ class Data(Section):
 
     folder: str = "data"  # holds train/, valid/ and test/
     text: Literal["line", "file"] = "line"  # what counts as one text
-    tokens: Literal["characters", "words"] = "characters"  # the unit of a token
+    # The unit of a token; subwords are those of a pretrained model (extra transformers).
+    tokens: Literal["characters", "words", "subwords"] = "characters"
     lowercase: bool = True  # convert texts to lower case first
     min_count: Annotated[int, Field(ge=1)] = 2  # rarer tokens of the training texts are "unknown"
     max_length: Annotated[int, Field(ge=1)] = 256  # tokens; longer texts are cut

@@ -71,7 +71,8 @@ def check_folder(
     problems, seen = list[str](), dict[str, tuple[str, Path]]()
     counts = {part: Counter[str]() for part in SPLITS}
     files, words, tokens = list[int](), list[int](), list[int]()  # lines per file; others per text
-    cut = Vocabulary(options.tokens, options.lowercase, []).cut
+    unit = "characters" if options.tokens == "characters" else "words"
+    cut = Vocabulary(unit, options.lowercase, []).cut
     for part in SPLITS:
         try:
             unknown = {*find_classes(folder / part)} - {*classes}
@@ -136,8 +137,6 @@ def _describe(
     if 20 * longer > len(tokens) and not better and options.max_length < MOST:
         best = min(MOST, int(np.ceil(np.quantile(tokens, 0.95) / 64)) * 64)
         better.append(f"data.max_length={best}")
-        cut = (
-            f"{longer} texts are longer than data.max_length={options.max_length} {options.tokens}"
-        )
+        cut = f"{longer} texts are longer than data.max_length={options.max_length} {kind}"
         lines.append(f"{cut}, and are cut off there; set data.max_length={best}")
     return lines, better
