@@ -3,8 +3,9 @@
     .venv/bin/python bench/extras.py
 
 Each option is measured twice. Chosen alone, its project is compared with one that has no option of this question and
-defaults elsewhere. Not chosen, in a project with all other options, it shows whether it leaves files or packages. The
-installed packages are found in this environment, by each package's requirements that apply to this machine.
+defaults elsewhere; an extra for texts is measured in projects with texts. Not chosen, in a project with all other
+options, it shows whether it leaves files or packages. The installed packages are found in this environment, by each
+package's requirements that apply to this machine.
 """
 
 import re
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "extras.md"
 BEGIN, END = "<!-- made by bench/extras.py -->\n", "<!-- until here -->\n"
 QUESTIONS = ("tracker", "extras", "ci")
+OF_IMAGES, OF_TEXTS = ["timm"], ["transformers"]  # extras that don't fit every kind of data; the default has images
+TEXTS = "text_classification"
 ABSENT = {"torchvision": ["numpy", "pillow", "torch"]}  # its requirements; constraints.txt says why it isn't installed
 MOST = 15  # packages of the default project, without torch, numpy and their dependencies
 
@@ -66,15 +69,17 @@ def parts(project: Path) -> Parts:
 
 def measure(render: Render) -> list[Row]:
     """Measure each option. `render` makes a project with the given answers; `extras` is a text of words."""
-    extras, rows = options("extras"), []
+    rows = []
     for question in QUESTIONS:
-        none = {"ci": "none"} if question == "ci" else {}
-        base = parts(render(**none))
-        single = {name: parts(render(**none, extras=name)) for name in extras}
         for option in options(question):
-            others = [name for name in extras if name != option]
+            kind = {"data_kind": TEXTS} if option in OF_TEXTS else {}
+            none = kind | ({"ci": "none"} if question == "ci" else {})
+            fitting = [name for name in options("extras") if name not in (OF_IMAGES if kind else OF_TEXTS)]
+            base = parts(render(**none))
+            single = {name: parts(render(**none, extras=name)) for name in fitting}
+            others = [name for name in fitting if name != option]
             rest = parts(render(**none, extras=" ".join(others)))
-            chosen = single[option] if question == "extras" else parts(render(**{question: option}))
+            chosen = single[option] if question == "extras" else parts(render(**kind, **{question: option}))
             idle = minus(rest, [base, *(single[name] for name in others)])
             rows.append(Row(question, option, idle, minus(chosen, [base])))
     return rows
