@@ -46,6 +46,9 @@ def read(name: Any, load: Callable[..., Any], **args: Any) -> Any:
     if not isinstance(name, str):
         raise UserError(f"{NAME}: should be a folder, or ORG/NAME of a model on the Hub; set it")
     folder = locate(name)
+    local = name.count("/") > 1 or ("/" in name and folder.parent.is_dir())  # not ORG/NAME
+    if local and not folder.is_dir():
+        raise UserError(f"{NAME}: {folder}: no such folder; set a folder, or ORG/NAME of the Hub")
     try:
         return load(str(folder) if folder.is_dir() else name, **SAFE, **args)
     except UserError:
