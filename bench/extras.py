@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "extras.md"
 BEGIN, END = "<!-- made by bench/extras.py -->\n", "<!-- until here -->\n"
 QUESTIONS = ("tracker", "extras", "ci")
-OF_IMAGES, OF_TEXTS = ["timm"], ["transformers"]  # extras that don't fit every kind of data; the default has images
+OF_TEXTS = ["transformers"]  # they don't fit the default kind of data
+NEAR = ["pretrained", "optimizers", "export", "hub"]  # the others that these have to do with; all would take long
 TEXTS = "text_classification"
 ABSENT = {"torchvision": ["numpy", "pillow", "torch"]}  # its requirements; constraints.txt says why it isn't installed
 MOST = 15  # packages of the default project, without torch, numpy and their dependencies
@@ -74,7 +75,7 @@ def measure(render: Render) -> list[Row]:
         for option in options(question):
             kind = {"data_kind": TEXTS} if option in OF_TEXTS else {}
             none = kind | ({"ci": "none"} if question == "ci" else {})
-            fitting = [name for name in options("extras") if name not in (OF_IMAGES if kind else OF_TEXTS)]
+            fitting = [*NEAR, option] if kind else [name for name in options("extras") if name not in OF_TEXTS]
             base = parts(render(**none))
             single = {name: parts(render(**none, extras=name)) for name in fitting}
             others = [name for name in fitting if name != option]

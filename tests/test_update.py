@@ -34,6 +34,7 @@ from conftest import (
     run,
     save,
     tree,
+    turn,
     unmerged,
     update,
 )
@@ -271,7 +272,7 @@ EACH: dict[str, Any] = {
 }
 
 
-@slow
+@turn(0, of=2)
 def test_changed_answers_cause_no_conflict_in_an_unedited_project(
     releases: list[str], template: Path, tmp_path: Path
 ) -> None:
@@ -325,7 +326,7 @@ FLIPPED: list[dict[str, Any]] = [  # the answers of each project at the start, a
 ]
 
 
-@slow
+@turn(1, of=2)
 @pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("start", of_the_day(FLIPPED, 1))
 def test_answers_changed_and_changed_back_lose_no_line(
