@@ -275,7 +275,7 @@ def copies() -> dict[str, Any]:
     def busy() -> None:
         """Keep the GPU busy until Python has reached the next lines."""
         if size.gpu:
-            torch.cuda._sleep(50_000_000)
+            torch.cuda._sleep(50_000_000)  # type: ignore[no-untyped-call]
 
     def garbage(copy: Callable[[Any], Any]) -> int:
         wrong = 0
