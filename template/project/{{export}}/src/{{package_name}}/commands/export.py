@@ -57,7 +57,7 @@ def fill(folder: Path, path: Path, run: Path, formats: list[str]) -> list[str]:
     figures = [f"{split}: {line(metrics)}" for split, metrics in found.items()]
     data = locate(config.data.folder, inside=True)
     _, task, model = inference.load(path, ["run.device=cpu"])
-    if merge := getattr(model, "merge", None):  # of LoRA
+    if merge := getattr(model, "merge_adapters", None):  # of LoRA
         merge()
     inputs, tried = write(folder, task, model, next(iter(task.eval_loader("valid"))), formats)
     save_model(model, str(folder / "model.safetensors"))

@@ -25,7 +25,7 @@ class Classifier(nn.Module):
             sounds = (sounds - mean) / (variance + 1e-7).sqrt()
         return self.head(self.dropout(self.backbone(sounds)[0].mean(dim=1)))
 
-    def merge(self) -> None:
+    def merge_adapters(self) -> None:
         """What an export does first: LoRA's adapters become part of the weights."""
         merge_lora(self.backbone)
 
@@ -47,10 +47,11 @@ def transformers(
     """
     args = {"layerdrop": 0.0, "apply_spec_augment": False, **args}
     backbone: Any = create("AutoModel", info, name, pretrained, lora, **args)
-    if info is not None and "sounds" not in info:  # what preprocessor_config.json says
+    assert info is not None  # `create` refuses it
+    if "sounds" not in info:  # what preprocessor_config.json says
         about = read(name, library().AutoFeatureExtractor.from_pretrained)
         info["sounds"] = {"rate": about.sampling_rate, "normalize": bool(about.do_normalize)}
-    about = info["sounds"] if info else {}
+    about = info["sounds"]
     if sample_rate != about["rate"]:
         todo = f"set data.sample_rate={about['rate']} data.resample=true"
         raise UserError(f"data.sample_rate: the model expects {about['rate']} Hz; {todo}")

@@ -25,7 +25,7 @@ class Causal(nn.Module):
         outputs = self.backbone(input_ids=tokens, cache=cache, use_cache=True)
         return outputs.logits, outputs.cache
 
-    def merge(self) -> None:
+    def merge_adapters(self) -> None:
         """What an export does first: LoRA's adapters become part of the weights."""
         merge_lora(self.backbone)
 

@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         mean = (features * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
         return self.head(self.dropout(mean))
 
-    def merge(self) -> None:
+    def merge_adapters(self) -> None:
         """What an export does first: LoRA's adapters become part of the weights."""
         merge_lora(self.backbone)
 
