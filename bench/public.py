@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from public_baselines import BASELINES, Figures
-from public_sets import PACKAGES, ROOT, SETS, SITE, Set
+from public_sets import PACKAGES, ROOT, SETS, SITE, STAND_INS, WEIGHTS, Set
 
 PAGE, RESULTS = ROOT / "docs" / "public-data.md", PACKAGES / "results"
 BEGIN, END = "<!-- made by bench/public.py -->\n", "<!-- until here -->\n"
@@ -84,7 +84,7 @@ class Done(NamedTuple):
 
 def command(project: Path, *words: str, allowed: Sequence[int] = (0,)) -> Done:
     """Run a command of the project on one thread; SystemExit if it fails."""
-    settings = {"PYTHONPATH": f"{project / 'src'}{os.pathsep}{SITE}", "OMP_NUM_THREADS": "1"}
+    settings = {"PYTHONPATH": os.pathsep.join(map(str, (project / "src", SITE, STAND_INS))), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
             [sys.executable, "-m", "my_project", *words],
@@ -106,10 +106,13 @@ def command(project: Path, *words: str, allowed: Sequence[int] = (0,)) -> Done:
 
 
 def new_project(data: Set, folder: Path) -> Path:
-    """Copy a project of the kind, and the owner's files if there are any."""
+    """Copy a project of the kind, and the owner's files and the pretrained model if there are any."""
     project = folder / "project"
     copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", f"--data=data_kind={data.kind}"]
+    copy += [f"--data=extras=[{data.extra}]"] * bool(data.extra)
     subprocess.run([sys.executable, "-W", "ignore", "-m", *copy, str(ROOT), str(project)], check=True)
+    if data.extra:
+        WEIGHTS[data.extra](project / "checkpoints")
     if data.own:
         shutil.copytree(ROOT / "bench" / "own" / data.own, project / "src" / "my_project", dirs_exist_ok=True)
         config = project / "configs" / "train.yaml"  # without an option of the example that this data set lacks

@@ -34,19 +34,39 @@ def fitted(models: dict[str, Any], train: tuple[Any, Any], test: tuple[Any, Any]
     return {name: float((model.fit(*train).predict(test[0]) == test[1]).mean()) for name, model in models.items()}
 
 
+def on_features(name: str, features: dict[str, Array], targets: dict[str, Array], part: str) -> Figures:
+    """Logistic regression and a support vector machine, on the features of a pretrained model."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    models = {
+        f"logistic regression of {name}'s features": LogisticRegression(max_iter=1000),
+        f"SVM on {name}'s features": SVC(),
+    }
+    pipelines = {name: make_pipeline(StandardScaler(), model) for name, model in models.items()}
+    return fitted(pipelines, (features["train"], targets["train"]), (features[part], targets[part]))
+
+
 def image_classification(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
-    """Logistic regression of the pixels; a support vector machine on histograms of oriented gradients and colours."""
+    """Logistic regression of the pixels; a support vector machine on histograms of oriented gradients and colours.
+
+    If the project starts from pretrained weights: also the two on features of these weights.
+    """
     from skimage.feature import hog
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    pixels, features, targets = {}, {}, {}
+    pixels, features, targets, deep = {}, {}, {}, {}
     for split in ("train", part):
         files, targets[split] = class_files(project / "data" / split)
         images = [Image.open(file).convert("RGBA") for file in files]
         papers = [Image.alpha_composite(Image.new("RGBA", image.size, "white"), image) for image in images]
+        if data.extra:
+            deep[split] = pooled(papers, project / "checkpoints" / "lite0.pth", config["data"]["image_size"])
         colours = [np.asarray(paper.convert("RGB").resize((32, 32))) / 255 for paper in papers]
         pixels[split] = np.stack([colour.ravel() for colour in colours])
         features[split] = np.stack(
@@ -62,9 +82,22 @@ def image_classification(project: Path, config: dict[str, Any], data: Set, part:
         )
     regression = {"logistic regression of pixels": LogisticRegression(max_iter=1000)}
     machine = {"SVM on HOG and colours": make_pipeline(StandardScaler(), SVC())}
-    return fitted(regression, (pixels["train"], targets["train"]), (pixels[part], targets[part])) | fitted(
-        machine, (features["train"], targets["train"]), (features[part], targets[part])
-    )
+    found = fitted(regression, (pixels["train"], targets["train"]), (pixels[part], targets[part]))
+    found |= fitted(machine, (features["train"], targets["train"]), (features[part], targets[part]))
+    return found | (on_features("EfficientNet-Lite0", deep, targets, part) if data.extra else {})
+
+
+def pooled(images: list[Image.Image], weights: Path, size: int) -> Array:
+    """The inputs of the last layer of EfficientNet-Lite0, (N, 1280), for images of the project's size."""
+    import timm
+    import torch
+
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    model.load_state_dict(torch.load(weights, weights_only=True), strict=False)
+    square = [np.asarray(image.convert("RGB").resize((size, size))) / 127.5 - 1 for image in images]
+    pixels = torch.tensor(np.stack(square), dtype=torch.float32).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        return torch.cat([model(part) for part in pixels.split(64)]).numpy()
 
 
 def image_segmentation(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
@@ -175,7 +208,10 @@ def overlap(box: list[float], other: list[float]) -> tuple[float, float]:
 
 
 def text_classification(project: Path, config: dict[str, Any], data: Set, part: str) -> Figures:
-    """TF-IDF of words and pairs of words, or of 2 to 4 letters, with logistic regression or a linear SVM."""
+    """TF-IDF of words and pairs of words, or of 2 to 4 letters, with logistic regression or a linear SVM.
+
+    If the project starts from a pretrained encoder: also two classifiers on the mean features of a text's tokens.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -195,7 +231,29 @@ def text_classification(project: Path, config: dict[str, Any], data: Set, part: 
         for name, options in {"words": words, "letters": letters}.items()
         for model in (LogisticRegression(max_iter=1000), LinearSVC())
     }
-    return fitted(models, (texts["train"], np.array(targets["train"])), (texts[part], np.array(targets[part])))
+    found = fitted(models, (texts["train"], np.array(targets["train"])), (texts[part], np.array(targets[part])))
+    if data.extra:
+        folder, longest = project / "checkpoints" / "encoder", config["data"]["max_length"]
+        features = {split: encoded(texts[split], folder, longest) for split in ("train", part)}
+        numbers = {split: np.array(targets[split]) for split in ("train", part)}
+        found |= on_features("MiniLM", features, numbers, part)
+    return found
+
+
+def encoded(texts: list[str], folder: Path, longest: int) -> Array:
+    """The mean features of the first `longest` tokens of each text, (N, 384)."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(texts), 32):
+            options = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
+            batch = tokenizer(texts[start : start + 32], **options)
+            kept = batch["attention_mask"][..., None]
+            found.append((model(**batch).last_hidden_state * kept).sum(dim=1) / kept.sum(dim=1))
+    return torch.cat(found).numpy()
 
 
 def within(project: Path, *command: str) -> dict[str, Any]:

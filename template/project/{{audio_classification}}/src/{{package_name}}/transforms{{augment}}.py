@@ -52,3 +52,16 @@ def random_mask(
     sound = sound.clone()
     sound[start : start + length] = 0
     return sound, target
+
+
+def random_band(
+    sound: Tensor, target: int, rng: np.random.Generator, p: float = 0.5, share: float = 0.1
+) -> tuple[Tensor, int]:
+    """Remove up to `share` of the frequencies: like SpecAugment's frequency mask."""
+    if rng.random() >= p:
+        return sound, target
+    spectrum = torch.fft.rfft(sound)
+    count = round(rng.uniform(0, share) * len(spectrum))
+    start = rng.integers(0, len(spectrum) - count + 1)
+    spectrum[start : start + count] = 0
+    return torch.fft.irfft(spectrum, len(sound)), target
