@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from public_sets import Set
+from public_sets import Set, import_timm
 
 Figures = dict[str, float]
 Array = np.ndarray[Any, Any]
@@ -89,10 +89,9 @@ def image_classification(project: Path, config: dict[str, Any], data: Set, part:
 
 def pooled(images: list[Image.Image], weights: Path, size: int) -> Array:
     """The inputs of the last layer of EfficientNet-Lite0, (N, 1280), for images of the project's size."""
-    import timm
     import torch
 
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    model = import_timm().create_model("tf_efficientnet_lite0", num_classes=0).eval()
     model.load_state_dict(torch.load(weights, weights_only=True), strict=False)
     square = [np.asarray(image.convert("RGB").resize((size, size))) / 127.5 - 1 for image in images]
     pixels = torch.tensor(np.stack(square), dtype=torch.float32).permute(0, 3, 1, 2)

