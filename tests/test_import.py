@@ -454,6 +454,11 @@ def test_masks_in_colours_or_of_0_and_255_become_classes(render: Render, tmp_pat
     (base / "voc/classes.txt").write_text("ground\\ntree")
     shutil.rmtree(base / "voc-to")
     show("voc")
+    (base / "voc/classes.txt").unlink()
+    (base / "voc-to").mkdir()
+    (base / "voc-to/classes.txt").write_text("mine")
+    show("voc")
+    print(os.listdir(base / "voc-to"))
     """)
     advice = "list the class of each colour in labelmap.txt, as road:128,64,128"
     assert in_project(render(data_kind="image_segmentation"), "-c", code, tmp_path).stdout.splitlines() == [
@@ -463,6 +468,8 @@ def test_masks_in_colours_or_of_0_and_255_become_classes(render: Render, tmp_pat
         "2 road [0, 1, 255, 255]",
         "21 aeroplane [0, 20, 255, 20]",
         "2 error: /voc/SegmentationClass/0.png: has the value 20; the classes are 0 to 1, and 255 for none",
+        "2 error: /voc-to/classes.txt: has other classes; move it away first",
+        "['classes.txt']",
     ]
 
 
