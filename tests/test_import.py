@@ -454,6 +454,12 @@ def test_masks_in_colours_or_of_0_and_255_become_classes(render: Render, tmp_pat
     (base / "voc/classes.txt").write_text("ground\\ntree")
     shutil.rmtree(base / "voc-to")
     show("voc")
+    masks(base / "numbers", [0, 1, 2, 255])
+    (base / "numbers/classes.txt").write_text("Void\\nsky\\nroad\\n")
+    show("numbers")
+    shutil.rmtree(base / "numbers-to")
+    (base / "numbers/classes.txt").write_text("sky\\n\\nroad")
+    show("numbers")
     (base / "voc/classes.txt").unlink()
     (base / "voc-to").mkdir()
     (base / "voc-to/classes.txt").write_text("mine")
@@ -468,6 +474,8 @@ def test_masks_in_colours_or_of_0_and_255_become_classes(render: Render, tmp_pat
         "2 road [0, 1, 255, 255]",
         "21 aeroplane [0, 20, 255, 20]",
         "2 error: /voc/SegmentationClass/0.png: has the value 20; the classes are 0 to 1, and 255 for none",
+        "2 road [255, 0, 1, 255]",
+        "2 error: /numbers/classes.txt: has an empty line; write a class in each line",
         "2 error: /voc-to/classes.txt: has other classes; move it away first",
         "['classes.txt']",
     ]
