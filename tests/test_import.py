@@ -174,6 +174,7 @@ def test_boxes_are_clipped_dropped_or_ignored_as_reported(render: Render, tmp_pa
     for split, stems in (("train", "# by hand\\n0\\n1\\n2 \\n"), ("val", "3"), ("test", "4"), ("cat_train", "0 -1")):
         (base / f"v/ImageSets/Main/{split}.txt").write_text(stems)
     rows = [obj("cat", -9, 4, 20, 20), obj("cat", 3, 3, 3, 9), obj("cat", 70, 3, 80, 9), obj("dog", 1, 2, 64, 48)]
+    rows += [obj("cow", 3, 3, 9, 9, "<difficult>1</difficult>"), obj("pig", 70, 3, 80, 9)]
     rows += [obj("dog", 1, 2, 64, 48), obj("dog", 5, 5, 9, 9, "<difficult>1</difficult><truncated>1</truncated>")]
     (base / "v/Annotations/0.xml").write_text(f"<a>{''.join(rows)}</a>")
     (base / "v/Annotations").rename(base / "v/annotations")
@@ -189,10 +190,12 @@ def test_boxes_are_clipped_dropped_or_ignored_as_reported(render: Render, tmp_pa
         "0",
         "/d: 3 train, 1 valid, 1 test",
         "warning: /v: 1 annotations are in no split; left out",
+        "warning: 2 classes have no objects and are left out: cow, pig",
         f"{one} 1: the box -9, 4, 20, 20 leaves the image of 64 x 48; clipped",
         f"{one} 2: the box 3, 3, 3, 9 has no size; dropped",
         f"{one} 3: the box 70, 3, 80, 9 is outside the image of 64 x 48; dropped",
-        f"{one} 5: the same as {one[9:]} 4; dropped",
+        f"{one} 6: the box 70, 3, 80, 9 is outside the image of 64 x 48; dropped",
+        f"{one} 7: the same as {one[9:]} 4; dropped",
         "[0.0, 4.0, 20.0, 16.0, 0]",
         "[1.0, 2.0, 63.0, 46.0, 0]",
         "[5.0, 5.0, 4.0, 4.0, 1]",  # difficult: ignored like COCO's crowds
