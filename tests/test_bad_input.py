@@ -864,7 +864,8 @@ def test_a_longer_run_says_that_the_learning_rate_jumps(resumed: Any) -> None:
 
 def test_names_of_files_stay_names_with_any_field(main: Main) -> None:
     file_name = importlib.import_module("my_project.options").file_name
-    assert file_name("{model}", model="../../x") == "-..-x"
+    assert file_name("{model}", model="../../x") == "x"
+    assert [file_name(name) for name in ("-lead", "~", "~me", "a-~")] == ["lead", "_", "me", "a-~"]
     assert file_name("{monitor}{value:.4f}", monitor="a/b:c", value=0.5) == "a-b-c0.5000"
     assert len(file_name("{value:.4f}", value=1e300)) == 100
     assert [file_name("{model}", model=name) for name in ("last", "", "..")] == ["last_", "_", "_"]

@@ -123,6 +123,50 @@ def test_each_format_gives_the_same_boxes_and_passes_the_check(render: Render, t
     ]
 
 
+def test_yolo_is_read_as_supervision_roboflow_and_cvat_write_it(render: Render, tmp_path: Path) -> None:
+    code = script("""
+    def show(name):
+        code, said = call("import-data", "yolo", base / name, base / f"{name}-to", "--valid", 0.2, "--test", 0.2)
+        print(code, *(line for line in said.splitlines() if "check it" not in line), sep="\\n")
+    yolo(base / "supervision")
+    (base / "supervision/data.yaml").write_text("names: [cat, cow, dog]\\nnc: 3")
+    show("supervision")
+    yolo(base / "roboflow/train")
+    names = "names: [cat, cow, dog]\\ntrain: ../train/images\\nval: ../train/images/5.png\\ntest: ../test/images"
+    (base / "roboflow/data.yaml").write_text(names)
+    (base / "roboflow/train/data.yaml").unlink()
+    show("roboflow")
+    darknet(base / "cvat")
+    (base / "cvat/obj_valid_data").mkdir()
+    for path in (base / "cvat/obj_train_data").glob("[45].*"):
+        path.rename(base / "cvat/obj_valid_data" / path.name)
+    show("cvat")
+    print(*sorted(p.name for p in (base / "cvat-to/valid/images").rglob("*.png")))
+    darknet(base / "blank")
+    (base / "blank/obj.names").write_text("cat\\n\\ndog\\n")
+    show("blank")
+    """)
+    assert in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout.splitlines() == [
+        "0",
+        "/supervision-to: 4 train, 1 valid, 1 test",
+        "warning: /supervision: 1 of 6 images without a label file: no boxes",
+        "warning: /supervision: has no valid and test; drawn at random from its images",
+        "warning: 1 classes have no objects and are left out: cow",
+        "0",
+        "/roboflow-to: 5 train, 1 valid, 1 test",
+        "warning: /roboflow/data.yaml: test: /roboflow/../test/images: no such folder or file, so it is ignored",
+        "warning: /roboflow: 2 of 7 images without a label file: no boxes",
+        "warning: /roboflow: has no test; drawn at random from its images",
+        "warning: 1 classes have no objects and are left out: cow",
+        "0",
+        "/cvat-to: 3 train, 2 valid, 1 test",
+        "warning: /cvat: has no test; drawn at random from its images",
+        "4.png 5.png",
+        "2",
+        "error: /blank/obj.names: names: one is empty; fix it",
+    ]
+
+
 def test_boxes_are_clipped_dropped_or_ignored_as_reported(render: Render, tmp_path: Path) -> None:
     code = script("""
     voc(base / "v")
@@ -130,6 +174,7 @@ def test_boxes_are_clipped_dropped_or_ignored_as_reported(render: Render, tmp_pa
     for split, stems in (("train", "# by hand\\n0\\n1\\n2 \\n"), ("val", "3"), ("test", "4"), ("cat_train", "0 -1")):
         (base / f"v/ImageSets/Main/{split}.txt").write_text(stems)
     rows = [obj("cat", -9, 4, 20, 20), obj("cat", 3, 3, 3, 9), obj("cat", 70, 3, 80, 9), obj("dog", 1, 2, 64, 48)]
+    rows += [obj("cow", 3, 3, 9, 9, "<difficult>1</difficult>"), obj("pig", 70, 3, 80, 9)]
     rows += [obj("dog", 1, 2, 64, 48), obj("dog", 5, 5, 9, 9, "<difficult>1</difficult><truncated>1</truncated>")]
     (base / "v/Annotations/0.xml").write_text(f"<a>{''.join(rows)}</a>")
     (base / "v/Annotations").rename(base / "v/annotations")
@@ -145,10 +190,12 @@ def test_boxes_are_clipped_dropped_or_ignored_as_reported(render: Render, tmp_pa
         "0",
         "/d: 3 train, 1 valid, 1 test",
         "warning: /v: 1 annotations are in no split; left out",
+        "warning: 2 classes have no objects and are left out: cow, pig",
         f"{one} 1: the box -9, 4, 20, 20 leaves the image of 64 x 48; clipped",
         f"{one} 2: the box 3, 3, 3, 9 has no size; dropped",
         f"{one} 3: the box 70, 3, 80, 9 is outside the image of 64 x 48; dropped",
-        f"{one} 5: the same as {one[9:]} 4; dropped",
+        f"{one} 6: the box 70, 3, 80, 9 is outside the image of 64 x 48; dropped",
+        f"{one} 7: the same as {one[9:]} 4; dropped",
         "[0.0, 4.0, 20.0, 16.0, 0]",
         "[1.0, 2.0, 63.0, 46.0, 0]",
         "[5.0, 5.0, 4.0, 4.0, 1]",  # difficult: ignored like COCO's crowds
@@ -341,7 +388,13 @@ def test_masks_are_drawn_from_polygons_and_run_lengths(render: Render, tmp_path:
     content = json.loads((base / "l/0.json").read_text())
     (base / "l/0.png").rename(base / "l/0.PNG")
     (base / "l/0.json").write_text(json.dumps(content | {"shapes": [*content["shapes"], ignore]}))
-    for make in ("coco", "labelme"):
+    (base / "y/labels").mkdir(parents=True)
+    images(base / "y/images")
+    points = [(4, 6, 24, 6, 24, 30, 4, 30), (30, 8, 60, 8, 60, 40, 30, 40), (40, 10, 50, 10, 50, 20, 40, 20)]
+    rows = [f"{2 - n} {' '.join(str(p / (64, 48)[i % 2]) for i, p in enumerate(points[n]))}" for n in (2, 0, 1)]
+    (base / "y/labels/0.txt").write_text("\\n".join(rows))
+    (base / "y/data.yaml").write_text("train: images\\nnames: [cow, dog, cat]")
+    for make in ("coco", "yolo", "labelme"):
         code, said = call("import-data", make, base / make[0], base / make, "--valid", 0.2, "--test", 0.2)
         mask = np.asarray(Image.open(next((base / make).rglob("masks/0.png"))))
         values, counts = np.unique(mask, return_counts=True)
@@ -351,16 +404,22 @@ def test_masks_are_drawn_from_polygons_and_run_lengths(render: Render, tmp_path:
     dog["segmentation"]["counts"][0] += 1
     path.write_text(json.dumps(content | {"annotations": [dog, cat | {"segmentation": []}]}))
     print(call("import-data", "coco", base / "c", base / "e")[1], (base / "e").exists())
+    (base / "y/labels/0.txt").write_text(f"{rows[0]}\\n0 .5 .5 .2 .2")
+    print(call("import-data", "yolo", base / "y", base / "e")[1], (base / "e").exists())
     """).replace("RLE", repr("V6h0h00000000000000000000000000000000000000jk1"))
     file = "/c/train/_annotations.coco.json"
     assert in_project(render(data_kind="image_segmentation"), "-c", code, tmp_path).stdout.splitlines() == [
         # 20 x 24 and 30 x 32 pixels, with 10 x 10 of the smallest object on top, though it comes first
         "0 ['background', 'cat', 'dog', 'cow'] {0: 1632, 1: 480, 2: 860, 3: 100}",
         "[1, 1, 0, 2, 2, 0, 3, 1]",
+        "0 ['background', 'cow', 'dog', 'cat'] {0: 1632, 1: 100, 2: 860, 3: 480}",
+        "[3, 3, 0, 2, 2, 0, 1, 3]",
         # labelme includes the edges: 21 x 25, without what the last shape covers, and 31 x 33
         "0 ['background', 'cat', 'dog'] {0: 1448, 1: 501, 2: 1023, 255: 100}",
         "[255, 1, 1, 2, 2, 2, 2, 255]",
         f"error: {file}: annotation number 1: the run lengths do not fit the image; export it again",
+        " False",
+        "error: /y/labels/0.txt, line 2: has no polygon or mask, only a box; draw one",
         " False",
     ]
 
@@ -398,6 +457,17 @@ def test_masks_in_colours_or_of_0_and_255_become_classes(render: Render, tmp_pat
     (base / "voc/classes.txt").write_text("ground\\ntree")
     shutil.rmtree(base / "voc-to")
     show("voc")
+    masks(base / "numbers", [0, 1, 2, 255])
+    (base / "numbers/classes.txt").write_text("Void\\nsky\\nroad\\n")
+    show("numbers")
+    shutil.rmtree(base / "numbers-to")
+    (base / "numbers/classes.txt").write_text("sky\\n\\nroad")
+    show("numbers")
+    (base / "voc/classes.txt").unlink()
+    (base / "voc-to").mkdir()
+    (base / "voc-to/classes.txt").write_text("mine")
+    show("voc")
+    print(os.listdir(base / "voc-to"))
     """)
     advice = "list the class of each colour in labelmap.txt, as road:128,64,128"
     assert in_project(render(data_kind="image_segmentation"), "-c", code, tmp_path).stdout.splitlines() == [
@@ -407,6 +477,10 @@ def test_masks_in_colours_or_of_0_and_255_become_classes(render: Render, tmp_pat
         "2 road [0, 1, 255, 255]",
         "21 aeroplane [0, 20, 255, 20]",
         "2 error: /voc/SegmentationClass/0.png: has the value 20; the classes are 0 to 1, and 255 for none",
+        "2 road [255, 0, 1, 255]",
+        "2 error: /numbers/classes.txt: has an empty line; write a class in each line",
+        "2 error: /voc-to/classes.txt: has other classes; move it away first",
+        "['classes.txt']",
     ]
 
 

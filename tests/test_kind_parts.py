@@ -233,7 +233,7 @@ def test_checking_data_says_what_is_not_read_of_it(render: Render, tmp_path: Pat
         assert "no pixel is road; the value 255 means no class: write its number instead" in said
     if kind == "object_detection":
         assert "data.image_size=112 loses detail; set data.image_size=304" in said
-        assert "category 'roboflow': has no boxes; add some or remove it from all splits" in said
+        assert "category 'roboflow': has no boxes, or crowds only; add some or remove it from all splits" in said
 
 
 def test_coco_of_common_tools_is_read_and_all_else_is_listed(render: Render, tmp_path: Path) -> None:

@@ -398,7 +398,7 @@ def test_an_exported_model_has_the_confidences_of_a_calibrated_checkpoint(templa
         for words in (
             ("run", "--checkpoint", found["checkpoint"]),
             ("run", "--checkpoint", found["calibrated"]),
-            ("run-exported", "exports/a"),
+            ("run-exported", "exports/a-calibrated"),
         )
     ]
     before, after, exported = ([*each.values()] for each in said)

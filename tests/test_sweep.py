@@ -228,6 +228,7 @@ def test_folds_have_what_is_linked_also_without_hard_links(project: Path) -> Non
         from pathlib import Path
         from my_project.commands import _folds
         from my_project.config import load
+        from my_project.errors import UserError
         from my_project.options import Config
         def link(*_):
             raise PermissionError("no hard links here")
@@ -251,6 +252,14 @@ def test_folds_have_what_is_linked_also_without_hard_links(project: Path) -> Non
         assert Path(fold) in map(Path, _folds.make(config, 2))
         more.write_text("x,y,class\\n1,2,0\\n")
         assert Path(fold) not in map(Path, _folds.make(config, 2))
+        Path("data/test").rename("away")
+        _folds.make(config, 2)
+        try:
+            _folds.make(config, 2, test=True)
+        except UserError as error:
+            assert str(error) == "--test: data/test: no such folder; add it, or omit --test"
+        else:
+            raise AssertionError("known only after the training")
     """
     in_project(project, "-c", code)
 

@@ -11,8 +11,8 @@ from .data.options import Data
 
 
 def file_name(template: str, **fields: object) -> str:
-    """The file name that a template gives; `-` replaces characters that no file name can have."""
-    name = re.sub(r"[/\\:*?\"<>|\0-\x1f]", "-", template.format(**fields))[:100].lstrip(". ")
+    """A template's file name, without what no name has, or begins an option (-) or a home (~)."""
+    name = re.sub(r"[/\\:*?\"<>|\0-\x1f]", "-", template.format(**fields))[:100].lstrip(". ~-")
     return f"{name}_" if name in ("", "last") else name
 
 

@@ -63,11 +63,13 @@ def publish(folder: Path, items: list[Item], link: bool, report: Report) -> None
             write(Path(aside), items, link, report)
             if report.problems:
                 raise UserError("\n".join(brief(report.problems)))
-            for path in sorted(Path(aside).iterdir(), key=lambda path: path.name == "train"):
+            new_paths = sorted(Path(aside).iterdir(), key=lambda path: path.name == "train")
+            for path in new_paths:
                 there = folder / path.name
                 if there.is_file() and there.read_bytes() != path.read_bytes():
                     raise UserError(f"{there}: has other classes; move it away first")
-                path.replace(there)
+            for path in new_paths:
+                path.replace(folder / path.name)
     finally:
         if new and not any(folder.iterdir()):
             folder.rmdir()

@@ -22,7 +22,8 @@ def export(args: argparse.Namespace) -> None:
 
     path = checkpoint.find(args.checkpoint, args.checkpoints)
     run = path.parent.parent if path.parent.name == checkpoint.EARLIER else path.parent
-    folder = locate(args.to or Path("exports", run.name), inside=not args.to)
+    name = run.name + "-calibrated" * (path.name == checkpoint.CALIBRATED)
+    folder = locate(args.to or Path("exports", name), inside=not args.to)
     if folder.exists():
         raise UserError(f"{folder}: already exists; remove it, or set another with --to")
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")  # a kill leaves no exports/RUN

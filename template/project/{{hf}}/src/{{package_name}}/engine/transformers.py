@@ -20,6 +20,7 @@ from .distributed import log
 
 NAME = "model.args.name"
 SAFE = {"trust_remote_code": False}
+DOWNLOAD = {"cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token"}
 SHOWN = 5  # names in a message
 
 
@@ -55,6 +56,8 @@ def read(name: Any, load: Callable[..., Any], **args: Any) -> Any:
         raise
     except Exception as error:  # of the network, of each format: each library raises its own
         reason = " ".join(str(error).split())[:300]
+        if "ignore_mismatched_sizes" in reason:  # it points to a report that is not printed
+            reason = "its weights have other shapes than model.args says; remove these"
         if folder.is_dir():
             raise UserError(f"{NAME}: {folder}: not loaded: {reason}") from error
         place = f"checkpoints/{Path(name).name}"
@@ -94,11 +97,17 @@ def create(
     if info is None:
         docs = "see 'Projects of earlier versions' in docs/transformers.md"
         raise UserError(f"model.name=transformers: task.py passes no `info` to the model; {docs}")
+    if pretrained not in (True, False, None):  # text would mean true
+        raise UserError(f"model.args.pretrained: should be true or false; {NAME} has the weights")
     auto = library()
     if "architecture" in info:
+        args = {key: args[key] for key in args.keys() - DOWNLOAD}  # v0.12.0 accepted them
         before = json.loads(info["architecture"])
         known = type(auto.AutoConfig.for_model(before["model_type"]))
         config, unknown = known.from_dict(before, return_unused_kwargs=True, **args)
+    elif given := sorted(args.keys() & DOWNLOAD):
+        todo = f"download it with `hf download`, and set {NAME} to the folder"
+        raise UserError(f"model.args.{given[0]}: would be for config.json, not for weights; {todo}")
     else:
         found = read(name, auto.AutoConfig.from_pretrained, return_unused_kwargs=True, **args)
         config, unknown = found
@@ -154,6 +163,8 @@ def check_sizes(model: Any, tokens: int, key: str, length: int) -> None:
 # --- LoRA ---
 def add_lora(model: Any, options: Mapping[str, Any]) -> None:
     """Freeze a model, and put adapters of low rank (Hu et al., 2021) beside its layers."""
+    if not isinstance(options, Mapping):
+        raise UserError("model.args.lora: should be a map, such as {r: 8}, or null; set it")
     peft, kind = library("peft"), getattr(model.config, "model_type", "")
     names = {"r": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
     names["target_modules"] = "target_modules"

@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,14 +12,20 @@ from ._annotations import FORMATS, MAX_PIXELS, Item, Point, Report, Shape, sizes
 from ._coco import coco
 from ._labelme import labelme
 from ._masks import IGNORED, NO_CLASS, masks, read_mask
+from ._yolo import yolo
 
 BACKGROUND = ("background", "_background_")
+Reader = Callable[[Path, Report], Iterator[Item]]
 
 
-def coco_by_size(source: Path, report: Report) -> Iterator[Item]:
-    """COCO's objects, the largest first, since their order has no meaning."""
-    for item in coco(source, report):
-        yield item._replace(shapes=sorted(item.shapes, key=lambda shape: -area(shape)))
+def by_size(read: Reader) -> Reader:
+    """A reader that gives the largest objects first: in some formats, their order means nothing."""
+
+    def ordered(source: Path, report: Report) -> Iterator[Item]:
+        for item in read(source, report):
+            yield item._replace(shapes=sorted(item.shapes, key=lambda shape: -area(shape)))
+
+    return ordered
 
 
 def area(shape: Shape) -> float:
@@ -157,4 +163,4 @@ def place(name: str) -> str:
     return PurePosixPath(name).with_suffix("").as_posix()
 
 
-READERS = {"masks": masks, "labelme": labelme, "coco": coco_by_size}
+READERS = {"masks": masks, "labelme": labelme, "yolo": by_size(yolo), "coco": by_size(coco)}

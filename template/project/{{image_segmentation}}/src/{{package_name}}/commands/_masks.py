@@ -36,7 +36,7 @@ VOC = (
     *("sheep", "sofa", "train", "tvmonitor"),
 )
 VOC_BORDER = (224, 224, 192)
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green and blue; or the number of a class alone
 
 
 def masks(source: Path, report: Report) -> Iterator[Item]:
@@ -108,7 +108,7 @@ def voc_lists(folder: Path, report: Report) -> dict[str, str]:
 
 
 def class_colours(source: Path, voc: bool) -> tuple[dict[Colour, int], list[str]]:
-    """The class of each colour in labelmap.txt; or no colours, and the names in classes.txt."""
+    """The class of each colour in labelmap.txt; or of each number, if a name is no class's."""
     colours, names = dict[Colour, int](), list[str]()
     for name in ("labelmap.txt", "label_colors.txt"):
         path = source / name
@@ -132,31 +132,39 @@ def class_colours(source: Path, voc: bool) -> tuple[dict[Colour, int], list[str]
             return {VOC_BORDER: NO_CLASS} | colours, names
     for name in ("classes.txt", "class_names.txt", "labels.txt"):
         if is_file(source / name):
-            lines = [line.strip() for line in read_text(source / name).splitlines()]
-            return {}, [line for line in lines if line and line.lower() not in IGNORED]
+            names = [line.strip() for line in read_text(source / name).rstrip().splitlines()]
+            if not all(names):
+                raise UserError(f"{source / name}: has an empty line; write a class in each line")
+            own = [label for label in names if label.lower() not in IGNORED]
+            numbers = {(n,): own.index(x) if x in own else NO_CLASS for n, x in enumerate(names)}
+            return ({} if own == names else numbers), own
     return {}, [*VOC] if voc else []
 
 
 def read_mask(path: Path, colours: dict[Colour, int]) -> Any:
-    """The class of each pixel; by its colour, if there are `colours`."""
+    """The class of each pixel; by its colour or number, if there are `colours`."""
     import numpy as np
     from PIL import Image
 
+    by_number = all(len(colour) == 1 for colour in colours)
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(f"{path}: has more than {MAX_PIXELS:,} pixels; scale it down")
             mode = image.mode
-            values = np.asarray(image.convert("RGB") if colours else image)
+            values = np.asarray(image if by_number else image.convert("RGB"))
     except UserError:
         raise
     except Exception as error:  # PIL raises a dozen kinds
         raise UserError(f"{path}: not an image; fix or remove it") from error
-    if not colours:
+    if by_number:
         if values.ndim != 2 or mode == "F":
             wanted = "list the class of each colour in labelmap.txt, as road:128,64,128"
             raise UserError(f"{path}: holds colours ({mode}), not numbers of classes; {wanted}")
-        return values.astype(np.int64)
+        found = numbers = values.astype(np.int64)
+        for (number,), label in colours.items():
+            found = np.where(numbers == number, label, found)
+        return found
     codes = values.astype(np.int64) @ [65536, 256, 1]
     found, inverse = np.unique(codes, return_inverse=True)
     known = {r << 16 | g << 8 | b: label for (r, g, b), label in colours.items()}

@@ -36,7 +36,7 @@ def write(folder: Path, items: list[Item], classes: list[str], report: Report) -
         for shape in item.shapes:
             if shape.pixels and shape.box == NO_BOX:
                 report.problems.append(f"{shape.where}: has no bbox; export it with one")
-            elif box := clip(shape, item.size, report):
+            elif (box := clip(shape, item.size, report)) and shape.name in classes:
                 if (key := (shape.name, shape.ignore, *box)) in found:
                     report.notes.append(f"{shape.where}: the same as {found[key]}; dropped")
                 found.setdefault(key, shape.where)
@@ -80,5 +80,14 @@ def place(name: str) -> str:
     return name
 
 
-class_names = used_classes
+def class_names(items: list[Item], report: Report) -> list[str]:
+    """The classes that have a box to learn from, not only crowds and boxes that are dropped."""
+    report.classes = report.classes or sorted({s.name for item in items for s in item.shapes})
+    learned = list[Item]()
+    for item in items:
+        boxes = [s for s in item.shapes if not s.ignore and clip(s, item.size, Report())]
+        learned.append(item._replace(shapes=boxes))
+    return used_classes(learned, report)
+
+
 READERS = {"yolo": yolo, "voc": voc, "labelme": labelme_objects, "coco": coco}

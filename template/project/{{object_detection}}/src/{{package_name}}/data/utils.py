@@ -94,7 +94,8 @@ def check_folder(
                 problems.append(f"{path}: not in {annotations}, so it is never used; add it")
     for name in (name for name in classes if not counts["train"][name]):
         where = f"{folder / 'train' / coco.ANNOTATIONS}: category {name!r}"
-        problems.append(f"{where}: has no boxes; add some or remove it from all splits")
+        advice = "add some or remove it from all splits"
+        problems.append(f"{where}: has no boxes, or crowds only; {advice}")
     text, few, names = table(counts, "boxes").partition("\nfew ")
     width = text.index(f"{SPLITS[0]:>8}")
     text += f"\n{'images':{width}}" + "".join(f"{n:>8}" for n in images.values()) + few + names

@@ -25,10 +25,10 @@ from ..options import Config
 from ._trials import locked
 
 
-def make(config: Config, folds: int) -> list[str]:
+def make(config: Config, folds: int, test: bool = False) -> list[str]:
     """The data folder of each fold; makes them all, unless they exist.
 
-    Raises UserError if the data can't be divided.
+    Raises UserError if the data can't be divided, or `test` is needed and missing.
     """
     try:
         from ..data import folds as kind
@@ -37,6 +37,8 @@ def make(config: Config, folds: int) -> list[str]:
         raise UserError(f"--folds: data/folds.py: {error}; {advice}") from error
     folder = locate(config.data.folder, inside=True)
     unpack_sample(folder)
+    if test and not (folder / "test").is_dir():  # known before hours of training
+        raise UserError(f"--test: {folder / 'test'}: no such folder; add it, or omit --test")
     name = f"{folds}-{config.run.seed}-{_digest(kind, folder, config.data)}"
     home = folder / "folds"
     try:

@@ -121,7 +121,7 @@ def plan(args: argparse.Namespace) -> Plan:
     if args.folds:
         from ._folds import make
 
-        made.folds = make(made.config, args.folds)
+        made.folds = make(made.config, args.folds, vars(args).get("test", False))
         made.tried["fold"] = list(range(args.folds))
     if not made.tried:
         raise UserError(f"{source}: has nothing to try; add a list or a range")

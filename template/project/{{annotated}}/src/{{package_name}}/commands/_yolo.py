@@ -1,6 +1,7 @@
-"""Reads YOLO's format for `import-data`, as Ultralytics and CVAT write it."""
+"""Reads YOLO's format for `import-data`, as Ultralytics, CVAT and supervision write it."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ from ._annotations import (
 
 def yolo(source: Path, report: Report) -> Iterator[Item]:
     """Read data.yaml or classes.txt; labels are in labels/ beside images/, or beside each image."""
-    config, names, found = yolo_files(source)
+    config, names, found = yolo_files(source, report)
+    root = source if source.is_dir() else source.parent
     report.classes = names
     missing = total = 0
     for split, files in found.items():
-        base = Path(os.path.commonpath([file.parent for file in files])) if files else source
+        base = Path(os.path.commonpath([file.parent for file in files])) if files else root
         for file in files:
             with report.guard():
                 total += 1
@@ -47,7 +49,8 @@ def yolo(source: Path, report: Report) -> Iterator[Item]:
                         where = f"{label}, line {number}"
                         if values := line.split():
                             shapes.append(yolo_row(where, values, names, size, config))
-                own = split_of(file.relative_to(source).parts[:-1]) if split == "any" else split
+                folders = file.relative_to(root).parts[:-1] if split == "any" else (split,)
+                own = split_of(re.sub("^obj_(.+)_data$", r"\1", part) for part in folders)  # CVAT's
                 yield Item(own, file.relative_to(base).as_posix(), file, size, shapes)
     if missing:
         report.notes.append(f"{source}: {missing} of {total} images without a label file: no boxes")
@@ -56,7 +59,9 @@ def yolo(source: Path, report: Report) -> Iterator[Item]:
         report.problems.append(f"{source}: has no label files; they should be in {where}")
 
 
-def yolo_files(source: Path) -> tuple[dict[str, Any], list[str], dict[str, list[Path]]]:
+def yolo_files(
+    source: Path, report: Report
+) -> tuple[dict[str, Any], list[str], dict[str, list[Path]]]:
     """The content of data.yaml, the names of the classes, and the images of each split."""
     path = source
     if source.is_dir():
@@ -68,8 +73,8 @@ def yolo_files(source: Path) -> tuple[dict[str, Any], list[str], dict[str, list[
         if not choices and not lists:
             raise UserError(f"{source}: has no data.yaml, classes.txt or obj.names; add one")
         if not choices:
-            names = [line.strip() for line in read_text(lists[0]).splitlines() if line.strip()]
-            return {}, names, {"any": find(source, SUFFIXES)}
+            names = [line.strip() for line in read_text(lists[0]).rstrip().splitlines()]
+            return {}, yolo_names(lists[0], names), {"any": find(source, SUFFIXES)}
         path = (named or choices)[0]
     try:
         config = yaml.safe_load(read_text(path, 10_000_000))
@@ -81,10 +86,13 @@ def yolo_files(source: Path) -> tuple[dict[str, Any], list[str], dict[str, list[
     root = path.parent
     if isinstance(config.get("path"), str) and (root / config["path"]).is_dir():
         root = root / config["path"]  # an absolute one stays; if missing, the data were moved
-    for key in ("train", "val", "valid", "test"):
+    keys = ("train", "val", "valid", "test")
+    if not config.keys() & {*keys}:  # supervision writes none
+        return config, names, {"any": find(path.parent, SUFFIXES)}
+    for key in keys:
         entries = config.get(key) or []
         for entry in entries if isinstance(entries, list) else [entries]:
-            images = yolo_images(path, root, key, entry)
+            images = yolo_images(path, root, key, entry, report)
             found.setdefault({"val": "valid"}.get(key, key), []).extend(images)
     if not any(found.values()):
         raise UserError(f"{path}: train, val and test name no images; fix the paths")
@@ -106,7 +114,7 @@ def yolo_names(path: Path, names: Any) -> list[str]:
     return found
 
 
-def yolo_images(path: Path, root: Path, key: str, entry: Any) -> list[Path]:
+def yolo_images(path: Path, root: Path, key: str, entry: Any, report: Report) -> list[Path]:
     """The images of a folder, or of a .txt file with one in each line."""
     if not isinstance(entry, str):
         raise UserError(f"{path}: {key}: should be a folder or a .txt file; fix it")
@@ -115,7 +123,11 @@ def yolo_images(path: Path, root: Path, key: str, entry: Any) -> list[Path]:
     places = [root / entry, root / entry.removeprefix("../")]
     place = next((p for p in places if os.path.isdir(p) or is_file(p)), None)
     if place is None:
-        raise UserError(f"{path}: {key}: {places[0]}: no such folder or file; fix the path")
+        missing = f"{path}: {key}: {places[0]}: no such folder or file"
+        if key != "test":
+            raise UserError(f"{missing}; fix the path, or remove the line")
+        report.notes.append(f"{missing}, so it is ignored")  # Roboflow always writes this line
+        return []
     if os.path.isdir(place):
         return find(place, SUFFIXES)
     if place.suffix.lower() in SUFFIXES:
