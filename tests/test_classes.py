@@ -85,11 +85,12 @@ def test_a_class_that_is_never_right_is_named(render: Render) -> None:
         assert rows["longer"] == {"f1": 0, "precision": None, "recall": 0, "samples": 1}
         assert [*by_class(metrics, [])] == ["0", "1", "2", "3"]
         assert by_class(object(), ["a"]) == by_class(object(), 4) == {}
+        print(*class_table({"a": {"r2": 0.5}}, "target"), sep="\\n")
         many = {str(n): {"f1": n / 30, "samples": 3} for n in range(30)}
         first, *lines = class_table(many)
         assert [line.split()[0] for line in lines[:10]] == [str(n) for n in range(10)]
         assert lines[10:] == [
-            "the worst 10 of 30 classes; --json prints all",
+            "the worst 10 of 30; --json prints all",
             "warning: no correct prediction for 1 of 30 classes: 0",
         ]
     """
@@ -100,6 +101,8 @@ def test_a_class_that_is_never_right_is_named(render: Render) -> None:
         "b          0.8000     1.0000     0.6667          3",
         "d               -          -          -          0",
         "warning: no correct prediction for 1 of 4 classes: longer",
+        "target         r2",
+        "a          0.5000",
     ]
 
 

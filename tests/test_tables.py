@@ -194,8 +194,7 @@ UNREAD = {
     ),
     "long": (
         ["ds,unique_id,y", *LONG],
-        "line 2: long format: the times repeat for each text in 'unique_id'; make a row of each time and a column of "
-        "each series, in pandas: table.pivot(index='ds', columns='unique_id', values=...)",
+        "line 2: long format: the times repeat for each text in 'unique_id'; set data.series_column=\"unique_id\"",
     ),
     "year and quarter": (
         ["year,quarter,realgdp", *(f"{1959 + i // 4}.0,{1 + i % 4}.0,{i % 7}" for i in range(40))],

@@ -116,12 +116,11 @@ def test(args: argparse.Namespace) -> None:
         raise UserError(f"{' '.join(names)}: {len(names)} checkpoints; name one")
     path = checkpoint.find(names[0] if names else None, args.checkpoints)
 
-    def print_metrics(metrics: dict[str, float], classes: dict[str, Any]) -> None:
-        found: dict[str, Any] = {"checkpoint": str(path), "split": args.split, **metrics}
+    def print_metrics(metrics: dict[str, float], tables: dict[str, Any]) -> None:
+        found: dict[str, Any] = {"checkpoint": str(path), "split": args.split, **metrics, **tables}
         lines = [f"{path} on {args.split}:", *(f"  {k} {v:.4f}" for k, v in metrics.items())]
-        if classes:
-            found["per_class"] = classes
-            lines += [f"  {line}" for line in class_table(classes)]
+        for kind, rows in tables.items():
+            lines += [f"  {line}" for line in class_table(rows, kind.removeprefix("per_"))]
         print(json.dumps(found) if args.json else "\n".join(lines), flush=True)
 
     _, pictures = measure(path, args.split, overrides, print_metrics)

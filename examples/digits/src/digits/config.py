@@ -334,7 +334,7 @@ def dump(config: Section, format: str, only: dict[str, Any] | None = None) -> st
 
 def _ini(value: object) -> str:
     if isinstance(value, str):
-        bare = value.isprintable() and value.strip() == value != "null" and value[:1] != '"'
+        bare = value.isprintable() and value.strip() == value != "null" and value[:1] not in {*'"['}
         return value if bare else json.dumps(value)
     style: Any = {"default_flow_style": True, "sort_keys": False, "width": math.inf}
     return yaml.dump(value, Dumper=_YamlDumper, **style).partition("\n")[0]

@@ -46,7 +46,7 @@ def measure(
 ) -> tuple[dict[str, float], list[Path]]:
     """Test a checkpoint on a split, with overrides; returns the metrics and the saved pictures.
 
-    Before it draws, it calls `on_metrics` with the metrics and those by class. Raises UserError.
+    Before it draws, it calls `on_metrics` with the metrics and those by class or target.
     """
     contents = checkpoint.load(path)
     config, task, model = load(path, settings, contents)
@@ -54,7 +54,9 @@ def measure(
     device = pick_device(config.run.device)
     metrics = evaluate(model, task, loader, device, config.train.precision, counted)
     if on_metrics:
-        on_metrics(metrics, by_class(counted, task.info.get("classes")))
+        kinds = {"per_class": "classes", "per_target": "target"}  # methods, and names in `info`
+        tables = {kind: by_class(counted, task.info.get(key), kind) for kind, key in kinds.items()}
+        on_metrics(metrics, {kind: rows for kind, rows in tables.items() if rows})
 
     @torch.no_grad()
     def outputs() -> Iterator[tuple[Any, Batch]]:

@@ -17,7 +17,7 @@ Batch = Any  # a tuple or a dict
 class Metrics(Protocol):
     """Metrics of one pass over a split; `checkpoint.monitor` names one of them."""
 
-    # Optional, for the table of `test`: per_class() -> dict[str, list[float]], columns by name.
+    # Optional, for tables of `test`: per_class(), per_target() -> dict[str, list[float]], columns.
     def update(self, outputs: Any, batch: Batch) -> None: ...  # should not wait for the device
     def compute(self) -> dict[str, float]: ...  # by name; NaN or 0 before the first batch
     def state(self) -> dict[str, Any]: ...  # the sums so far: tensors and plain values

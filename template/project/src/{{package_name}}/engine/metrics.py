@@ -74,30 +74,27 @@ class Confusion:
             self.matrix += state["matrix"].to(self.matrix.device)
 
 
-def by_class(metrics: Any, names: Any) -> dict[str, dict[str, float | None]]:
+def by_class(metrics: Any, names: Any, method: str = "per_class") -> dict[str, dict[str, Any]]:
     """Rows of `metrics.per_class()`, if it exists, by class name or number; NaN becomes None."""
-    columns = metrics.per_class() if callable(getattr(metrics, "per_class", None)) else {}
+    columns = getattr(metrics, method)() if callable(getattr(metrics, method, None)) else {}
     rows = [[None if v != v else v for v in row] for row in zip(*columns.values(), strict=True)]
     if not isinstance(names, Sequence) or len(names) != len(rows):
         names = range(len(rows))
     return {str(n): dict(zip(columns, r, strict=True)) for n, r in zip(names, rows, strict=True)}
 
 
-def class_table(classes: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """Lines of a table of classes, sorted by their first figure; of over 20 classes, the worst 10.
-
-    The last line warns of classes whose first figure is 0, unless one of their counts (ints) is 0.
-    """
+def class_table(classes: Mapping[str, Mapping[str, Any]], kind: str = "class") -> list[str]:
+    """Lines of a table, sorted by the first figure: of over 20 rows the worst 10; and a warning."""
     rows: list[Any] = [[name, *figures.values()] for name, figures in classes.items()]
     rows.sort(key=lambda row: math.inf if row[1] is None else row[1])
     never = [row[0] for row in rows if row[1] == 0 and all(v for v in row if isinstance(v, int))]
     shown = rows if len(rows) <= 20 else rows[:10]
-    width = max(5, *(len(row[0]) for row in shown))
-    lines = ["class".ljust(width) + "".join(f"{key:>11}" for key in classes[rows[0][0]])]
+    width = max(len(kind), *(len(row[0]) for row in shown))
+    lines = [kind.ljust(width) + "".join(f"{key:>11}" for key in classes[rows[0][0]])]
     for name, *values in shown:
         cells = ["-" if v is None else f"{v:.4f}" if isinstance(v, float) else v for v in values]
         lines.append(name.ljust(width) + "".join(f"{cell:>11}" for cell in cells))
-    lines += [f"the worst 10 of {len(rows)} classes; --json prints all"] * (len(rows) > 20)
+    lines += [f"the worst 10 of {len(rows)}; --json prints all"] * (len(rows) > 20)
     if never:
         which = f"{len(never)} of {len(rows)} classes: {', '.join(never[:10])}"
         lines.append(f"warning: no correct prediction for {which}" + ", …" * (len(never) > 10))

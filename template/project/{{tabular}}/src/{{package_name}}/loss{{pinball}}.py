@@ -1,8 +1,9 @@
 """Custom losses: any class or function here can be named as `loss.name`.
 
 A class is built with `loss.args`; called with outputs and targets, it returns a scalar, a mean over
-the rows. For a regression both are floats (N,), targets with mean 0 and deviation 1; for a
-classification they are logits (N, C) and classes (N,). A function is called with `loss.args` too.
+the rows. For a regression both are floats (N,), or (N, T) for several targets, each with mean 0 and
+deviation 1; for a classification they are logits (N, C) and classes (N,). A function is called with
+`loss.args` too.
 """
 
 from torch import Tensor, nn

@@ -13,32 +13,51 @@ from .engine.metrics import Confusion
 class Errors:
     """`r2`, `mae` and `rmse` of a regression, the latter two in the target's units.
 
+    Of several targets, they are means over the targets.
+
     Args:
         decode: converts a model's outputs and targets to the target's units.
         device: where the sums are computed.
+        shape: of a row's targets: (), or (T,) for several.
     """
 
-    def __init__(self, decode: Callable[[Tensor], Tensor], device: torch.device | str) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Tensor], Tensor],
+        device: torch.device | str,
+        shape: tuple[int, ...] = (),
+    ) -> None:
         self.decode = decode
-        mps = torch.device(device).type == "mps"  # which has no float64
-        self.sums = torch.zeros(5, dtype=torch.float32 if mps else torch.float64, device=device)
-        self.centre = float(decode(torch.zeros(())))  # subtracted, so that squares lose no digits
+        kind = torch.float32 if torch.device(device).type == "mps" else torch.float64
+        self.sums = torch.zeros(5, *shape, dtype=kind, device=device)
+        # Subtracted, so that squares lose no digits.
+        self.centre = decode(torch.zeros(shape, device=device)).to(kind)
 
     def update(self, outputs: Tensor, batch: Sequence[Tensor]) -> None:
-        """Add outputs (N,) and a batch with targets (N,) at its end."""
+        """Add outputs (N,) or (N, T), and a batch with targets of the same shape at its end."""
         truth = self.decode(batch[-1]).to(self.sums.dtype)
         error = self.decode(outputs.detach()).to(self.sums.dtype) - truth
         truth = truth - self.centre
         parts = torch.ones_like(error), error.square(), error.abs(), truth, truth.square()
-        self.sums += torch.stack([part.sum() for part in parts])
+        self.sums += torch.stack([part.sum(dim=0) for part in parts])
 
     def compute(self) -> dict[str, float]:
-        count, squares, absolutes, truths, truths2 = self.sums.tolist()
-        if not count:
-            return {"r2": math.nan, "mae": math.nan, "rmse": math.nan}
+        """The metrics; targets that are equal in all rows have no `r2` and don't count in it."""
+        found = self._of_each()
+        both = zip(found["r2"], found["rmse"], strict=True)
+        found["r2"] = [r2 for r2, rmse in both if r2 == r2 or rmse != rmse] or [math.nan]
+        return {name: sum(values) / len(values) for name, values in found.items()}
+
+    def per_target(self) -> dict[str, list[float]]:
+        """The metrics of each target, if there are several."""
+        return self._of_each() if self.sums.dim() > 1 else {}
+
+    def _of_each(self) -> dict[str, list[float]]:
+        count, squares, absolutes, truths, truths2 = self.sums.view(5, -1).cpu()
         variation = truths2 - truths**2 / count
-        r2 = 1 - squares / variation if variation > 0 else math.nan
-        return {"r2": r2, "mae": absolutes / count, "rmse": math.sqrt(squares / count)}
+        r2 = torch.where(variation > 0, 1 - squares / variation, math.nan)
+        found = {"r2": r2, "mae": absolutes / count, "rmse": (squares / count).sqrt()}
+        return {name: values.tolist() for name, values in found.items()}
 
     def state(self) -> dict[str, Any]:
         return {"sums": self.sums}

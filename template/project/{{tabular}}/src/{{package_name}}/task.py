@@ -35,7 +35,7 @@ BEST = {"loss": "min", "mae": "min", "rmse": "min", "r2": "max", "acc": "max", "
 
 
 class Task:
-    """The task: predict the target of a row."""
+    """The task: predict the target of a row, or several of them."""
 
     def __init__(self, config: Config, device: torch.device, info: dict[str, Any] | None = None):
         self.config, self.data, self.device = config, config.data, device
@@ -46,6 +46,8 @@ class Task:
             info = fit(read_folder(self.folder / "train", self.data.delimiter), self.data)
         self.info, self.columns = info, Columns(info)
         self.classes = self.columns.classes  # none for a regression
+        several = self.columns.several
+        self.shape = (len(self.columns.targets),) if several else ()  # of a row's targets
         self.loss_function = build_loss(config.loss, self._counts if self.classes else None)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
@@ -73,9 +75,10 @@ class Task:
 
     def _loss_fits(self) -> bool:
         """Whether the loss takes outputs and targets of this task."""
-        count = len(self.classes)
-        outputs = torch.zeros((2, count) if count else 2, device=self.device)
-        targets = torch.ones(2, dtype=torch.int64 if count else torch.float32, device=self.device)
+        count, shape = len(self.classes), (2, *self.shape)
+        outputs = torch.zeros((2, count) if count else shape, device=self.device)
+        kind = torch.int64 if count else torch.float32
+        targets = torch.ones(shape, dtype=kind, device=self.device)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")  # for shapes that broadcast
@@ -110,14 +113,14 @@ class Task:
             self.config.model,
             num_numbers=len(self.columns.numbers),
             category_sizes=self.columns.sizes,
-            num_outputs=max(1, len(self.classes)),
+            num_outputs=len(self.classes) or len(self.columns.targets),
         )
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Outputs (N,) of a regression, logits (N, C) of a classification."""
+        """Outputs (N,) or (N, T) of a regression, logits (N, C) of a classification."""
         self.model = model  # for `draw_results`
         outputs = model(batch[0], batch[1])
-        return outputs if self.classes else outputs[:, 0]
+        return outputs if self.classes or self.shape else outputs[:, 0]
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         return self.loss_function(outputs, batch[2])
@@ -125,7 +128,7 @@ class Task:
     def metrics(self) -> Errors | Ranking:
         if self.classes:
             return Ranking(len(self.classes), self.device)
-        return Errors(self.columns.decode, self.device)
+        return Errors(self.columns.decode, self.device, self.shape)
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
         """Draw the distribution of each column after normalization and augmentation."""
@@ -136,7 +139,8 @@ class Task:
             columns[f"target: {self.columns.target}"] = [self.classes[t] for t in batch[2]]
         else:
             scale = "log of " if self.columns.log else ""
-            columns[f"target: {scale}{self.columns.target}"] = batch[2].numpy()
+            for name, values in self._by_target(batch[2]).items():
+                columns[f"target: {scale}{name}"] = values
         plots.distributions(columns, folder / "train.png")
         return folder / "train.png"
 
@@ -154,21 +158,40 @@ class Task:
             plots.roc(scores, batch[2].numpy(), self.classes, paths[1])
         else:
             paths = [folder / "predicted.png", folder / "residuals.png"]
-            truth, predicted = (self.columns.decode(part).numpy() for part in (batch[2], output))
-            name, log = self.columns.target, self.columns.log
-            plots.predictions(truth, predicted, name, log, paths[0])
-            errors = 100 * (predicted / truth - 1) if log else predicted - truth
-            said = f"predicted - true {name}{', in % of the true one' if log else ''}"
-            plots.residuals(self.columns.readable(batch[0], batch[1]), errors, said, paths[1])
-        label = "accuracy lost" if self.classes else f"rise of the mean error of {name}"
+            self._draw_errors(batch, output, paths)
+        label = f"rise of the mean error of {self.columns.target}"
+        if self.classes or self.shape:
+            label = "accuracy lost" if self.classes else "R² lost, mean of the targets"
         plots.importance(self.importance(self.model, batch), label, folder / "importance.png")
         return [*paths, folder / "importance.png"]
+
+    def _draw_errors(self, batch: Batch, output: Tensor, paths: list[Path]) -> None:
+        """Draw the predictions of a regression, and its errors by the columns."""
+        log, values = self.columns.log, (batch[2], output)
+        truth, predicted = (self._by_target(self.columns.decode(part)) for part in values)
+        plots.predictions(truth, predicted, log, paths[0])
+        what, unit, scales = self.columns.target, "", [1.0]
+        if self.shape:  # their units may differ
+            what, unit = "value", ", in standard deviations of the target"
+            scales = self.columns.deviation
+        said = f"predicted - true {what}{', in % of the true one' if log else unit}"
+        errors = {
+            name: (predicted[name] - truth[name]) / (truth[name] / 100 if log else scale)
+            for name, scale in zip(truth, scales, strict=True)
+        }
+        plots.residuals(self.columns.readable(batch[0], batch[1]), errors, said, paths[1])
+
+    def _by_target(self, values: Tensor) -> dict[str, Any]:
+        """The columns of outputs or targets, (N,) or (N, T), by the names of the targets."""
+        columns = values.view(len(values), -1).numpy().T
+        return dict(zip(self.columns.targets, columns, strict=True))
 
     @torch.no_grad()
     def importance(self, model: nn.Module, batch: Batch) -> dict[str, float]:
         """Permutation importance (Breiman, 2001): how much worse it gets with a column shuffled.
 
-        That is the loss of accuracy, or the rise of the mean absolute error, for each column.
+        That is the loss of accuracy, the rise of the mean absolute error, or the loss of R² if
+        there are several targets, whose units may differ.
         """
         batch = to_device(tuple(part[:ROWS] for part in batch), self.device)
         order = torch.randperm(len(batch[0]), generator=torch.Generator().manual_seed(0))
@@ -177,7 +200,8 @@ class Task:
             metrics, one = self.metrics(), (numbers, categories, batch[2])
             metrics.update(self.forward(model, one), one)
             figures = metrics.compute()
-            return -figures["acc"] if self.classes else figures["mae"]
+            name = "acc" if self.classes else "r2" if self.shape else "mae"
+            return figures[name] if name == "mae" else -figures[name]
 
         losses: dict[str, float] = {}
         for i, name in enumerate(self.columns.numbers):
@@ -215,19 +239,26 @@ class Task:
             raise UserError(f"{file}: holds no rows")
 
     def _prediction(self, row: Row, output: Tensor) -> dict[str, Any]:
-        truth = row.cells.get(self.columns.target, "")
-        known = {} if truth in self.columns.missing else {"truth": truth}
+        cells = {name: row.cells.get(name, "") for name in self.columns.targets}
+        truths = {name: cell for name, cell in cells.items() if cell not in self.columns.missing}
+        known = {"truth": truths if self.shape else truths[self.columns.target]} if truths else {}
         if not self.classes:
-            return {"row": row.where, "prediction": float(self.columns.decode(output)), **known}
+            values: Any = self.columns.decode(output).tolist()
+            values = dict(zip(cells, values, strict=True)) if self.shape else values
+            return {"row": row.where, "prediction": values, **known}
         shares = dict(zip(self.classes, output.softmax(dim=0).tolist(), strict=True))
         best = max(shares, key=shares.__getitem__)
         return {"row": row.where, "prediction": best, "probabilities": shares, **known}
 
     def sentence(self, prediction: dict[str, Any]) -> str:
-        value = prediction["prediction"]
-        if self.classes:
-            said = f"{value} ({prediction['probabilities'][value]:.1%})"
-        else:
-            said = f"{value:,.5g}"
-        truth = f", in the file {prediction['truth']}" if "truth" in prediction else ""
-        return f"{prediction['row']}: {self.columns.target} {said}{truth}"
+        values, truths = prediction["prediction"], prediction.get("truth", {})
+        if not self.shape:
+            name = self.columns.target
+            values, truths = {name: values}, {name: truths} if truths else {}
+        parts = []
+        for name, value in values.items():
+            shares = prediction.get("probabilities")
+            said = f"{value} ({shares[value]:.1%})" if shares else f"{value:,.5g}"
+            truth = f", in the file {truths[name]}" if name in truths else ""
+            parts.append(f"{name} {said}{truth}")
+        return f"{prediction['row']}: {'; '.join(parts)}"

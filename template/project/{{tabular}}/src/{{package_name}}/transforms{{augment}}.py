@@ -2,8 +2,9 @@
 
 A transform takes a row's numbers, categories and target with a random generator, and returns the
 three. Numbers are float32 (2, A): normalized values, then 1 where one is missing and its value 0.
-Categories are int64 (B,), 0 for a missing one. Draw all random numbers from `rng`, so that runs are
-reproducible. Don't change tensors in place, because they belong to the data set.
+Categories are int64 (B,), 0 for a missing one. The target is a scalar, or (T,) for several. Draw
+all random numbers from `rng`, so that runs are reproducible. Don't change tensors in place, because
+they belong to the data set.
 """
 
 import numpy as np

@@ -43,6 +43,8 @@ class Task:
         self.loss_function = build_loss(config.loss)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
+        # Of the quantiles that the model forecasts; empty for a plain forecast.
+        self.levels: list[float] = getattr(self.loss_function, "levels", [])
 
     def _learn(self) -> dict[str, Any]:
         """What is learnt from the training data: the series, their step, mean and deviation."""
@@ -73,27 +75,37 @@ class Task:
         return eval_loader(self._dataset(split), self.config)
 
     def build_model(self) -> nn.Module:
-        given = {"context": self.data.context, "horizon": self.data.horizon}
+        steps = self.data.horizon * max(1, len(self.levels))
+        given = {"context": self.data.context, "horizon": steps}
         return build_model(self.config.model, **given)
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """Forecasts in the units of the data; the model itself sees scaled values.
 
         They are scaled by the mean and the deviation of each window (RevIN without its learnt
-        part; Kim et al., 2022), or of the training data.
+        part; Kim et al., 2022), or of the training data. With levels, they are (N, C, horizon,
+        levels), and sorted, so that quantiles never cross (Chernozhukov et al., 2010).
         """
         past, mean, std = batch[0], self.mean, self.std
         if self.data.scaling == "window":
             mean, variance = past.mean(dim=2, keepdim=True), past.var(dim=2, keepdim=True)
             std = (variance + (0.001 * std) ** 2).sqrt()  # a window may be constant
-        return model((past - mean) / std) * std + mean
+        outputs = model((past - mean) / std) * std + mean
+        if not self.levels:
+            return outputs
+        return outputs.unflatten(-1, (-1, len(self.levels))).sort(dim=-1).values
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The loss in deviations of the training data, so that all series count equally."""
-        return self.loss_function(outputs / self.std, batch[1] / self.std)
+        std = self.std.unsqueeze(-1) if self.levels else self.std
+        return self.loss_function(outputs / std, batch[1] / self.std)
+
+    def median(self, outputs: Tensor) -> Tensor:
+        """The forecasts (N, C, horizon) in outputs that may have quantiles."""
+        return outputs[..., self.levels.index(0.5)] if self.levels else outputs
 
     def metrics(self) -> ForecastErrors:
-        return ForecastErrors(len(self.columns), self.data.season, self.device)
+        return ForecastErrors(len(self.columns), self.data.season, self.device, self.levels)
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
         past, future = (part[:12].numpy() for part in batch)
@@ -105,16 +117,21 @@ class Task:
         windows, horizon, number = self._dataset(self.drawn), self.data.horizon, 0
         shown = windows.apart(12)
         ways: dict[str, dict[int, Any]] = {"model": {}, "seasonal naive": {}}
+        bands = dict[int, Any]()
         sums = {name: torch.zeros(len(self.columns), horizon) for name in ways}
-        for forecasts, (past, future) in outputs:
+        for quantiles, (past, future) in outputs:
+            forecasts = self.median(quantiles)
             naive = seasonal_naive(past, horizon, self.data.season)
             here = {i - number: row for i, row in shown.items() if 0 <= i - number < len(future)}
             for name, made in zip(ways, (forecasts.float(), naive), strict=True):
                 sums[name] += (made - future).abs().sum(dim=0)
                 ways[name] |= {row: made[i].numpy() for i, row in here.items()}
+            if self.levels:
+                bands |= {row: quantiles[i].float().numpy() for i, row in here.items()}
             number += len(future)
         series, paths = windows.series[0], [folder / "forecasts.png", folder / "errors.png"]
-        plots.forecasts(series.times, series.values, ways, self.columns, paths[0])
+        given = series.times, series.values, ways, self.columns, paths[0]
+        plots.forecasts(*given, bands, self.levels)
         means = {name: (total / number).numpy() for name, total in sums.items()}
         plots.errors(means, self.columns, paths[1])
         return paths
@@ -135,17 +152,27 @@ class Task:
             short = f"{len(series.times)} rows are too few; the model needs {self.data.context}"
             raise UserError(f"{series.name}: {short}")
         past = torch.from_numpy(series.values[None, :, -self.data.context :])
-        values = self.forward(model, (past.to(self.device),))[0].tolist()
+        values = self.forward(model, (past.to(self.device),))[0]
         times, form = series.later(range(1, self.data.horizon + 1)), self.data.time_format
         return {
             "file": series.name,
             "time": [clock.write(time, series.last, form) for time in times],
-            "forecast": dict(zip(self.columns, values, strict=True)),
+            "forecast": dict(zip(self.columns, self.median(values).tolist(), strict=True)),
+            **({"quantiles": self._quantiles(values)} if self.levels else {}),
         }
 
+    def _quantiles(self, values: Tensor) -> dict[str, dict[str, list[float]]]:
+        """Quantiles (C, horizon, levels) by series and level."""
+        names = [f"{level:g}" for level in self.levels]
+        rows = (dict(zip(names, each.T.tolist(), strict=True)) for each in values)
+        return dict(zip(self.columns, rows, strict=True))
+
     def sentence(self, prediction: dict[str, Any]) -> str:
-        rows = [["time", *prediction["forecast"]]]
-        steps = zip(prediction["time"], *prediction["forecast"].values(), strict=True)
+        columns = prediction["forecast"]
+        if quantiles := prediction.get("quantiles"):
+            columns = {f"{n} {q}": v for n, each in quantiles.items() for q, v in each.items()}
+        rows = [["time", *columns]]
+        steps = zip(prediction["time"], *columns.values(), strict=True)
         rows += [[time, *(f"{value:#.6g}" for value in values)] for time, *values in steps]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         cells = ["  ".join(map(str.rjust, row, widths)) for row in rows]

@@ -109,22 +109,22 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
     head = [first, *islice(rows, min(999, 1_000_000 // len(first.cells)))]  # bounds the memory
     problems = list[str]()
     for key in ("ignore", "numeric", "categorical", "target"):
-        value = getattr(options, key)
-        for name in [value] if key == "target" else value:
+        for name in options.targets if key == "target" else getattr(options, key):
             if name not in first.cells:
                 hint = did_you_mean(name, first.cells)
                 problems.append(f"data.{key}: {first.where}: no column {name!r}{hint}")
     if problems:
         raise UserError("\n".join(problems))
-    names = [name for name in first.cells if name not in (options.target, *options.ignore)]
+    names = [name for name in first.cells if name not in (*options.targets, *options.ignore)]
     if not names:
         raise UserError(f"{first.where}: no columns to predict {options.target!r} from")
-    seen = (row.cells.get(name, "") for row in head for name in (*names, options.target))
+    seen = (row.cells.get(name, "") for row in head for name in (*names, *options.targets))
     decimal, missing = options.decimal or decimal_of(seen), {"", *options.missing}
     numbers = {name: array("d") for name in names}
     texts: dict[str, Counter[str]] = {name: Counter() for name in names}
     places: dict[str, str] = {}  # where each column has its first text
-    targets, classes, count = array("d"), set[str](), 0
+    targets = {name: array("d") for name in options.targets}
+    classes, count = set[str](), 0
     for row in chain(head, rows):
         if row.cells.keys() != first.cells.keys():
             odd = ", ".join(sorted(row.cells.keys() ^ first.cells.keys()))
@@ -143,12 +143,12 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
                 else:
                     numbers[name].append(value)
         try:
-            target = target_text(row, options.target, missing)
-            if options.task == "regression":
-                log = options.target_log
-                targets.append(target_number(row, target, options.target, log, decimal))
-            else:
-                classes.add(target)
+            for name, truths in targets.items():
+                text = target_text(row, name, missing)
+                if options.task == "regression":
+                    truths.append(target_number(row, text, name, options.target_log, decimal))
+                else:
+                    classes.add(text)
         except UserError as error:
             if found is None:
                 raise
@@ -170,7 +170,11 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
         names = [name for name in names if numbers[name] or texts[name]]
     elif problems:
         raise UserError("\n".join(problems))
-    curve, truths = CURVES[options.normalize], np.array(targets or [0.0])
+    curve, means, deviations = CURVES[options.normalize], list[float](), list[float]()
+    for values in map(np.array, targets.values()):
+        means.append(float(values.mean()) if len(values) else 0.0)
+        deviations.append(float(values.std()) or 1.0 if len(values) else 1.0)
+    several = isinstance(options.target, list)
     return {
         "target": options.target,
         "task": options.task,
@@ -181,8 +185,8 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
         "missing": sorted(missing),
         "classes": in_order(classes),
         "log": options.task == "regression" and options.target_log,
-        "mean": float(truths.mean()),
-        "deviation": float(truths.std()) or 1.0,
+        "mean": means if several else means[0],
+        "deviation": deviations if several else deviations[0],
     }
 
 
@@ -246,13 +250,17 @@ class Columns:
     Attributes:
         numbers, categories: the names of the columns, in the order of the model's inputs.
         sizes: the number of codes of each categorical column; 0 means missing or unknown.
+        several: whether `data.target` is a list, so that targets are (N, T), not (N,).
     """
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.target, self.classes, self.log = info["target"], list(info["classes"]), info["log"]
+        self.several = isinstance(self.target, list)
+        self.targets: list[str] = self.target if self.several else [self.target]
         self.decimal, self.missing = info["decimal"], frozenset(info["missing"])
         self.dates = list(info["dates"])
         self.mean, self.deviation = info["mean"], info["deviation"]
+        self.units = torch.tensor([self.mean, self.deviation])  # on the device of `decode`
         self.curves: dict[str, Curve] = info["numbers"]
         self.codes: dict[str, dict[str, int]] = {
             name: {text: code for code, text in enumerate(texts, 1)}
@@ -271,8 +279,9 @@ class Columns:
         """Numbers, categories and targets of N rows; without `targets`, these are empty.
 
         Numbers are float32 (N, 2, A): the normalized value, 0 where it is missing; and 1 where it
-        is missing, else 0. Categories are int64 (N, B). Targets (N,) are float32 with mean 0 and
-        deviation 1, or int64, the index of a class. Raises UserError for an invalid row.
+        is missing, else 0. Categories are int64 (N, B). Targets (N,), or (N, T) for a list of them,
+        are float32 with mean 0 and deviation 1, or int64, the index of a class. Raises UserError
+        for an invalid row.
         """
         values, codes = array("d"), array("q")
         truths = array("q" if self.classes else "d")
@@ -282,7 +291,7 @@ class Columns:
             values.extend(self._values(row))
             codes.extend(self._codes(row))
             if targets:
-                truths.append(self._truth(row))  # type: ignore[arg-type]
+                truths.extend(self._truth(row, name) for name in self.targets)
         raw = np.array(values).reshape(count, len(self.numbers))
         numbers = np.zeros((count, 2, len(self.numbers)), np.float32)
         for column, (known, seen) in enumerate(self.curves.values()):
@@ -291,8 +300,11 @@ class Columns:
         numbers[:, 0][np.isnan(raw)] = 0
         coded = np.array(codes, np.int64).reshape(count, len(self.codes))
         truth = torch.tensor(truths, dtype=torch.int64 if self.classes else torch.float64)
+        if self.several:
+            truth = truth.view(-1, len(self.targets))
         if not self.classes:
-            truth = ((truth - self.mean) / self.deviation).float()
+            mean, deviation = torch.tensor([self.mean, self.deviation], dtype=torch.float64)
+            truth = ((truth - mean) / deviation).float()
         return torch.from_numpy(numbers), torch.from_numpy(coded), truth
 
     def _values(self, row: Row) -> list[float]:
@@ -313,11 +325,11 @@ class Columns:
             values.append(value)
         return values
 
-    def _truth(self, row: Row) -> float | int:
-        """The target of a row: a number, its logarithm if `log`, or the index of its class."""
-        text = target_text(row, self.target, self.missing)
+    def _truth(self, row: Row, name: str) -> Any:
+        """A target of a row: a number, its logarithm if `log`, or the index of its class."""
+        text = target_text(row, name, self.missing)
         if not self.classes:
-            return target_number(row, text, self.target, self.log, self.decimal)
+            return target_number(row, text, name, self.log, self.decimal)
         if text not in self.classes:
             hint = did_you_mean(text, self.classes)
             advice = f"add training rows of it, or remove the row{hint}"
@@ -348,5 +360,7 @@ class Columns:
 
     def decode(self, outputs: Tensor) -> Tensor:
         """Outputs or targets of a regression in the target's units."""
-        values = outputs.float() * self.deviation + self.mean
+        self.units = self.units.to(outputs.device)
+        mean, deviation = self.units
+        values = outputs.float() * deviation + mean
         return values.exp() if self.log else values

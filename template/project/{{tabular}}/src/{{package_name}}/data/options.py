@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
 
-from ..config import Section
+from ..config import Section, Text, parse_text
 
 Name = Annotated[str, Field(min_length=1)]
 MISSING = ("?", "NA", "N/A", "NaN", "nan", "null")
@@ -14,7 +14,7 @@ class Data(Section):
     """Tables in CSV files."""
 
     folder: str = "data"  # holds train/, valid/ and test/
-    target: Name = "target"  # the column to predict
+    target: Name | list[Name] = "target"  # the column to predict, or several columns of numbers
     task: Literal["regression", "classification"] = "regression"  # a number, or a class
     target_log: bool = False  # regression: learn the logarithm of the target
     ignore: list[Name] = Field(default_factory=list)  # columns that the model must not see
@@ -28,3 +28,27 @@ class Data(Section):
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that read rows
     sampling: Literal["shuffle", "balanced"] = "shuffle"  # balanced: each class equally often
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+
+    @property
+    def targets(self) -> list[str]:
+        """The columns to predict, also if it is one."""
+        return [self.target] if isinstance(self.target, str) else self.target
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _read_target(cls, value: object) -> object:
+        if isinstance(value, Text):  # a name may look like a number, a list begins with a bracket
+            value = parse_text(value) if value[:1] in ('"', "[") else str(value)
+        names = value if isinstance(value, list) else [value]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise ValueError("should be a column or a list of columns; put numbers in quotes")
+        if len({*names}) < len(names):
+            raise ValueError("has a column twice; remove one")
+        return value
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, task: str, info: ValidationInfo) -> str:
+        if task == "classification" and isinstance(info.data.get("target"), list):
+            raise ValueError("a classification has one target; set data.target to one column")
+        return task

@@ -88,14 +88,14 @@ def check_folder(
         columns = Columns(fit(rows, options, problems))
     except UserError as error:
         problems.append(str(error))
-    targets: dict[str, list[str]] = {part: [] for part in SPLITS}
+    targets: dict[str, list[list[str]]] = {part: [] for part in SPLITS}
     bad, twins, facts = list[str](), list[str](), Facts()
     seen: dict[str, dict[bytes, str]] = {part: {} for part in SPLITS}
     for part in SPLITS:
         block: list[Row] = []
         try:
             for row in read_folder(folder / part, options.delimiter, problems):
-                targets[part].append(row.cells.get(options.target, ""))
+                targets[part].append([row.cells.get(name, "") for name in options.targets])
                 digest = _digest(row, options.ignore)
                 other = next((p for p in SPLITS if p != part and digest in seen[p]), None)
                 if other:
@@ -168,18 +168,19 @@ class Facts:
 
 def _task(folder: Path, options: Data) -> tuple[str, str]:
     """How the targets of train/ don't fit the task, and the overrides that fit; or empty texts."""
-    rows = islice(read_folder(folder, options.delimiter, []), 1000)
-    texts = [text for row in rows if (text := row.cells.get(options.target, ""))]
-    texts = [text for text in texts if text not in options.missing]
-    values = [number(text, options.decimal or decimal_of(texts)) for text in texts]
-    others = values.count(None)
-    if options.task == "regression" and 2 * others > len(values):
-        return f"target {options.target!r}: {others:,} of {len(values):,} are texts", FOR_CLASSES
-    if options.task == "classification" and not others and len({*values}) > 50:
-        return f"target {options.target!r}: {len({*values})} different numbers", FOR_NUMBERS
-    log = options.task == "regression" and options.target_log
-    if log and any(value is not None and value <= 0 for value in values):
-        return f"target {options.target!r}: some have no logarithm", "data.target_log=false"
+    rows = list(islice(read_folder(folder, options.delimiter, []), 1000))
+    for name in options.targets:
+        texts = [text for row in rows if (text := row.cells.get(name, ""))]
+        texts = [text for text in texts if text not in options.missing]
+        values = [number(text, options.decimal or decimal_of(texts)) for text in texts]
+        others, several = values.count(None), len(options.targets) > 1
+        if options.task == "regression" and 2 * others > len(values) and not several:
+            return f"target {name!r}: {others:,} of {len(values):,} are texts", FOR_CLASSES
+        if options.task == "classification" and not others and len({*values}) > 50:
+            return f"target {name!r}: {len({*values})} different numbers", FOR_NUMBERS
+        log = options.task == "regression" and options.target_log
+        if log and any(value is not None and value <= 0 for value in values):
+            return f"target {name!r}: some have no logarithm", "data.target_log=false"
     return "", ""
 
 
@@ -205,15 +206,23 @@ def _problems(rows: list[Row], columns: Columns | None) -> list[str]:
     return []
 
 
-def _summary(targets: dict[str, list[str]], columns: Columns | None) -> str:
-    """A table of rows by split, and by class or range of the target."""
+def _summary(targets: dict[str, list[list[str]]], columns: Columns | None) -> str:
+    """A table of rows by split, and by class or range of the target; or the ranges of several."""
     if columns is None:
         return table({part: Counter({"rows": len(targets[part])}) for part in SPLITS})
+    if columns.several:
+        rows = table({part: Counter({"rows": len(targets[part])}) for part in SPLITS})
+        spans = []
+        for name, texts in zip(columns.targets, zip(*targets["train"], strict=True), strict=False):
+            known = [v for text in texts if (v := number(text, columns.decimal)) is not None]
+            spans += [f"{name} {min(known):,.6g} to {max(known):,.6g}"] if known else []
+        return f"{rows}\ntargets: {some(spans)}"
+    of = {part: [text for (text,) in targets[part]] for part in SPLITS}
     if columns.classes:
         names = columns.classes
-        places = {part: [names.index(t) for t in targets[part] if t in names] for part in SPLITS}
+        places = {part: [names.index(t) for t in of[part] if t in names] for part in SPLITS}
     else:
-        read = {part: [number(t, columns.decimal) for t in targets[part]] for part in SPLITS}
+        read = {part: [number(t, columns.decimal) for t in of[part]] for part in SPLITS}
         values = {part: [v for v in read[part] if v is not None] for part in SPLITS}
         edges = np.unique(np.quantile(values["train"] or [0.0], (0.25, 0.5, 0.75, 1)))
         names = [f"{columns.target} up to {edge:,.6g}" for edge in edges[:-1]]

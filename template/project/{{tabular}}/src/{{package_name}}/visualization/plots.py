@@ -23,7 +23,12 @@ __all__ = [
 Column = NDArray[Any] | Sequence[str]
 """Numbers (N,), NaN where one is missing, or N texts."""
 
-PANELS, BARS, BINS = 24, 12, 10  # at most: columns in a picture, categories, ranges of a number
+Numbers = Mapping[str, NDArray[Any]]
+"""Numbers (N,) of each target."""
+
+# At most: columns in a picture, categories, ranges of a number, targets.
+PANELS, BARS, BINS, TARGETS = 24, 12, 10, 8
+COLOURS = (BLUE, ORANGE, "seagreen", "purple", "firebrick", "goldenrod", "teal", GREY)  # of targets
 
 
 def distributions(columns: Mapping[str, Column], path: Path) -> None:
@@ -51,31 +56,34 @@ def distributions(columns: Mapping[str, Column], path: Path) -> None:
     write(path, figure.savefig)
 
 
-def predictions(
-    truth: NDArray[Any], predicted: NDArray[Any], name: str, log: bool, path: Path
-) -> None:
-    """Save predicted against true targets (N,), and a histogram of the errors."""
-    figure = _figure(11, 4.8)
-    left, right = figure.subplots(1, 2)
-    left.scatter(truth, predicted, s=7, color=BLUE, alpha=0.4, linewidths=0)
-    left.axline((truth[0], truth[0]), (truth[0] + 1, truth[0] + 1), color=INK, linewidth=1)
-    scale, label = "log" if log else "linear", _text(name)
-    left.set(xscale=scale, yscale=scale, xlabel=f"true {label}", ylabel=f"predicted {label}")
-    errors = predicted - truth
-    reach = float(np.quantile(np.abs(errors), 0.98)) or 1.0
-    right.hist(errors.clip(-reach, reach), bins=60, color=BLUE)
-    right.axvline(0, color=INK, linewidth=1)
-    right.set(xlabel=f"predicted - true {label} (the farthest 2 % at both ends)", ylabel="rows")
-    right.set_title(f"mean absolute error {np.abs(errors).mean():,.4g}, mean {errors.mean():,.4g}")
+def predictions(truths: Numbers, predictions: Numbers, log: bool, path: Path) -> None:
+    """Save predicted against true values of each target, and a histogram of the errors."""
+    shown = list(truths)[:TARGETS]
+    figure = _figure(11, 4.8 * len(shown))
+    rows = figure.subplots(len(shown), 2, squeeze=False)
+    for name, (left, right) in zip(shown, rows, strict=True):
+        truth, predicted = truths[name], predictions[name]
+        left.scatter(truth, predicted, s=7, color=BLUE, alpha=0.4, linewidths=0)
+        left.axline((truth[0], truth[0]), (truth[0] + 1, truth[0] + 1), color=INK, linewidth=1)
+        scale, label = "log" if log else "linear", _text(name)
+        left.set(xscale=scale, yscale=scale, xlabel=f"true {label}", ylabel=f"predicted {label}")
+        errors = predicted - truth
+        reach = float(np.quantile(np.abs(errors), 0.98)) or 1.0
+        right.hist(errors.clip(-reach, reach), bins=60, color=BLUE)
+        right.axvline(0, color=INK, linewidth=1)
+        right.set(xlabel=f"predicted - true {label} (the farthest 2 % at both ends)", ylabel="rows")
+        mean, bias = np.abs(errors).mean(), errors.mean()
+        right.set_title(f"mean absolute error {mean:,.4g}, mean {bias:,.4g}")
     _save(figure, path)
 
 
-def residuals(columns: Mapping[str, Column], errors: NDArray[Any], label: str, path: Path) -> None:
-    """Save the errors (N,) by each column's values: the median, and the range of 80 % of them.
+def residuals(columns: Mapping[str, Column], errors: Numbers, label: str, path: Path) -> None:
+    """Save the errors of each target by each column's values: the median, and the range of 80 %.
 
     The values of a numeric column are grouped into ranges with equally many rows.
     """
     figure, panels = _grid(columns)
+    shown = list(errors)[:TARGETS]
     ends = [-1e-9, 1e-9]
     for axes, column in panels:
         if isinstance(column, np.ndarray):
@@ -85,17 +93,25 @@ def residuals(columns: Mapping[str, Column], errors: NDArray[Any], label: str, p
             ranges = (np.flatnonzero(known & (places == p)) for p in range(len(edges)))
             parts: list[Any] = [rows for rows in ranges if len(rows)]
             x = [float(np.median(column[rows])) for rows in parts]
-            colour = BLUE
         else:
             groups = _groups(column)
-            parts, x, colour = list(groups.values()), list(map(float, range(len(groups)))), ORANGE
+            parts, x = list(groups.values()), list(map(float, range(len(groups))))
             _names(axes, list(groups))
-        low, middle, high = np.array([np.quantile(errors[p], (0.1, 0.5, 0.9)) for p in parts]).T
-        axes.errorbar(x, middle, [middle - low, high - middle], fmt="o", color=colour, capsize=3)
+        apart = (max(x) - min(x) or 1.0) / max(1, len(x)) / (2 * len(shown))
+        for place, name in enumerate(shown):
+            spans = [np.quantile(errors[name][rows], (0.1, 0.5, 0.9)) for rows in parts]
+            low, middle, high = np.array(spans).T
+            colour = COLOURS[place if len(shown) > 1 else int(not isinstance(column, np.ndarray))]
+            at = np.array(x) + apart * (place - (len(shown) - 1) / 2)
+            reach = [middle - low, high - middle]
+            axes.errorbar(at, middle, reach, fmt="o", color=colour, capsize=3, label=_text(name))
+            ends += [low.min(), high.max()]
         axes.axhline(0, color=INK, linewidth=0.8)
-        ends += [low.min(), high.max()]
     for axes, _ in panels:
         axes.set_ylim(1.1 * min(ends), 1.1 * max(ends))
+    if len(shown) > 1:
+        handles, names = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
     figure.supylabel(_text(label))
     _save(figure, path)
 

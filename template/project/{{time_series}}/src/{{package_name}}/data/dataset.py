@@ -19,7 +19,16 @@ from ..errors import UserError
 from . import clock
 from .options import Data
 from .splits import SPLITS
-from .tables import EMPTY, find_tables, find_time, name_of, read_chunks, read_times, refuse_long
+from .tables import (
+    EMPTY,
+    find_tables,
+    find_time,
+    name_of,
+    read_chunks,
+    read_long,
+    read_times,
+    refuse_long,
+)
 
 MOST = 100  # the maximum number of problems in an error
 
@@ -60,10 +69,11 @@ def read_series(
     not in order or not at a regular step, or values are missing and `data.missing` is "refuse".
     """
     data, name, bad = data or Data(), name_of(path), list[str]()
-    chunks = read_chunks(path, bad)
-    (_, (header,)), first = next(chunks), next(chunks, ([], []))
     form, time = data.time_format, data.time_column or time_column
-    time = time or find_time(name, header, first[1][:100], form)
+    long = data.series_column
+    chunks = read_long(path, long, time, form, bad) if long else read_chunks(path, bad)
+    (_, (header,)), first = next(chunks), next(chunks, ([], []))
+    time = header[0] if long else time or find_time(name, header, first[1][:100], form)
     columns = list(columns or data.columns) or [column for column in header if column != time]
     for column, key in [(time, "time_column"), *((column, "columns") for column in columns)]:
         if column not in header:

@@ -15,6 +15,7 @@ class Data(Section):
     folder: str = "data"  # holds train/, valid/ and test/
     time_column: Annotated[str | None, Field(min_length=1)] = None  # null: detected
     time_format: Annotated[str | None, Field(min_length=1)] = None  # as %d/%m/%Y; null: ISO 8601
+    series_column: Annotated[str | None, Field(min_length=1)] = None  # of long tables: whose row
     columns: list[Name] = Field(default_factory=list)  # the series to forecast; none: all
     context: Annotated[int, Field(ge=2)] = 96  # steps of the past that a forecast sees
     horizon: Annotated[int, Field(ge=1)] = 24  # steps that it looks ahead

@@ -1,15 +1,16 @@
 """CSV files of series: reads rows in parts, and finds the time column."""
 
 import csv
+import json
 import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import datetime
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -154,6 +155,77 @@ def find_time(
     raise UserError(f"{name}, line 1: no column 'time', and no other contains times; {advice}")
 
 
+def read_long(
+    path: Path | None,
+    series: str,
+    time: str | None,
+    form: str | None,
+    problems: list[str] | None = None,
+) -> Iterator[Chunk]:
+    """Like `read_chunks` for a table in long format, a row for each time and series.
+
+    The rows that it yields have one time each, in order, and a column for each series; with several
+    columns of values, a column for each series and column. The time is the first column.
+    """
+    name, chunks = name_of(path), read_chunks(path, problems)
+    (_, (header,)), first = next(chunks), next(chunks, ([], []))
+    for column, key in ((series, "series_column"), (time or header[0], "time_column")):
+        if column not in header:
+            there = ", ".join(header)
+            raise UserError(f"{name}: no column {column!r} (there are: {there}); see data.{key}")
+    time = time or find_time(name, header, first[1][:100], form)
+    values = [column for column in header if column not in (time, series)]
+    table, places = dict[str, dict[str, str]](), dict[str, int]()
+    columns, filled = dict[str, None](), 0
+    for lines, rows in chain([first], chunks):
+        for line, row in zip(lines, rows, strict=True):
+            cells = dict(zip(header, map(str.strip, row), strict=True))
+            who, when = cells[series], cells[time]
+            names = [f"{who} {column}" if len(values) > 1 else who for column in values]
+            known = table.setdefault(when, {})
+            places.setdefault(when, line)
+            if not who or not known.keys().isdisjoint(names):
+                wrong = f"{who!r} has two rows of the time {when}; remove one"
+                wrong = wrong if who else f"no text in column {series!r}; fill it in"
+                _report(f"{name}, line {line}: {wrong}", problems)
+            else:
+                known.update(zip(names, map(cells.__getitem__, values), strict=True))
+                columns.update(dict.fromkeys(names))
+                filled += len(values)
+    if len(table) * len(columns) > 20 * filled + MAX_CELLS:
+        what = f"{len(table):,} times and {len(columns):,} series, most without a value"
+        raise UserError(f"{name}: {what}; use a file for each group of series with the same times")
+    yield from _wide(name, time, form, list(columns), table, places)
+
+
+def _wide(
+    name: str,
+    time: str,
+    form: str | None,
+    columns: list[str],
+    table: Mapping[str, Mapping[str, str]],
+    places: Mapping[str, int],
+) -> Iterator[Chunk]:
+    """The header, then the rows of `table`, which has cells by time and column, in their order."""
+    _check_header(name, [time, *columns])
+    yield [1], [[time, *columns]]
+    times = list(table)
+    with suppress(ValueError, TypeError):  # `read_times` says what is wrong
+        order: Any = clock.parse_all(times, form)
+        times = [times[i] for i in sorted(range(len(times)), key=order.__getitem__)]
+    size = max(1, min(CHUNK, MAX_CELLS // (1 + len(columns))))
+    for begin in range(0, len(times), size):
+        part = times[begin : begin + size]
+        rows = [[when, *(table[when].get(column, "") for column in columns)] for when in part]
+        yield [places[when] for when in part], rows
+
+
+def _report(problem: str, problems: list[str] | None) -> None:
+    if problems is None:
+        raise UserError(problem)
+    problems.append(problem)
+
+
 def refuse_long(name: str, line: int, cells: Mapping[str, Sequence[str]], time: str) -> None:
     """Raise UserError for a table in long format: times repeat for each name in another column."""
     if len({*cells[time]}) == len(cells[time]):
@@ -163,8 +235,7 @@ def refuse_long(name: str, line: int, cells: Mapping[str, Sequence[str]], time: 
         if column != time and len(names) < len(texts) and not any(map(_is_number, names)):
             raise UserError(
                 f"{name}, line {line}: long format: the times repeat for each text in {column!r}; "
-                f"make a row of each time and a column of each series, in pandas: "
-                f"table.pivot(index={time!r}, columns={column!r}, values=...)"
+                f"set data.series_column={json.dumps(column, ensure_ascii=False)}"
             )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def split_folder(
 ) -> dict[str, int]:
     """Cut a CSV file, or each one below a folder, into `folder`/train, then valid, then test.
 
-    `valid` and `test` are shares of the rows of each file, at least one. The split is by time, so
+    `valid` and `test` are shares of the rows of each file (of its times, if it has
+    `options.series_column`), at least one. The split is by time, so
     `seed` has no effect. Returns the number of rows in each split. Raises UserError, before it
     writes any, if the rows can't be split.
     """
@@ -43,20 +45,43 @@ def split_folder(
     options = (options or Data()).model_copy(update={"missing": "interpolate"})
     files = find_tables(source) if source.is_dir() else [source]
     parts: dict[Path, dict[str, int]] = {}
+    starts: dict[Path, tuple[str, list[Any]]] = {}
     for file in files:
-        read_series(file, options)  # refuses what is not a series
+        series = read_series(file, options)  # refuses what is not a series
         count = sum(len(rows) for _, rows in read_chunks(file)) - 1
+        count = len(series.times) if options.series_column else count
         parts[file] = sizes(count, valid, test, f"{file}: rows")
+        starts[file] = series.time_column, [series.times[n] for n in _starts(parts[file])]
     for file, counts in parts.items():
         rows = chain.from_iterable(rows for _, rows in read_chunks(file))
         header, name = next(rows), file.relative_to(source) if source.is_dir() else file.name
-        for split, count in counts.items():
+        cut: Any = {split: islice(rows, count) for split, count in counts.items()}
+        if options.series_column:
+            cut = _by_time(rows, header, *starts[file], options.time_format)
+        for split, part in cut.items():
             path = folder / split / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "w", encoding="utf-8", newline="") as target:
                 writer = csv.writer(target, lineterminator="\n")
-                writer.writerows(chain([header], islice(rows, count)))
+                writer.writerows(chain([header], part))
     return {split: sum(counts[split] for counts in parts.values()) for split in SPLITS}
+
+
+def _starts(counts: Mapping[str, int]) -> list[int]:
+    """The numbers of the first rows of valid and test."""
+    return [counts["train"], counts["train"] + counts["valid"]]
+
+
+def _by_time(
+    rows: Iterable[list[str]], header: list[str], column: str, starts: list[Any], form: str | None
+) -> dict[str, list[list[str]]]:
+    """The rows of a long table by split; `starts` are the first times of valid and test."""
+    place = header.index(column)
+    found: dict[str, list[list[str]]] = {split: [] for split in SPLITS}
+    for row in rows:
+        time: Any = clock.parse(row[place].strip(), form)
+        found[SPLITS[sum(time >= start for start in starts)]].append(row)
+    return found
 
 
 def check_folder(

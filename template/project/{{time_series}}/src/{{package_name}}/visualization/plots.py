@@ -49,10 +49,13 @@ def forecasts(
     ways: Mapping[str, Mapping[int, Values]],
     columns: Sequence[str],
     path: Path,
+    bands: Mapping[int, Values] | None = None,
+    levels: Sequence[float] = (),
 ) -> None:
     """Save forecasts, and the truth (C, T) from a little before them.
 
     `ways` are kinds of forecasts, such as "model": values (C, horizon) by the first row of each.
+    `bands` are quantiles (C, horizon, levels) by the first row; the outermost ones are named.
     """
     parts = next(iter(ways.values()))
     length = next(iter(parts.values())).shape[1]
@@ -60,6 +63,12 @@ def forecasts(
     figure, charts = _charts(min(MOST, len(columns)), across=1, width=10, height=1.6)
     for series, axes in enumerate(charts):
         axes.plot(times[rows], truth[series, rows], color=INK, lw=1, label="truth")
+        for start, band in (bands or {}).items():
+            for low in range(len(levels) // 2):
+                ends = band[series][:, low], band[series][:, -1 - low]
+                named = f"{levels[0]:.4g} to {levels[-1]:.4g}"
+                label = named if (start, low) == (min(bands or {}), 0) else None
+                _band(axes, times[start : start + length], ends, label)
         for (name, made), colour in zip(ways.items(), (BLUE, ORANGE), strict=False):
             for start, values in made.items():
                 span = times[start : start + length]
@@ -70,6 +79,14 @@ def forecasts(
         axes.set_title(_plain(columns[series]), fontsize=9, loc="left")
     _legend(figure)
     write(path, figure.savefig)
+
+
+def _band(axes: Any, span: Sequence[Any], ends: tuple[Any, Any], label: str | None) -> None:
+    """Draw an interval; of a single step as a line."""
+    if len(span) > 1:
+        axes.fill_between(span, *ends, color=BLUE, alpha=0.18, lw=0, label=label)
+    else:
+        axes.vlines(span, *ends, color=BLUE, alpha=0.4, lw=3, label=label)
 
 
 def errors(ways: Mapping[str, Values], columns: Sequence[str], path: Path) -> None:

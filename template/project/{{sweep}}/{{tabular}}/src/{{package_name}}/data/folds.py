@@ -36,7 +36,7 @@ def samples(folder: Path, options: Data) -> Iterator[tuple[object, str | None, L
             odd = ", ".join(sorted(row.cells.keys() ^ {*names}))
             raise UserError(f"{row.where}: other columns than the rows before: {odd}; rename them")
         cells = sorted(item for item in row.cells.items() if item[0] not in options.ignore)
-        label = row.cells.get(options.target) if options.task == "classification" else None
+        label = row.cells.get(options.targets[0]) if options.task == "classification" else None
         line = _line([row.cells[name] for name in names], sign)
         yield sha256(repr(cells).encode()).digest(), label, (header, line)
 
