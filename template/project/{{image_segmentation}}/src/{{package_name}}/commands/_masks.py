@@ -136,8 +136,10 @@ def class_colours(source: Path, voc: bool) -> tuple[dict[Colour, int], list[str]
             if not all(names):
                 raise UserError(f"{source / name}: has an empty line; write a class in each line")
             own = [label for label in names if label.lower() not in IGNORED]
-            numbers = {(n,): own.index(x) if x in own else NO_CLASS for n, x in enumerate(names)}
-            return ({} if own == names else numbers), own
+            if own != names:
+                numbers = [own.index(x) if x in own else NO_CLASS for x in names]
+                colours = {(n,): number for n, number in enumerate(numbers)}
+            return colours, own
     return {}, [*VOC] if voc else []
 
 
