@@ -335,6 +335,7 @@ def test_the_settings_that_fit_are_written_once_in_each_format(render: Render, t
         + """
     import sys
     from pathlib import Path
+    from my_project import cli
     from my_project.cli import main
     from my_project.config import load
     from my_project.options import Config
@@ -351,6 +352,9 @@ def test_the_settings_that_fit_are_written_once_in_each_format(render: Render, t
         print(*found, data.folder, data.batch_size, data.channels, data.image_size, file=sys.stderr)
         assert load(Config, ["configs/train.yaml", path]).train == load(Config, ["configs/train.yaml"]).train
     main(["check-data", str(folder / "data"), "--write", "own.toml"])
+    cli.ROOT = folder  # a folder in the project is written as in train.yaml, for other machines
+    main(["check-data", str(folder / "data"), "--write", str(folder / "inside.yaml")])
+    print((folder / "inside.yaml").read_text().split()[:3], file=sys.stderr)
     """
     )
     done = in_project(render(), "-c", code, tmp_path)
@@ -359,7 +363,7 @@ def test_the_settings_that_fit_are_written_once_in_each_format(render: Render, t
         line
         for path in (tmp_path / f"own.{suffix}" for suffix in ("yaml", "json", "ini", "py"))
         for line in (taken.format(path), f"0 2 {tmp_path / 'data'} 8 3 128")
-    ] + [taken.format("own.toml")]
+    ] + [taken.format("own.toml"), "['data:', 'folder:', 'data']"]
     command = f"scripts/train.sh configs/train.yaml {tmp_path / 'own.yaml'}"
     assert f"written; train with it: {command}\n" in done.stdout
 

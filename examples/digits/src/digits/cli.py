@@ -185,7 +185,9 @@ def check_data(args: argparse.Namespace) -> None:
     if fit := given.get("settings", []):
         print(f"settings that fit: {shlex.join(fit)}")
     if args.write:
-        settings = [*files_and_overrides(args.settings)[1], f"data.folder={folder.resolve()}", *fit]
+        place, root = folder.resolve(), ROOT.resolve()
+        place = place.relative_to(root) if place.is_relative_to(root) else place
+        settings = [*files_and_overrides(args.settings)[1], f"data.folder={place}", *fit]
         keys = [setting.partition("=")[0].split(".")[:2] for setting in settings]
         only = {section: {key: None for of, key in keys if of == section} for section, _ in keys}
         config = load(Config, files := args.config or default_config(), settings)
