@@ -191,14 +191,13 @@ def faces(folder: Path) -> None:
     "emoji-datasource-twitter 16.0.0",
     "CC-BY-4.0 (Twitter), MIT (package)",
     "acc",
-    "data.image_size=32",
     "data.cache=true",
     "data.transforms={random_flip: {}, random_affine: {degrees: 5, translate: 0.05, scale: 0.1}}",
-    "train.epochs=45",
-    reason=(
-        "1,200 drawings in nine classes, of which `symbols` and `objects` have little in common. Features made "
-        "by hand need fewer examples than a network from scratch."
-    ),
+    "model.name=timm",
+    "model.args={name: tf_efficientnet_lite0, pretrained: checkpoints/lite0.pth}",
+    "optimizer.lr=0.001",
+    "train.epochs=10",
+    extra="timm",
 )
 def emoji(folder: Path) -> None:
     root = NPM / "emoji-datasource-twitter"
@@ -544,18 +543,15 @@ def spam(folder: Path) -> None:
     "apt-cache dumpavail (Debian 12)",
     "that of each package",
     "acc",
-    "data.tokens=words",
-    "data.min_count=1",
+    "data.tokens=subwords",
+    "data.max_length=64",
     "data.transforms={}",
-    "model.args.longest=1",
-    "model.args.dropout=0.2",
-    "optimizer.lr=0.015",
-    "optimizer.weight_decay=2",
-    "train.epochs=40",
-    reason=(
-        "12 of 704 descriptions, of six words in the median. It is above logistic regression (0.700); with so few "
-        "words, the margin of an SVM helps."
-    ),
+    "data.batch_size=32",
+    "model.name=transformers",
+    "model.args={name: checkpoints/encoder, pretrained: true}",
+    "optimizer.lr=0.0002",
+    "train.epochs=5",
+    extra="transformers",
 )
 def sections(folder: Path) -> None:
     dump = subprocess.run(["apt-cache", "dumpavail"], check=True, capture_output=True, text=True).stdout
@@ -860,14 +856,14 @@ def vowels(folder: Path) -> None:
     "given by Tecator for research, GPL-3 (package)",
     "r2",
     "model.name=spectrum",
-    "model.args={}",
+    "model.args={dropout: 0.1}",
     "data.transforms={}",
     "loss.name=MSELoss",
-    "optimizer.weight_decay=0.3",
-    "train.epochs=60",
+    "optimizer.lr=0.003",
+    "optimizer.weight_decay=1",
+    "train.epochs=800",
     "checkpoint.monitor=r2",
     own="meats",
-    reason="125 spectra to train on. Partial least squares is made for such data.",
 )
 def meats(folder: Path) -> None:
     columns, rows = of_r("modeldata", "meats")
