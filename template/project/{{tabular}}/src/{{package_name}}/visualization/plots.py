@@ -59,6 +59,8 @@ def distributions(columns: Mapping[str, Column], path: Path) -> None:
 def predictions(truths: Numbers, predictions: Numbers, log: bool, path: Path) -> None:
     """Save predicted against true values of each target, and a histogram of the errors."""
     shown = list(truths)[:TARGETS]
+    from matplotlib.ticker import LogLocator
+
     figure = _figure(11, 4.8 * len(shown))
     rows = figure.subplots(len(shown), 2, squeeze=False)
     for name, (left, right) in zip(shown, rows, strict=True):
@@ -67,6 +69,10 @@ def predictions(truths: Numbers, predictions: Numbers, log: bool, path: Path) ->
         left.axline((truth[0], truth[0]), (truth[0] + 1, truth[0] + 1), color=INK, linewidth=1)
         scale, label = "log" if log else "linear", _text(name)
         left.set(xscale=scale, yscale=scale, xlabel=f"true {label}", ylabel=f"predicted {label}")
+        for axis in (left.xaxis, left.yaxis) if log else ():  # the default labels overlap
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:,g}")
+            axis.set_minor_formatter("")
         errors = predicted - truth
         reach = float(np.quantile(np.abs(errors), 0.98)) or 1.0
         right.hist(errors.clip(-reach, reach), bins=60, color=BLUE)
