@@ -94,7 +94,7 @@ def pooled(images: list[Image.Image], weights: Path, size: int) -> Array:
     model = import_timm().create_model("tf_efficientnet_lite0", num_classes=0).eval()
     model.load_state_dict(torch.load(weights, weights_only=True), strict=False)
     square = [np.asarray(image.convert("RGB").resize((size, size))) / 127.5 - 1 for image in images]
-    pixels = torch.tensor(np.stack(square), dtype=torch.float32).permute(0, 3, 1, 2)
+    pixels: Any = torch.tensor(np.stack(square), dtype=torch.float32).permute(0, 3, 1, 2)
     with torch.inference_mode():
         return torch.cat([model(part) for part in pixels.split(64)]).numpy()
 
