@@ -33,7 +33,7 @@ MEMORY = Path("/dev/shm")  # on Linux, a file system in memory: a hundred thousa
 ENOUGH = 8 * 2**30  # bytes for an environment with torch, and the projects of two workers
 SHORT = tempfile.gettempdir()  # for sockets, whose path has to be short
 
-RENDERS = Renders(ROOT / "build" / "renders")
+RENDERS = Renders(warm.CACHE)
 
 Render = Callable[..., Path]
 Process: TypeAlias = warm.Command | subprocess.Popen[bytes]
@@ -122,6 +122,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     foreign += ["PYTEST_ADDOPTS", "PYTEST_PLUGINS"]  # not for the tests of projects
     with pytest.MonkeyPatch.context() as patch, plumbum.local.env(**own):  # plumbum keeps a copy of the environment
         patch.setattr(jinja2.Environment, "compile", compiled)
+        warm.keep_bytecode()
         patch.setattr(tempfile, "tempdir", own["TMPDIR"])  # tempfile reads TMPDIR only once, and has done so
         for key, value in own.items():
             patch.setenv(key, value)
@@ -206,11 +207,28 @@ def copier_update(
     project: Path, version: str = NEXT, ok: bool = True, **answers: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `copier update` without questions."""
+    return with_copier(*update_words(version, **answers), cwd=project, ok=ok)
+
+
+def update_words(version: str, **answers: str) -> list[str | Path]:
+    """Python's arguments for `copier update` without questions."""
     if "extras" in answers:
         answers["extras"] = f"[{', '.join(answers['extras'].split())}]"
     given = [f"--data={key}={value}" for key, value in answers.items()]
-    command = ["-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", version]
-    return run(sys.executable, *command, *given, cwd=project, ok=ok)
+    return ["-m", "copier", "update", "--trust", "--defaults", "--quiet", "--vcs-ref", version, *given]
+
+
+def with_copier(*command: str | Path, cwd: Path, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with Copier's modules already imported; so do the programs that Copier starts with its Python.
+
+    They are not in the process group of their caller. Tests of kills and of the start itself use `sys.executable`.
+    """
+    if not warm.AVAILABLE:
+        return run(sys.executable, *command, cwd=cwd, ok=ok, **env)
+    words = [str(part) for part in command]
+    done = server("copier").run(words, cwd, os.environ | {"WARM_EXECUTABLE": str(copier_python())} | env)
+    assert not ok or done.returncode == 0, f"{command} in {cwd}:\n{done.stdout}{done.stderr}"
+    return done
 
 
 def command(project: Path, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
@@ -272,28 +290,36 @@ def project(template: Path, tmp_path: Path) -> Path:
     return path
 
 
-WARM: list[warm.Server] = []
+WARM: dict[str, warm.Server] = {}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_server(alone: None) -> Iterator[None]:
-    """Stop the server of warm commands, if a test has started it."""
+    """Stop the servers of warm commands, if a test has started them."""
     yield
-    for server in WARM:
+    for server in WARM.values():
         server.stop()
 
 
-def server() -> warm.Server:
-    """The server of warm commands, started on first use."""
-    if not WARM:
-        WARM.append(warm.Server())
-    return WARM[0]
+def server(modules: str = "project") -> warm.Server:
+    """The server of warm commands with the modules of a project, or of Copier; started on first use."""
+    if modules not in WARM:
+        WARM[modules] = warm.Server(modules)
+    return WARM[modules]
 
 
 @cache
 def any_command() -> Path:
     """A replacement for Python that runs anything in the server: torchrun starts its processes with $PYTHON_EXEC."""
     return server().python(Path(tempfile.mkdtemp()) / "python", scripts="*")
+
+
+@cache
+def copier_python() -> Path:
+    """A replacement for Python that starts with Copier's modules, and so do the programs that Copier runs with it."""
+    if not warm.AVAILABLE:
+        return Path(sys.executable)
+    return server("copier").python(Path(tempfile.mkdtemp()) / "python", scripts="*")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A cache of rendered projects in build/, for all workers and later runs of the tests.
+"""A cache of rendered projects in build/, and of compiled templates, for all workers and later runs of the tests.
 
 `Renders` copies projects from the cache. `merge` updates a project by the template's script in this process, without
 Copier's own changes, which the script reverts anyway. Both save a second per test; `copier_copy` and `copier_update`
@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ from typing import Any
 import copier
 import jinja2
 import pytest
+import warm
 import yaml
 
 ANSWERS = ".copier-answers.yml"
@@ -52,7 +54,7 @@ class Renders:
         """Remove what no run has used for two days."""
         for path in self.folder.iterdir():
             if time.time() - path.lstat().st_mtime > TWO_DAYS:
-                path.unlink() if path.is_symlink() else shutil.rmtree(path)
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def get(self, template: Path, version: str, answers: Mapping[str, Any]) -> Path:
         """A cached project, not to be changed. Its answers file has neither the version nor the template's path."""
@@ -112,19 +114,22 @@ def unpacked(template: Path, tree: str, version: str) -> Path:
     return folder
 
 
-COMPILED: dict[tuple[Any, ...], Any] = {}
+COMPILED: dict[tuple[Any, ...], types.CodeType] = {}
 compile_source: Any = jinja2.Environment.compile
 
 
-def compiled(environment: jinja2.Environment, source: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
-    """Compile a Jinja template, once per process: most renders compile the same templates."""
-    settings = environment.keep_trailing_newline, environment.block_start_string
-    key = (source, name, *rest, *options.items(), *settings)
-    if key not in COMPILED:
-        COMPILED[key] = compile_source(environment, source, name, *rest, **options)
-    else:
-        environment.preprocess(source, name)  # resets Copier's tag `yield` for each template
-    return COMPILED[key]
+def compiled(
+    environment: jinja2.Environment, source: str, name: str | None = None, filename: str | None = None
+) -> types.CodeType:
+    """Compile a Jinja template, once for all processes and later runs: most renders compile the same templates."""
+    environment.preprocess(source, name)  # resets Copier's tag `yield` for each template
+    settings = [item for item in vars(environment).items() if isinstance(item[1], str | bool | None)]
+    about = (source, name, type(environment), *settings, *environment.extensions)
+    if (filename, about) not in COMPILED:
+        again = partial(compile_source, environment, source, name, filename)
+        versions = jinja2.__version__, copier.__version__
+        COMPILED[filename, about] = warm.kept(repr((versions, about)), filename or "<template>", again)
+    return COMPILED[filename, about]
 
 
 def keep(made: Path, place: Path) -> None:

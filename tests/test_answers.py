@@ -4,14 +4,13 @@ import ast
 import importlib.metadata
 import keyword
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import QUESTIONS, ROOT, Render, copier_copy, in_project, run
+from conftest import QUESTIONS, ROOT, Render, copier_copy, in_project, run, with_copier
 
 NAME = re.compile(r"[a-z]([a-z0-9_]*[a-z0-9])?")
 
@@ -88,8 +87,8 @@ def test_a_bad_answer_is_refused(plain: Path, tmp_path: Path, question: str, ans
 
 @pytest.mark.parametrize(("question", "answer", "allowed"), BY_COMMAND, ids=lambda value: ascii(value)[:30])
 def test_copier_fails_with_the_message(plain: Path, tmp_path: Path, question: str, answer: str, allowed: str) -> None:
-    command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", f"{question}={answer}", plain, "project"]
-    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    words: list[str | Path] = ["-m", "copier", "copy", "--defaults", "-d", f"{question}={answer}", plain, "project"]
+    done = with_copier(*words, cwd=tmp_path, ok=False)
     assert done.returncode != 0
     assert question in done.stderr
     assert allowed in done.stderr

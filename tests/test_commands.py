@@ -11,7 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NEXT, ROOT, command, copier_update, extension, git, in_terminal, run, save, tree, unmerged, update
+from conftest import (
+    NEXT,
+    ROOT,
+    command,
+    copier_python,
+    copier_update,
+    extension,
+    git,
+    in_terminal,
+    run,
+    save,
+    tree,
+    unmerged,
+    update,
+    update_words,
+    with_copier,
+)
 from moments import at
 from test_places import LATER, assert_updated, begin, begun, fresh, hide, later, project, state
 
@@ -33,10 +49,11 @@ def test_the_command_gives_the_same_result_as_copier_update(project: Path) -> No
     twin = project.with_name("twin")
     shutil.copytree(project, twin)
     program = clone_of(project) / "extensions" / "update"
-    said = run(sys.executable, program, project, "--defaults", cwd=project).stdout
+    said = with_copier(program, project, "--defaults", cwd=project).stdout
     assert f"{NEXT} → {LATER}" in said
     assert_updated(project)
-    copier_update(twin, LATER)
+    _, _, *words = update_words(LATER)
+    run(Path(sys.executable).with_name("copier"), *words, cwd=twin)  # the installed program, which doesn't start warm
     assert tree(project) == tree(twin)
     assert git("ls-files", "--stage", cwd=project) == git("ls-files", "--stage", cwd=twin)
 
@@ -163,7 +180,7 @@ def test_a_file_saved_during_the_questions_is_kept_and_stops_the_update(project:
                 file.write("# meanwhile\n")
 
     before = tree(project)
-    program: list[str | Path] = [sys.executable, clone_of(project) / "extensions" / "update", project]
+    program: list[str | Path] = [copier_python(), clone_of(project) / "extensions" / "update", project]
     status, seen = in_terminal(program, project, "\r", first=edit)
     assert status == 1
     assert "Makefile was changed during the update: commit it, then update again" in seen
@@ -426,7 +443,7 @@ def test_a_file_is_explained(project: Path) -> None:
 
 def test_excluded_paths_stay_unchanged(project: Path) -> None:
     options = ["--trust", "--defaults", "--quiet", f"--vcs-ref={LATER}", "--exclude=Makefile", "--exclude=*.md"]
-    run(sys.executable, "-m", "copier", "update", *options, cwd=project)
+    with_copier("-m", "copier", "update", *options, cwd=project)
     assert not (project / "NEW.md").exists()
     assert "# later" not in (project / "Makefile").read_text()
     assert (project / "bin" / "new.sh").exists()
@@ -434,7 +451,7 @@ def test_excluded_paths_stay_unchanged(project: Path) -> None:
 
 def test_the_option_conflict_rej_is_reported_as_without_effect(project: Path) -> None:
     options = ["--trust", "--defaults", "--quiet", f"--vcs-ref={LATER}", "--conflict=rej"]
-    said = run(sys.executable, "-m", "copier", "update", *options, cwd=project).stdout
+    said = with_copier("-m", "copier", "update", *options, cwd=project).stdout
     assert "--conflict=rej has no effect" in said
     assert_updated(project)
 
@@ -468,7 +485,7 @@ def test_the_first_stage_prints_nothing_outside_a_repository(later: Path, tmp_pa
         "GIT_CEILING_DIRECTORIES": str(tmp_path.parent),
     }
     program = later / "extensions" / "update"
-    done = run(sys.executable, program, "copier", ".copier-answers.yml", "inline", "[]", cwd=tmp_path, **env)
+    done = with_copier(program, "copier", ".copier-answers.yml", "inline", "[]", cwd=tmp_path, **env)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -476,22 +493,22 @@ def test_the_first_stage_prints_nothing_outside_a_repository(later: Path, tmp_pa
 
 
 def test_the_script_of_a_project_fetches_the_template_and_updates(project: Path) -> None:
-    script = [sys.executable, "scripts/update.py"]
+    script = "scripts/update.py"
     before = state(project)
-    assert "a preview" in run(*script, "--preview", "--defaults", cwd=project).stdout
+    assert "a preview" in with_copier(script, "--preview", "--defaults", cwd=project).stdout
     assert state(project) == before
     run("make", "update", f"PYTHON={sys.executable}", "ARGS=--defaults", cwd=project)
     assert_updated(project)
-    run(*script, "--undo", cwd=project)
+    with_copier(script, "--undo", cwd=project)
     assert state(project) == before
-    assert "the template's: merged" in run(*script, "--explain", "Makefile", cwd=project).stdout
+    assert "the template's: merged" in with_copier(script, "--explain", "Makefile", cwd=project).stdout
 
 
 def test_the_script_finds_a_template_by_a_path_from_the_folder_above(project: Path, later: Path) -> None:
     answers = project / ".copier-answers.yml"
     answers.write_text(answers.read_text().replace(str(later), os.path.relpath(later, project.parent)))
     save(project)
-    said = run(sys.executable, "scripts/update.py", "--preview", cwd=project).stdout
+    said = with_copier("scripts/update.py", "--preview", cwd=project).stdout
     assert f"{NEXT} → {LATER}" in said
 
 
@@ -505,7 +522,7 @@ def test_the_script_takes_copier_from_uv_pipx_or_an_installed_copier(project: Pa
     assert alone.returncode == 1
     assert alone.stderr == "Copier: not found; install uv or pipx, or run `python3 -m pip install copier`\n"
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec "{copier_python()}" "$@"\n')
     for name, skipped in (("copier", 0), ("pipx", 1), ("uv", 3)):
         program = programs / name
         program.write_text(

@@ -13,7 +13,7 @@ from unicodedata import east_asian_width
 
 import pytest
 import yaml
-from conftest import NEXT, ROOT, copier_copy, copy, git, pruned, run, save, tree
+from conftest import NEXT, ROOT, copier_copy, copy, git, pruned, run, save, tree, with_copier
 
 pytestmark = pytest.mark.slow
 
@@ -59,11 +59,16 @@ def place(project: Path, folder: Path, **edited: str) -> Path:
     return folder
 
 
-def fleet(folder: Path, lines: list[str], *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run `fleet.py` on a list in a folder."""
+def fleet(
+    folder: Path, lines: list[str], *options: str | Path, cold: bool = False, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `fleet.py` on a list in a folder. `cold` starts new interpreters, for a test of which modules they import."""
     (folder / "fleet.txt").write_text("\n".join(lines), encoding="utf-8")
     logs = f"--logs={folder / 'logs'}"
-    return run(sys.executable, FLEET, folder / "fleet.txt", logs, *options, cwd=ROOT, ok=False, **env)
+    command = FLEET, folder / "fleet.txt", logs, *options
+    if cold:
+        return run(sys.executable, *command, cwd=ROOT, ok=False, **env)
+    return with_copier(*command, cwd=ROOT, ok=False, **env)
 
 
 def rows(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
@@ -153,7 +158,7 @@ def test_any_path_works_and_wide_characters_keep_the_table_aligned(first: Path, 
     names = ["숫자 인식", str(tmp_path / "a b"), '~/home \'n "quotes"']
     place(first, tmp_path / "숫자 인식", **{"copier.py": "raise SystemExit('not this one')\n"})
     place(first, tmp_path / "a b")
-    done = fleet(tmp_path, ["# our models", "", *names, "  # end"], HOME=str(tmp_path / "nobody"))
+    done = fleet(tmp_path, ["# our models", "", *names, "  # end"], cold=True, HOME=str(tmp_path / "nobody"))
     said = rows(done)
     assert said[names[0]] == said[names[1]] == ["v1.0.0", "v2.0.0", "updated", "3 files"]
     assert said[names[2]] == ["-", "-", "failed", "no such folder"]

@@ -11,13 +11,14 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import NEXT, command, copier_update, copy, git, run, save, tree, unmerged, update
+from conftest import NEXT, command, copier_update, copy, git, run, save, tree, unmerged, update, update_words
 from moments import Case, at, state, undo
 from owner import MARK, Owner
 
@@ -131,7 +132,8 @@ def test_an_update_loses_nothing(
 
     def by_door() -> "subprocess.CompletedProcess[str]":
         if by_copier:
-            return copier_update(project, target, ok=False, **new)
+            words = update_words(target, **new)
+            return run(sys.executable, *words, cwd=project, ok=False)  # not warm: a case stops or kills its group
         if by_command:
             return command(project, "--defaults", "--to", target, *given, ok=False)
         return by_stages()

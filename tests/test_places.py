@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import NEXT, copier_update, copy, git, pruned, run, save, tree, unmerged, update
+from conftest import NEXT, copier_update, copy, git, pruned, run, save, tree, unmerged, update, with_copier
 
 pytestmark = pytest.mark.slow
 
@@ -574,7 +574,7 @@ def test_nothing_changes_if_the_old_version_is_unreadable(project: Path, later: 
 
 def test_nothing_changes_if_the_questions_get_no_answer(project: Path) -> None:
     before = state(project)
-    done = run(sys.executable, "-m", "copier", "update", "--trust", "--vcs-ref", LATER, cwd=project, ok=False)
+    done = with_copier("-m", "copier", "update", "--trust", "--vcs-ref", LATER, cwd=project, ok=False)
     assert done.returncode != 0
     assert state(project) == before
 

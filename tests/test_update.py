@@ -24,6 +24,7 @@ from conftest import (
     ROOT,
     Render,
     command,
+    copier_python,
     copier_update,
     copy,
     extension,
@@ -851,7 +852,7 @@ def test_make_update_prints_what_is_new_and_updates(template: Path, tmp_path: Pa
 
     clone = later(template, tmp_path, change, small=True)
     project = made(clone, tmp_path / "project")
-    command = ["make", "update", f"PYTHON={sys.executable}", "ARGS=--defaults"]
+    command = ["make", "update", f"PYTHON={copier_python()}", "ARGS=--defaults"]
     said = run(*command, cwd=project).stdout
     assert said.index(f"## {LATER}") < said.index("The moon is made of cheese.") < said.index(f"{NEXT} → {LATER}")
     assert "v0.1.0 (" not in said
@@ -880,7 +881,7 @@ def test_the_workflow_opens_a_pull_request_with_the_report(conflict: bool, templ
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "gh").write_text(f'#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done > "{tmp_path}/pull"\n')
-    (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(str(copier_python()))} "$@"\n')
     for program in programs.iterdir():
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     workflow = yaml.safe_load((project / ".github" / "workflows" / "update.yml").read_text())
@@ -921,7 +922,7 @@ def test_gitlab_opens_a_merge_request_with_the_report(template: Path, tmp_path: 
     git("config", "receive.advertisePushOptions", "true", cwd=tmp_path / "origin.git")
     hook = tmp_path / "origin.git" / "hooks" / "pre-receive"
     hook.write_text(f'#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION_ > "{tmp_path}/options"\n')
-    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(str(copier_python()))} "$@"\n')
     for program in (hook, tmp_path / "python"):
         program.chmod(0o755)
     jobs = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
@@ -944,7 +945,7 @@ def test_the_workflow_does_nothing_without_a_new_version(template: Path, tmp_pat
     project = made(later(template, tmp_path, lambda clone: None, small=True), tmp_path / "project", LATER)
     workflow = yaml.safe_load((project / ".github" / "workflows" / "update.yml").read_text())
     [script] = [step["run"] for step in workflow["jobs"]["update"]["steps"] if step.get("id") == "update"]
-    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(str(copier_python()))} "$@"\n')
     (tmp_path / "python").chmod(0o755)
     env: dict[str, Any] = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path)}
     said = run("bash", "-eo", "pipefail", "-c", script, cwd=project, GITHUB_OUTPUT=str(tmp_path / "output"), **env)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import warm
-from conftest import any_command, in_project, run, start
+from conftest import any_command, in_project, run, start, with_copier
 
 pytestmark = pytest.mark.skipif(not warm.AVAILABLE, reason="all commands are cold, on this system")
 
@@ -19,6 +19,7 @@ COMMANDS = {
     "code": ["-c", SHOW, "one", "two words"],
     "a module": ["-m", "shown", "one"],
     "a script": ["folder/script.py", "one"],
+    "a folder": ["folder", "one"],
     "a status": ["-c", "import sys; sys.exit(75)"],
     "a message": ["-c", "raise SystemExit('error: no')"],
     "an exception": ["-c", "print('before'); 1 / 0"],
@@ -41,7 +42,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "shown.py").write_text(SHOW)
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "script.py").write_text(SHOW)
+    for name in ("script.py", "__main__.py"):
+        (tmp_path / "folder" / name).write_text(SHOW)
     return tmp_path
 
 
@@ -53,6 +55,14 @@ def test_a_warm_command_prints_and_exits_like_a_cold_one(project: Path, name: st
     assert warm_one.returncode == cold_one.returncode
     assert warm_one.stdout == cold_one.stdout
     assert warm_one.stderr.splitlines()[-1:] == cold_one.stderr.splitlines()[-1:]
+
+
+def test_copier_and_what_it_starts_have_their_own_folder_and_environment(project: Path) -> None:
+    show = "import os, sys; from plumbum import local; copier = 'copier' in sys.modules; "
+    show += "print(copier, os.getcwd(), local.cwd, local.env['OWN'], flush=True)"
+    start_another = "import subprocess; subprocess.run([sys.executable, '-c', *sys.argv[1:]], cwd='folder', check=True)"
+    said = with_copier("-c", f"{show}; {start_another}", show, cwd=project, OWN="own").stdout
+    assert said.splitlines() == [f"True {place} {place} own" for place in (project, project / "folder")]
 
 
 def test_a_signal_ends_a_warm_command_and_is_in_its_status(project: Path) -> None:

@@ -1,8 +1,9 @@
 """A server that has already imported torch, so that a project's command starts in milliseconds in its own process.
 
-`Server` starts a process that imports what projects import, and forks it for each command. The command starts with
-these modules loaded, and has its own folder, environment, arguments, streams, signals and exit status. Tests of the
-start itself use `sys.executable`; so do all tests on systems without a reliable `fork` (`AVAILABLE`).
+`Server` starts a process that imports what projects import, or what Copier does, and forks it for each command. The
+command starts with these modules loaded, and has its own folder, environment, arguments, streams, signals and exit
+status. Tests of the start itself use `sys.executable`; so do all tests on systems without a reliable `fork`
+(`AVAILABLE`).
 As a program, this file forwards a command to a server; it replaces Python in shell scripts (`Server.python`).
 """
 
@@ -30,7 +31,8 @@ import tempfile
 import threading
 import traceback
 import types
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -45,6 +47,7 @@ MODULES = [
     *("IPython.core.interactiveshell", "nbformat", "onnxscript", "onnxruntime"),
     *("optuna.storages._rdb.models", "optuna.samplers._tpe.sampler", "sqlalchemy.dialects.sqlite", "alembic.command"),
 ]
+CACHE = Path(__file__).resolve().parents[1] / "build" / "renders"  # see renders.py
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
 
@@ -52,33 +55,43 @@ OPTIONS = {"-P": "PYTHONSAFEPATH", "-u": "PYTHONUNBUFFERED"}
 # --- in the server ---
 
 
-def keep_bytecode(folder: Path) -> None:
-    """Compile each source once for all commands: `.pyc` files would not help, since each test copies its project."""
+def keep_bytecode() -> None:
+    """Compile each source once for all processes: `.pyc` files would not help, since each test copies its project."""
     compile_source = importlib.machinery.SourceFileLoader.source_to_code
 
     def source_to_code(self: Any, data: Any, path: Any, **options: Any) -> types.CodeType:
-        place = folder / hashlib.sha256(data).hexdigest()
-        if place.exists():
-            code: types.CodeType = marshal.loads(place.read_bytes())
-            # As `import` does for bytecode of a file that was moved.
-            _imp._fix_co_filename(code, str(path))  # type: ignore[attr-defined]
-            return code
-        code = compile_source(self, data, path, **options)
-        partial = place.with_name(f"{place.name}-{os.getpid()}")
-        partial.write_bytes(marshal.dumps(code))
-        partial.rename(place)
-        return code
+        return kept(hashlib.sha256(data).hexdigest(), str(path), lambda: compile_source(self, data, path, **options))
 
     importlib.machinery.SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign]
 
 
-def serve(listener: socket.socket) -> None:
+def kept(source: str, path: str, compiled: Callable[[], types.CodeType]) -> types.CodeType:
+    """The code of a source at this path, compiled once for all processes and later runs of the tests."""
+    place = CACHE / (hashlib.sha256((sys.version + source).encode()).hexdigest()[:24] + ".code")
+    with contextlib.suppress(FileNotFoundError):
+        code: types.CodeType = marshal.loads(place.read_bytes())
+        _imp._fix_co_filename(code, path)  # type: ignore[attr-defined] # as `import` does if a file was moved
+        return code
+    code = compiled()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    partial = place.with_name(f"{place.name}-{os.getpid()}")
+    partial.write_bytes(marshal.dumps(code))
+    partial.rename(place)
+    return code
+
+
+def serve(listener: socket.socket, modules: str) -> None:
     """Run the command of each connection in a fork, until standard input ends."""
-    for name in MODULES:
+    for name in MODULES if modules == "project" else ["copier._cli"]:
         with contextlib.suppress(ImportError):  # from an extra that is not installed here
             importlib.import_module(name)
     assert threading.active_count() == 1, "a fork keeps only the thread that forks"
-    keep_bytecode(Path(tempfile.mkdtemp()))
+    keep_bytecode()
+    if modules == "copier":
+        renders = importlib.import_module("renders")  # not at the top: this file also starts each stand-in for Python
+        renders.jinja2.Environment.compile = renders.compiled
+    for finalizer in weakref.finalize._registry:  # type: ignore[attr-defined]
+        finalizer.atexit = False  # for objects of these modules: most of a short command's time
     gc.collect()
     gc.freeze()
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -142,12 +155,15 @@ def run_request(request: dict[str, Any], files: list[int]) -> NoReturn:
     random.seed()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
+    if plumbum := sys.modules.get("plumbum.machines.local"):
+        plumbum.LocalMachine.env = plumbum.LocalEnv()  # a copy of the environment
     if os.environ.get("SKETCH"):
         importlib.import_module("sketch")
+    sys.executable = os.environ.get("WARM_EXECUTABLE", sys.executable)
     how, *arguments = request["command"]
     first = {"-c": "", "-m": request["cwd"]}.get(how, str(Path(how).resolve().parent))
     paths = [
-        *([] if os.environ.get("PYTHONSAFEPATH") else [first]),
+        *([] if os.environ.get("PYTHONSAFEPATH") or Path(how).is_dir() else [first]),  # `runpy` adds a folder itself
         *os.environ.get("PYTHONPATH", "").split(os.pathsep),
     ]
     sys.path[:1] = paths if paths[-1] else paths[:-1]
@@ -164,7 +180,7 @@ def run_request(request: dict[str, Any], files: list[int]) -> NoReturn:
             exec(compile(arguments[0], "<string>", "exec"), module.__dict__)
         else:
             sys.argv = [how, *arguments]
-            runpy.run_path(how, run_name="__main__")
+            runpy.run_path(os.path.abspath(how), run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         if not isinstance(end.code, int | None):
@@ -246,15 +262,16 @@ class Command:
 
 
 class Server:
-    """A process from which commands are forked."""
+    """A process from which commands are forked, with the modules of a project or of Copier."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: str = "project") -> None:
+        self.modules = modules
         self.address = f"copier-torch-{os.getpid()}-{random.SystemRandom().getrandbits(64):x}"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"\0{self.address}")  # an abstract socket of Linux, not a file
             listener.listen(64)
             number = listener.fileno()
-            command = [sys.executable, __file__, "serve", str(number)]
+            command = [sys.executable, __file__, "serve", str(number), modules]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number])
 
     def run(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -282,6 +299,8 @@ class Server:
         """
         warm = shlex.join([sys.executable, "-I", "-S", __file__, "ask", self.address])
         known = f"PYTHONPATH={shlex.quote(str(source))} " if source else ""
+        if self.modules == "copier":
+            known += f"WARM_EXECUTABLE={shlex.quote(str(path))} "
         also = f"|{scripts}" if scripts else ""
         case = f'case "$* " in "-m {package} "*|"-"[Pu]" -m {package} "*{also}) {known}exec {warm} "$@";; esac'
         path.unlink(missing_ok=True)  # in a virtual environment, it is a link to an interpreter
@@ -311,6 +330,6 @@ def ask(address: str, command: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(socket.socket(fileno=int(sys.argv[2])))
+        serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])
     else:
         sys.exit(ask(sys.argv[2], sys.argv[3:]))
