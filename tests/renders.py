@@ -19,6 +19,7 @@ import tempfile
 import time
 import types
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -96,10 +97,25 @@ def questions(template: Path, sources: str, version: str) -> dict[str, list[str]
     return {key: list(of.values() if isinstance(of, dict) else of) for key, of in choices.items()}
 
 
+config = cache(importlib.import_module("copier._template").load_template_config)
+
+
 def lay_out(template: Path, version: str, answers: Mapping[str, Any], project: Path) -> None:
     source = unpacked(template, git("rev-parse", f"{version}^{{tree}}", cwd=template), version)
+    worker: Any = importlib.import_module("copier._main").Worker
+    render_template = worker._render_template
+
+    def once(self: Any) -> None:
+        """Compute what templates can refer to once, after the questions, instead of for each part of a path."""
+        patch.setattr(worker, "answers_relpath", self.answers_relpath)
+        context = self._render_context()
+        patch.setattr(worker, "_render_context", lambda _: dict(context))
+        render_template(self)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("copier._main.is_git_available", lambda: False, raising=False)  # called for each file
+        patch.setattr(worker, "_render_template", once)
+        patch.setattr("copier._template.load_template_config", lambda *file: deepcopy(config(*file)))
         copier.run_copy(str(source), project, data=dict(answers), defaults=True, quiet=True)
 
 
