@@ -2,20 +2,21 @@
 
 import itertools
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import NEXT, ROOT, Render, git, run, save, tree
+from conftest import NEXT, ROOT, Render, git, run, save, tree, with_copier
 
 FORMATS = ["yaml", "json", "ini", "py"]
 LAYOUTS = list(itertools.product(FORMATS, ["file", "folder"]))
 
 
-def copier_copy(template: Path, project: Path, *options: str, python: str | Path = sys.executable) -> str:
-    """Run the real command from another folder; returns its output."""
-    done = run(python, "-m", "copier", "copy", "--defaults", *options, template, project, cwd=project.parent)
+def copier_copy(template: Path, project: Path, *options: str, program: Path | None = None) -> str:
+    """Run the command, or this program of an environment, from another folder; returns its output."""
+    command: list[str | Path] = ["copy", "--defaults", *options, template, project]
+    where = project.parent
+    done = run(program, *command, cwd=where) if program else with_copier("-m", "copier", *command, cwd=where)
     return done.stdout + done.stderr
 
 
@@ -27,12 +28,18 @@ def laid_out(project: Path) -> dict[str, tuple[bytes, int]]:
     return files
 
 
+def install_copier(folder: Path, *options: str | Path) -> Path:
+    """The program `copier` in a new environment of only Copier and what it needs: not even pip, which is slow."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    install: list[str | Path] = ["-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet"]
+    run(sys.executable, *install, "--no-compile", *options, cwd=folder.parent)
+    return folder / "bin" / "copier"
+
+
 @pytest.mark.slow
 def test_a_copy_needs_no_package_except_copier(template: Path, tmp_path: Path) -> None:
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", "copier", cwd=tmp_path)
-    said = copier_copy(template, tmp_path / "project", python=python)
+    program = install_copier(tmp_path / "venv", "--constraint", ROOT / "constraints.txt", "copier")
+    said = copier_copy(template, tmp_path / "project", program=program)
     assert "warning" not in said.lower()
     assert (tmp_path / "project" / "pyproject.toml").is_file()
 
@@ -40,11 +47,9 @@ def test_a_copy_needs_no_package_except_copier(template: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_oldest_supported_copier_makes_the_same_project(plain: Path, render: Render, tmp_path: Path) -> None:
     (floor,) = [line for line in (ROOT / "copier.yml").read_text().splitlines() if "_min_copier_version" in line]
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    python = tmp_path / "venv" / "bin" / "python"
     version = floor.split('"')[1]
-    run(python, "-m", "pip", "install", "--quiet", f"copier=={version}", cwd=tmp_path)
-    copier_copy(plain, tmp_path / "project", python=python)
+    program = install_copier(tmp_path / "venv", f"copier=={version}")
+    copier_copy(plain, tmp_path / "project", program=program)
     assert laid_out(tmp_path / "project") == laid_out(render())
 
 
@@ -131,7 +136,6 @@ def test_a_path_that_renders_into_git_creates_no_hook(template: Path, tmp_path: 
     "answer", ["package_name=../.git/hooks", "package_name=.git", "config_format=/../.git/hooks/x"]
 )
 def test_an_answer_that_would_shape_a_path_is_refused(plain: Path, tmp_path: Path, answer: str) -> None:
-    command = [sys.executable, "-m", "copier", "copy", "--defaults", "-d", answer, str(plain), "project"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = with_copier("-m", "copier", "copy", "--defaults", "-d", answer, plain, "project", cwd=tmp_path, ok=False)
     assert done.returncode != 0
     assert list(tmp_path.iterdir()) == []
