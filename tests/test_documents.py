@@ -46,6 +46,7 @@ SHOWN = [  # first lines of blocks without commands: a program's output, a tree,
     r"(images: |--- )",
     r"\w+,\w+,\S",
     r"file,labels\n",
+    r"  target +r2 ",
 ]
 
 # Values for words in capitals, the placeholders of a page. The first pattern that matches the command applies.
@@ -56,6 +57,7 @@ VALUES = [
     (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/*.csv", "FOLDER": "own/split", "NEW": "own/new"}),
     (r"max_steps=10000", {"10000": "4", "200": "2"}),  # as many steps as a test can take
     (r"batch_size\.py", {"4096": "4"}),
+    (r" sweep --trials 15", {"15": "5"}),  # `prepare` lets the sweep before it have 4
     (r"--index-url", {"INDEX": "https://example.com/no-such-index"}),  # torch is installed, so pip doesn't use it
     (r" push ", {"RUN": "a-run", "ORG": "me", "NAME": "model"}),
     (r"", {"RUN": "a-run"}),
@@ -208,12 +210,13 @@ def filled(command: str, sample: str) -> str:
 def prepare(project: Path) -> None:
     """Shorten the runs of the config, keep the original in own/, and commit everything."""
     shutil.copytree(project / "configs", project / "own" / "configs")
-    for path in (project / "configs").glob("train.*"):
-        text = path.read_text()
-        for key, value in (("epochs", "2"), ("limit_batches", "2")):
-            text, count = re.subn(rf'^(\s*"?{key}"?\s*[:=] *)[^\s,#]+', rf"\g<1>{value}", text, flags=re.MULTILINE)
+    shorter = ("train", "epochs", 2), ("train", "limit_batches", 2), ("sweep", "trials", 4), ("sweep", "startup", 2)
+    for name, key, value in shorter:
+        for path in (project / "configs").glob(f"{name}.*"):
+            pattern = rf'^(\s*"?{key}"?\s*[:=] *)[^\s,#]+'
+            text, count = re.subn(pattern, rf"\g<1>{value}", path.read_text(), flags=re.MULTILINE)
             assert count == 1, f"{path}: {key}"
-        path.write_text(text)
+            path.write_text(text)
     git("init", "--quiet", "--initial-branch=main", cwd=project)
     (project / ".git" / "info" / "exclude").write_text("own/\n")
     save(project)
