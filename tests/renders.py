@@ -35,6 +35,7 @@ ANSWERS = ".copier-answers.yml"
 SOURCES = ["copier.yml", "extensions", "template"]  # what a render depends on
 FITS = {  # extras that only some kinds may have
     "timm": ("image_classification", "image_segmentation", "object_detection"),
+    "labels": ("image_classification", "text_classification", "audio_classification"),
     "transformers": ("language_modeling", "text_classification", "audio_classification"),
 }
 TWO_DAYS = 2 * 24 * 3600

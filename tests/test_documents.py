@@ -45,7 +45,7 @@ SHOWN = [  # first lines of blocks without commands: a program's output, a tree,
     r"(run  |config:|first: |model\.weights: |model\.args\.)",
     r"(images: |--- )",
     r"\w+,\w+,\S",
-    r"file,labels\n",
+    r"(file|text),labels\n",
     r"  target +r2 ",
 ]
 
@@ -54,6 +54,7 @@ VALUES = [
     (r"data\.folder=FOLDER", {"FOLDER": "data", "RUN": "a-run"}),
     (r"scripts/run\.sh", {"FOLDER": "images/sample", "RUN": "a-run", "IMAGE": "$SAMPLE", "SOUND": "$SAMPLE"}),
     (r"scripts/run\.sh", {"TEXT": "$SAMPLE", "FILE": "$SAMPLE", "TABLE.csv": "$SAMPLE"}),
+    (r"split-data .*run\.task", {"SOURCE": "data/train", "FOLDER": "own/divided"}),
     (r"-data ", {"SOURCE": "own/unsplit", "SOURCE.csv": "own/unsplit/*.csv", "FOLDER": "own/split", "NEW": "own/new"}),
     (r"max_steps=10000", {"10000": "4", "200": "2"}),  # as many steps as a test can take
     (r"batch_size\.py", {"4096": "4"}),
@@ -222,14 +223,9 @@ def prepare(project: Path) -> None:
     save(project)
 
 
-# The labels of docs/recipes.md for the sample.
-LABELS = """cd data && (echo file,labels; ls */*/*.png |
-awk -F/ '{print $0 "," ($2 % 2 ? "odd" : "even") ($2 < 5 ? " small" : "")}') > labels.csv"""
-
 # Preparations for commands that contain these words.
 BEFORE = {
     "--resume": "rm -rf checkpoints/a-run && cp -r own/stopped checkpoints/a-run",  # the newest run, and a stopped one
-    "loss.name=BCEWithLogitsLoss": LABELS,
     "make test": "cp own/configs/* configs",  # the project's tests need the original config
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Render, in_project
-from test_documents import LABELS, merge, sections, steps
+from test_documents import merge, sections, steps
 
 pytestmark = pytest.mark.slow
 
@@ -254,16 +254,6 @@ def test_simclr_learns_to_find_the_other_view(processes: int, cook: Cook) -> Non
     settings = [VIEWS, "checkpoint.monitor=top1", "train.limit_batches=12", "train.epochs=3"]
     found = train(cook("SimCLR"), *settings, processes=processes)
     assert float(found[-1]["valid_top1"]) > 1.1 * float(found[0]["valid_top1"]) > 0.1
-
-
-@BOTH
-def test_multi_label_classification_learns_all_labels(processes: int, cook: Cook) -> None:
-    project = cook("Multi-label classification")
-    own(project)
-    subprocess.run(["bash", "-c", LABELS], cwd=project, check=True)
-    settings = ["loss.name=BCEWithLogitsLoss", "checkpoint.monitor=f1", "train.limit_batches=null", "train.epochs=4"]
-    found = train(project, *settings, processes=processes)
-    assert float(found[-1]["valid_f1"]) > 0.75
 
 
 @BOTH

@@ -311,6 +311,7 @@ import contextlib, io, os
 from pathlib import Path
 import torch, tiny
 from torch import nn
+from my_project import task
 from my_project.engine import distributed, loop
 from my_project.options import Distributed
 row = dict(scheduler="cosine", every="step", by="epochs", workers=0, loss="CrossEntropyLoss", decay_all=True,
@@ -319,7 +320,7 @@ row = dict(scheduler="cosine", every="step", by="epochs", workers=0, loss="Cross
 RUN = Path({str(tmp_path)!r}) / "run"
 
 def train(**changes):
-    loop.states.task_module.Task = tiny.Tiny
+    task.Task = tiny.Tiny
     return loop.train(tiny.config_of(row | changes, distributed.world()), RUN)
 
 """

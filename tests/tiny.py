@@ -147,7 +147,7 @@ def config_of(row: dict[str, Any], world: int) -> Any:
 def by_engine(row: dict[str, Any], world: int, run: Path) -> tuple[dict[str, Tensor], float, int]:
     """Train a row with the engine; returns weights, the best metric and its epoch. Some rows stop and resume it."""
     loop, errors, checkpoint = part("engine.loop"), part("errors"), part("engine.checkpoint")
-    loop.states.task_module.Task = Tiny
+    part("task").Task = Tiny
     config = config_of(row, world)
     Tiny.stop_at = {"never": 0, "in an epoch": 13, "in the last step": 10}[row["resume"]]
     with contextlib.redirect_stdout(io.StringIO()):

@@ -98,9 +98,10 @@ def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
     return config, run, None
 
 
-def default_config() -> list[str]:
-    """The files configs/train.*; UserError if there is none."""
-    if not (files := [str(path) for path in locate("configs", inside=True).glob("train.*")]):
+def default_config(required: object = True) -> list[str]:
+    """The files configs/train.*; UserError if there is none and one is `required`."""
+    files = [str(path) for path in locate("configs", inside=True).glob("train.*")]
+    if required and not files:
         raise UserError("configs: has no train.*; name a config file")
     return files
 
@@ -175,11 +176,9 @@ def config(args: argparse.Namespace) -> None:
 
 def check_data(args: argparse.Namespace) -> None:
     """Read every sample of a data folder; print counts, problems, and the settings that fit."""
-    from .data.utils import check_folder
-
     if args.write and (args.write.suffix[1:] not in FORMATS or args.write.exists()):
         raise UserError(f"--write {args.write}: name a new file, of .{', .'.join(FORMATS)}")
-    folder, given = folder_and_options(args, check_folder)
+    check_folder, folder, given = function_and_options(args, "check_folder")
     table, problems = check_folder(folder, **given)
     print(table)
     if fit := given.get("settings", []):
@@ -205,24 +204,32 @@ def check_data(args: argparse.Namespace) -> None:
 
 def split_data(args: argparse.Namespace) -> None:
     """Split data at random: copy it into train/, valid/ and test/."""
-    from .data.utils import split_folder
-
-    folder, given = folder_and_options(args, split_folder)
+    split_folder, folder, given = function_and_options(args, "split_folder")
     counts = split_folder(Path(args.source), folder, args.valid, args.test, args.seed, **given)
     print(f"{folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
 
 
-def folder_and_options(args: argparse.Namespace, function: Any) -> tuple[Path, dict[str, Any]]:
-    """The data folder; and, if `function` takes them, the arguments `options` and `settings`."""
+def function_and_options(args: argparse.Namespace, name: str) -> tuple[Any, Path, dict[str, Any]]:
+    """A function of data/utils.py or of the task's module, the data folder, and its arguments."""
     folders, overrides = files_and_overrides(args.settings)
     if len(folders) > 1:
         raise UserError(f"give one folder, not {len(folders)}: {' '.join(folders)}")
-    takes = signature(function).parameters
-    if folders and not ("options" in takes or overrides or args.config):
-        return locate(folders[0]), {}  # this needs no config
-    data = load(Config, args.config or default_config(), overrides).data
-    folder = locate(folders[0]) if folders else locate(data.folder, inside=True)
-    return folder, {k: v for k, v in {"options": data, "settings": []}.items() if k in takes}
+    files = args.config or default_config(required=not folders or overrides)
+    config: Any = load(Config, files, overrides) if files else None
+    function = of_data(name, config.run.task if config else "task")
+    folder = locate(folders[0]) if folders else locate(config.data.folder, inside=True)
+    takes, given = signature(function).parameters, dict[str, Any](settings=[])
+    if "options" in takes:
+        given["options"] = config.data if config else default_config()  # an error
+    return function, folder, {k: given[k] for k in given.keys() & takes.keys()}
+
+
+def of_data(name: str, task: str) -> Any:
+    """A function of data/utils.py, unless the module that `run.task` names has one."""
+    from .data import utils
+
+    own = importlib.import_module(f"{__package__}.{task}") if task != "task" else utils
+    return getattr(own if hasattr(own, name) else utils, name)
 
 
 def files_and_overrides(settings: list[str]) -> tuple[list[str], list[str]]:

@@ -14,11 +14,7 @@ def warmup_cosine(
 ) -> LambdaLR:
     """Linear warm-up, then half a cosine down (Loshchilov and Hutter, 2017).
 
-    Args:
-        optimizer: its learning rates are the peak.
-        total_steps: steps of the whole run.
-        warmup: the fraction of the steps that warm up, from 0 to 1.
-        final: the last learning rate, as a fraction of the peak.
+    `warmup` is a fraction of the steps; `final`, the last learning rate, is one of the peak.
     """
     if not 0 <= warmup <= 1:
         raise ValueError(f"warmup should be a share from 0 to 1, got {warmup}")

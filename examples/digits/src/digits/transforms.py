@@ -1,8 +1,7 @@
 """Custom data augmentation: any function here can be named in `data.transforms`.
 
-A transform takes a sample, its target and a random generator, and returns sample and target. If
-it moves an image, it must move a mask or boxes too; a class stays. Images are float32 tensors
-(channels, height, width) from 0 to 1. For reproducible runs, draw random numbers only from `rng`.
+A transform takes an image, its target and a random generator, and returns image and target. Images
+are float32 (channels, height, width) from 0 to 1. For runs that repeat, draw only from `rng`.
 
 A transform may have a function `batch`: it takes the samples of a batch and their generators, and
 returns the samples. It is called in place of the transform, and must give the same results.

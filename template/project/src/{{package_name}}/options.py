@@ -1,12 +1,13 @@
 """Every option of a run, with its type and default: the schema of all four config formats."""
 
 import re
+from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from .config import Section
+from .config import Section, did_you_mean
 from .data.options import Data
 
 
@@ -34,6 +35,15 @@ def name_template(**fields: object) -> AfterValidator:
     return AfterValidator(check)
 
 
+def task_module(name: str) -> str:
+    """Refuse a module of the package without a class Task; imports none."""
+    files = Path(__file__).parent.glob("*.py") if name != "task" else ()
+    known = ["task", *(file.stem for file in files if "\nclass Task" in file.read_text("utf-8"))]
+    if name not in known:
+        raise ValueError(f"no module {name!r} with a class Task{did_you_mean(name, known)}")
+    return name
+
+
 class Component(Section):  # a class or function, yours or torch's, by name
     name: str
     args: dict[str, JsonValue] = Field(default_factory=dict)
@@ -55,6 +65,7 @@ class Run(Section):  # one training run as a whole
     name: Annotated[str, RUN_NAME] = "{model}-{date}"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Annotated[str, DEVICE] = "auto"
+    task: Annotated[str, AfterValidator(task_module)] = "task"  # the module with the class Task
     deterministic: bool = False  # only deterministic algorithms on a GPU; slower
     detect_anomaly: bool = False  # find the operation that made the first NaN; slow
     tracker: str = "none"  # in addition to metrics.csv

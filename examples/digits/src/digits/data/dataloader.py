@@ -27,10 +27,7 @@ class Augmented(Dataset[Any]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[tuple[int, ...]]) -> list[Any]:
-        """The samples of a batch: DataLoader calls this method where there is one.
-
-        A transform with a function `batch` gets them all in one call, which is faster.
-        """
+        """The samples of a batch, for DataLoader; a transform's `batch` gets them in one call."""
         if get_worker_info():  # checkpoints do not hold the workers' global generators
             seed_all(derived_seed(self.seed, *keys[0]))
         samples = [self.dataset[index] for _, index, *_ in keys]

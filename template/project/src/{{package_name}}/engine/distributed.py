@@ -53,10 +53,7 @@ def log(text: str) -> None:
 
 @contextmanager
 def process_group(name: str, options: Distributed = _DEFAULTS) -> Iterator[str]:
-    """Join torchrun's process group, if there is one; yields rank 0's `name` in all processes.
-
-    An error in one process ends them all, and is printed once.
-    """
+    """Join torchrun's group, if any; yields rank 0's `name`. An error ends all processes."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         yield name
         return
@@ -194,10 +191,7 @@ def even_batches(batches: Iterable[Any]) -> Iterator[tuple[Any, bool]]:
 
 
 def shortest_epoch(limit: int, loader: Any) -> tuple[int, int]:
-    """The maximum of batches per process in an epoch, and the smallest number that one has.
-
-    A loader without a length counts as endless.
-    """
+    """The maximum of batches per process in an epoch, and the fewest; no length means endless."""
     counts = gather(min(limit, length_hint(loader, sys.maxsize)))
     if min(counts) < max(counts):  # no EpochSampler: the others would wait for a batch
         limit = min(counts)

@@ -1,6 +1,7 @@
 """The state of training: built from a config, changed by steps and epochs, saved, restored."""
 
 import copy
+import importlib
 import math
 import random
 import sys
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-from .. import task as task_module  # your task.py
 from ..components import build_optimizer, build_scheduler, extra, without_pretrained
 from ..errors import UserError
 from ..options import Config, file_name
@@ -121,7 +121,7 @@ def build_task(
     config: Config, device: torch.device, contents: dict[str, Any] | None, kind: Any = None
 ) -> Task:
     """A task of the class `kind`, or of yours; with a checkpoint's contents, it needs no data."""
-    kind = kind or task_module.Task
+    kind = kind or importlib.import_module(f"...{config.run.task}", __name__).Task
     if contents is None:
         return kind(config, device)
     task: Task = kind(without_pretrained(config), device, contents["info"])

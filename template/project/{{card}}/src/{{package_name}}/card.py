@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from .cli import of_data
 from .config import dump, locate
-from .data.utils import check_folder
 from .engine import loop, provenance
 from .engine.contract import Task
 from .engine.device import pick_device
@@ -76,6 +76,7 @@ def card(
     """
     folder, data = locate(config.data.folder, inside=True), "Not available for this card."
     if folder.is_dir():
+        check_folder = of_data("check_folder", config.run.task)
         takes = "options" in signature(check_folder).parameters
         given: dict[str, Any] = {"options": config.data} if takes else {}
         table, problems = check_folder(folder, **given)

@@ -10,11 +10,7 @@ from torch.nn import functional as F
 
 
 class FocalLoss(nn.Module):
-    """Cross-entropy that gives less weight to easy samples (Lin et al., 2017).
-
-    Args:
-        gamma: how much less; 0 is plain cross-entropy.
-    """
+    """Cross-entropy with less weight for easy samples (Lin et al., 2017); none if `gamma` is 0."""
 
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()

@@ -15,7 +15,6 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from . import task as task_module
 from .config import load as load_config
 from .engine.contract import Batch, Task
 from .errors import UserError
@@ -233,5 +232,6 @@ def load(folder: Path, pt2: bool = False, images: str = "") -> tuple[About, Task
         raise UserError(f"{path}: damaged or of another version; export the model anew") from error
     overrides = [f"run.images={images}"] if images else []
     config = load_config(Config, [str(folder / "config.yaml")], overrides)
-    task: Task = task_module.Task(config, torch.device("cpu"), about.info)
+    own = importlib.import_module(f"{__package__}.{config.run.task}")
+    task: Task = own.Task(config, torch.device("cpu"), about.info)
     return about, task, Exported(folder / FILES["pt2" if pt2 else "onnx"]).eval()

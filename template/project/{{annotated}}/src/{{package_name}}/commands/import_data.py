@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..cli import folder_and_options
+from ..cli import function_and_options
 from ..errors import UserError
 from . import _formats
 from ._annotations import Item, Report, one_line, split_of
@@ -24,7 +24,7 @@ SPLITS = ("train", "valid", "test")
 def import_data(args: argparse.Namespace) -> None:
     """Import annotations of other tools as train/, valid/ and test/ in this project's layout."""
     source, report = Path(args.source), Report()
-    folder, _ = folder_and_options(args, import_data)
+    _, folder, _ = function_and_options(args, "check_folder")
     if min(args.valid, args.test) <= 0 or args.valid + args.test >= 1:
         given = f"--valid {args.valid} --test {args.test}"
         raise UserError(f"{given}: should be above 0, and below 1 together")

@@ -243,6 +243,8 @@ def metadata(
 ) -> dict[str, Any]:
     """The metadata at the top of a model card, which the Hub reads."""
     pipeline = PIPELINES.get(facts.kind, facts.kind.replace("_", "-"))
+    if config.run.task == "numbers":
+        pipeline = ""  # the Hub has no name for it
     if facts.kind == "tabular":
         pipeline = f"tabular-{'classification' if facts.info.get('classes') else 'regression'}"
     found: dict[str, Any] = {}

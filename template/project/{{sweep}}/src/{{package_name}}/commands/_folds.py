@@ -5,6 +5,7 @@ same test/. Tasks read it like any data folder.
 """
 
 import hashlib
+import importlib
 import os
 import shutil
 import sys
@@ -35,6 +36,9 @@ def make(config: Config, folds: int, test: bool = False) -> list[str]:
     except ImportError as error:
         advice = "docs/sweep.md, Cross-validation, says what it needs"
         raise UserError(f"--folds: data/folds.py: {error}; {advice}") from error
+    own: Any = importlib.import_module(f"...{config.run.task}", __name__)
+    if config.run.task != "task" and hasattr(own, "samples"):
+        kind = own
     folder = locate(config.data.folder, inside=True)
     unpack_sample(folder)
     if test and not (folder / "test").is_dir():  # known before hours of training
