@@ -38,9 +38,9 @@ class ForecastErrors:
         self.levels = torch.tensor(levels, dtype=kind, device=device)
         self.median = levels.index(0.5) if levels else 0
 
-    def update(self, outputs: Tensor, batch: tuple[Tensor, Tensor]) -> None:
+    def update(self, outputs: Tensor, batch: tuple[Tensor, ...]) -> None:
         """Add forecasts (N, C, horizon), or (N, C, horizon, levels), of pasts and futures."""
-        past, future = (part.to(self.sums.dtype) for part in batch)
+        past, future = (part.to(self.sums.dtype) for part in (batch[0], batch[-1]))
         outputs, more = outputs.detach().to(self.sums.dtype), list[Tensor]()
         if len(self.levels):
             short = future.unsqueeze(-1) - outputs

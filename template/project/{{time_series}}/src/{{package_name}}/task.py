@@ -3,25 +3,26 @@
 `engine/contract.py` says what each method is for.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from .components import build_loss, build_model
 from .config import locate
 from .data import clock
-from .data.dataloader import Batch, eval_loader, train_loader
-from .data.dataset import Windows, check_step, read_series
+from .data.dataloader import Batch, eval_loader, make_loader, train_loader
+from .data.dataset import Windows, WithKnown, check_step, read_series
 from .data.splits import unpack_sample
 from .data.tables import find_tables
 from .engine.distributed import log
 from .errors import UserError
 from .forecast import ForecastErrors, seasonal_naive
+from .model.known import Known
 from .options import Config
 from .visualization import plots
 
@@ -40,6 +41,13 @@ class Task:
         shape = 1, len(self.columns), 1
         self.mean = torch.tensor(self.info["mean"], device=device).view(shape)
         self.std = torch.tensor(self.info["std"], device=device).view(shape)
+        self.inputs = [*self.data.known, *self.data.calendar]
+        known = self.info.get("known", {"names": [], "mean": [], "std": []})
+        if self.inputs != known["names"]:
+            names = ", ".join(known["names"]) or "none"
+            raise UserError(f"data.known, data.calendar: the run has {names}; don't set them")
+        self.known_mean = torch.tensor(known["mean"], device=device).view(1, -1, 1)
+        self.known_std = torch.tensor(known["std"], device=device).view(1, -1, 1)
         self.loss_function = build_loss(config.loss)
         if isinstance(self.loss_function, nn.Module):
             self.loss_function.to(device)
@@ -51,11 +59,10 @@ class Task:
         unpack_sample(self.folder)
         windows = Windows(self.folder, "train", self.data, self.data.columns, None)
         self.windows["train"] = windows
-        values = torch.cat(windows.values, dim=1).double()
-        std = values.std(dim=1)
-        std = torch.where(std > 0, std, 1.0)  # for a series that never changes
-        learnt: dict[str, Any] = {"mean": values.mean(dim=1).tolist(), "std": std.tolist()}
+        learnt: dict[str, Any] = moments(windows.values)
         learnt |= {"step": [*windows.series[0].step], "time": windows.time_column}
+        if names := [*self.data.known, *self.data.calendar]:
+            learnt["known"] = {"names": names, **moments(windows.known, len(self.data.known))}
         if not self.data.time_column and learnt["time"] != "time":
             log(f"the times are column {learnt['time']!r}; data.time_column chooses another")
         return {"columns": windows.columns, **learnt}
@@ -68,16 +75,27 @@ class Task:
         return self.windows[split]
 
     def train_loader(self) -> DataLoader[Batch]:
-        return train_loader(self._dataset("train"), self.config)
+        windows = self._dataset("train")
+        return self._with_known(train_loader(windows, self.config), windows)
 
     def eval_loader(self, split: str) -> DataLoader[Batch]:
         self.drawn = split
-        return eval_loader(self._dataset(split), self.config)
+        windows = self._dataset(split)
+        return self._with_known(eval_loader(windows, self.config), windows)
+
+    def _with_known(self, loader: DataLoader[Batch], windows: Windows) -> DataLoader[Batch]:
+        """Batches of past, known inputs and future, if there are such; no transform sees them."""
+        if not self.inputs:
+            return loader
+        made, sampler = WithKnown(loader.dataset, windows), cast("Sampler[Any]", loader.sampler)
+        return make_loader(made, self.config, sampler, None)
 
     def build_model(self) -> nn.Module:
         steps = self.data.horizon * max(1, len(self.levels))
         given = {"context": self.data.context, "horizon": steps}
-        return build_model(self.config.model, **given)
+        model = build_model(self.config.model, **given)
+        inputs = self.known_mean.shape[1]
+        return Known(model, inputs, len(self.columns)) if inputs else model
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """Forecasts in the units of the data; the model itself sees scaled values.
@@ -90,7 +108,8 @@ class Task:
         if self.data.scaling == "window":
             mean, variance = past.mean(dim=2, keepdim=True), past.var(dim=2, keepdim=True)
             std = (variance + (0.001 * std) ** 2).sqrt()  # a window may be constant
-        outputs = model((past - mean) / std) * std + mean
+        known = [(batch[1] - self.known_mean) / self.known_std] if self.inputs else []
+        outputs = model((past - mean) / std, *known) * std + mean
         if not self.levels:
             return outputs
         return outputs.unflatten(-1, (-1, len(self.levels))).sort(dim=-1).values
@@ -98,7 +117,7 @@ class Task:
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The loss in deviations of the training data, so that all series count equally."""
         std = self.std.unsqueeze(-1) if self.levels else self.std
-        return self.loss_function(outputs / std, batch[1] / self.std)
+        return self.loss_function(outputs / std, batch[-1] / self.std)
 
     def median(self, outputs: Tensor) -> Tensor:
         """The forecasts (N, C, horizon) in outputs that may have quantiles."""
@@ -108,7 +127,7 @@ class Task:
         return ForecastErrors(len(self.columns), self.data.season, self.device, self.levels)
 
     def draw_batch(self, batch: Batch, folder: Path) -> Path:
-        past, future = (part[:12].numpy() for part in batch)
+        past, future = (part[:12].numpy() for part in (batch[0], batch[-1]))
         plots.windows(past, future, self.columns, folder / "train.png")
         return folder / "train.png"
 
@@ -119,7 +138,7 @@ class Task:
         ways: dict[str, dict[int, Any]] = {"model": {}, "seasonal naive": {}}
         bands = dict[int, Any]()
         sums = {name: torch.zeros(len(self.columns), horizon) for name in ways}
-        for quantiles, (past, future) in outputs:
+        for quantiles, (past, *_, future) in outputs:
             forecasts = self.median(quantiles)
             naive = seasonal_naive(past, horizon, self.data.season)
             here = {i - number: row for i, row in shown.items() if 0 <= i - number < len(future)}
@@ -146,14 +165,17 @@ class Task:
         return map(partial(self._predict, model), files)
 
     def _predict(self, model: nn.Module, file: Path | None) -> dict[str, Any]:
-        series = read_series(file, self.data, self.columns, self.info["time"])
+        horizon = self.data.horizon
+        series = read_series(file, self.data, self.columns, self.info["time"], horizon)
         check_step(series, self.step)
         if len(series.times) < self.data.context:
             short = f"{len(series.times)} rows are too few; the model needs {self.data.context}"
             raise UserError(f"{series.name}: {short}")
-        past = torch.from_numpy(series.values[None, :, -self.data.context :])
-        values = self.forward(model, (past.to(self.device),))[0]
-        times, form = series.later(range(1, self.data.horizon + 1)), self.data.time_format
+        start = len(series.times) - self.data.context
+        parts = series.values[:, start:], series.known[:, start:]
+        batch = tuple(torch.from_numpy(part[None]).to(self.device) for part in parts)
+        values = self.forward(model, batch)[0]
+        times, form = series.later(range(1, horizon + 1)), self.data.time_format
         return {
             "file": series.name,
             "time": [clock.write(time, series.last, form) for time in times],
@@ -177,3 +199,13 @@ class Task:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         cells = ["  ".join(map(str.rjust, row, widths)) for row in rows]
         return "\n".join([f"{prediction['file']}:", *cells])
+
+
+def moments(rows: Sequence[Tensor], scaled: int | None = None) -> dict[str, list[float]]:
+    """Mean and deviation of each row (R, T) over all files; 0 and 1 after the first `scaled`."""
+    values = torch.cat([*rows], dim=1).double()
+    mean, std = values.mean(dim=1), values.std(dim=1)
+    std = torch.where(std > 0, std, 1.0)  # for a series that never changes
+    if scaled is not None:
+        mean[scaled:], std[scaled:] = 0, 1
+    return {"mean": mean.tolist(), "std": std.tolist()}

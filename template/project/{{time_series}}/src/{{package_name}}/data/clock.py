@@ -2,9 +2,9 @@
 
 import re
 from calendar import monthrange
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from math import isclose, isfinite
+from math import inf, isclose, isfinite, pi
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,15 @@ DATES = ["%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y",
 DATES += ["%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%b %d %Y"]
 DATES += ["%b-%d-%Y", "%d %B %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%y", "%YM%m"]
 HOURS = ["", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H.%M.%S"]
+# Cycles of the calendar: the days from which on a step has no position in it, its length, and the
+# position of a date.
+CYCLES: dict[str, tuple[int, int, Callable[[datetime], float]]] = {
+    "hour": (1, 24, lambda time: time.hour + time.minute / 60),
+    "weekday": (7, 7, datetime.weekday),
+    "day": (28, 31, lambda time: time.day - 1),
+    "month": (365, 12, lambda time: time.month - 1),
+    "yearday": (365, 366, lambda time: time.timetuple().tm_yday - 1),
+}
 
 
 def parse(text: str, form: str | None = None) -> Time:
@@ -114,6 +123,24 @@ def after(times: Sequence[Time], step: Step, count: int) -> Time:
     day = max(t.day for t in times if isinstance(t, datetime))
     year, month = last.year + years, month + 1
     return last.replace(year=year, month=month, day=_clip(day, year, month))
+
+
+def calendar(times: Sequence[Time], step: Step, cycles: Sequence[str]) -> NDArray[np.float32]:
+    """Sine and cosine of the position of each time in each cycle: (2 * cycles, times).
+
+    Raises ValueError if the times are numbers, or so far apart that the cycle has no positions.
+    """
+    days = step[0] * {"seconds": 1 / 86400, "months": 30.5}.get(step[1], inf)
+    dates, rows = [time for time in times if isinstance(time, datetime)], list[Any]()
+    for cycle in cycles:
+        least, length, position = CYCLES[cycle]
+        if days >= least:
+            found = "numbers" if days == inf else f"{describe(step)} apart"
+            need = f"{cycle!r} needs dates less than {describe((86400 * least, 'seconds'))} apart"
+            raise ValueError(f"{need}; the times are {found}")
+        angles = 2 * pi / length * np.array(list(map(position, dates)))
+        rows += [np.sin(angles), np.cos(angles)]
+    return np.array(rows, np.float32).reshape(-1, len(times))
 
 
 def _clip(day: int, year: int, month: int) -> int:

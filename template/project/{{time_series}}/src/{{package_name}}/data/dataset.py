@@ -3,7 +3,7 @@
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from pathlib import Path
@@ -44,6 +44,7 @@ class Series:
     step: clock.Step
     last: str  # the last time as it is written
     values: NDArray[np.float32]
+    known: NDArray[np.float32]  # (K, T + `ahead`): `data.known`, then `data.calendar`
 
     def later(self, steps: Iterable[int]) -> list[clock.Time]:
         """The times that many steps after the last one; UserError if there is no such date."""
@@ -59,11 +60,14 @@ def read_series(
     data: Data | None = None,
     columns: Sequence[str] = (),
     time_column: str | None = None,
+    ahead: int = 0,
 ) -> Series:
-    """Read `columns` (all but the time column, if empty) of a file, or of standard input for None.
+    """Read `columns` (all but the time column and `data.known`, if empty) of a file, or of
+    standard input for None.
 
     With `data.missing` "interpolate", empty cells and missing rows are interpolated linearly; at
-    an end, they get the nearest value.
+    an end, they get the nearest value. With `data.known`, the last `ahead` rows are the future, in
+    which only these columns have values.
 
     Raises UserError, with each line, if the file is not a table, a cell is not a number, times are
     not in order or not at a regular step, or values are missing and `data.missing` is "refuse".
@@ -74,13 +78,12 @@ def read_series(
     chunks = read_long(path, long, time, form, bad) if long else read_chunks(path, bad)
     (_, (header,)), first = next(chunks), next(chunks, ([], []))
     time = header[0] if long else time or find_time(name, header, first[1][:100], form)
-    columns = list(columns or data.columns) or [column for column in header if column != time]
-    for column, key in [(time, "time_column"), *((column, "columns") for column in columns)]:
-        if column not in header:
-            there = ", ".join(header)
-            raise UserError(f"{name}: no column {column!r} (there are: {there}); see data.{key}")
+    columns = list(columns or data.columns)
+    columns = columns or [column for column in header if column not in (time, *data.known)]
+    keys = dict.fromkeys(columns, "columns") | dict.fromkeys(data.known, "known")
+    _check_columns(name, header, {time: "time_column"} | keys)
     lines, times, last = array("q"), list[clock.Time](), ""
-    parts = [np.empty((len(columns), 0), np.float32)]
+    parts = [np.empty((len(keys), 0), np.float32)]
     for numbers, rows in chain([first] if first[0] else [], chunks):
         cells = dict(zip(header, zip(*rows, strict=True), strict=True))
         refuse_long(name, numbers[0], cells, time)
@@ -88,24 +91,79 @@ def read_series(
         texts = list(map(str.strip, cells[time]))
         times += read_times(name, numbers, texts, time, form, bad)
         last = texts[-1]
-        part = [_numbers(name, numbers, cells[c], c, data.missing, bad) for c in columns]
-        parts.append(np.array(part, np.float32).reshape(len(columns), len(rows)))
-    refuse(bad)
+        part = [_numbers(name, numbers, cells[c], c, bad) for c in keys]
+        parts.append(np.array(part, np.float32).reshape(len(keys), len(rows)))
+    values = np.concatenate(parts, axis=1)
+    full = ~np.isnan(values)
+    end, absent = _end(name, lines, full, [*keys], data, ahead)
+    refuse(bad + absent)
     if not columns or len(lines) < 2:
         raise UserError(f"{name}: should have a column beside the times, and two rows or more")
     places, step = _steps(name, lines, times, lambda time: clock.write(time, last, form), data)
-    values, count = np.concatenate(parts, axis=1), int(places[-1]) + 1
-    known = ~np.isnan(values)
-    for column, some in zip(columns, known, strict=True):
+    count, now = int(places[-1]) + 1, int(places[end - 1]) + 1
+    for (column, key), some in zip(keys.items(), full, strict=True):
         if not some.any():
-            raise UserError(f"{name}, column {column!r}: holds no values; see data.columns")
+            raise UserError(f"{name}, column {column!r}: holds no values; see data.{key}")
     if count > len(times):
         times = [clock.after(times, step, place) for place in range(1 - count, 1)]
-    if count > values.shape[1] or not known.all():
-        each = zip(known, values, strict=True)
-        filled = [np.interp(np.arange(count), places[k], v[k]) for k, v in each]
-        values = np.array(filled, np.float32)
-    return Series(name, columns, time, times, step, last, values)
+    if count > values.shape[1] or not full.all():
+        each = zip(full, values, strict=True)
+        steps = np.arange(count)
+        values = np.array([np.interp(steps, places[k], v[k]) for k, v in each], np.float32)
+    if now < count:
+        times, last = times[:now], clock.write(times[now - 1], last, form)
+    series, known = np.split(values, [len(columns)])
+    made = Series(name, columns, time, times, step, last, series[:, :now], known[:, : now + ahead])
+    return _with_calendar(made, data, ahead)
+
+
+def _check_columns(name: str, header: Sequence[str], keys: Mapping[str, str]) -> None:
+    """Raise UserError if a column, which a key of `data` names, is not in the file."""
+    for column, key in keys.items():
+        if column not in header:
+            there = ", ".join(header)
+            raise UserError(f"{name}: no column {column!r} (there are: {there}); see data.{key}")
+
+
+def _end(
+    name: str,
+    lines: Sequence[int],
+    full: NDArray[np.bool_],
+    columns: Sequence[str],
+    data: Data,
+    ahead: int,
+) -> tuple[int, list[str]]:
+    """The number of rows before the future, and problems: missing values of (columns, rows)."""
+    series, end, bad = len(columns) - len(data.known), len(lines), list[str]()
+    if data.known and end:  # the future begins after the last row with a value of a series
+        end -= int(full[:series, ::-1].any(axis=0).argmax())
+        if end < len(lines) and not ahead:
+            what = "no series has a value from here on; only `run` takes such rows"
+            bad.append(f"{name}, line {lines[end]}: {what}; remove them")
+    if data.missing == "refuse":
+        for row, column in np.argwhere(~full.T).tolist():
+            if row < end or column >= series:
+                place = f"{name}, line {lines[row]}, column {columns[column]!r}"
+                bad.append(f"{place}: no value; fill it in, or set data.missing=interpolate")
+    return end, bad
+
+
+def _with_calendar(series: Series, data: Data, ahead: int) -> Series:
+    """Add `data.calendar` to what is known; UserError if too few rows of the future are known."""
+    given = series.known.shape[1] - len(series.times)
+    if data.known and given < ahead:
+        names = ", ".join(data.known)
+        need = f"a forecast needs {ahead} more rows with {names}, and other cells empty"
+        raise UserError(f"{series.name}: {need}; there are {given}; add the others")
+    if not data.calendar:
+        return series
+    times = [*series.times, *series.later(range(1, ahead + 1))]
+    try:
+        rows = clock.calendar(times, series.step, data.calendar)
+    except ValueError as error:
+        raise UserError(f"{series.name}: data.calendar: {error}; remove it") from error
+    known = np.concatenate([series.known, rows]) if data.known else rows
+    return replace(series, known=known)
 
 
 def _steps(
@@ -172,9 +230,9 @@ def _numbers(
     lines: Sequence[int],
     texts: Sequence[str],
     column: str,
-    missing: str,
     bad: list[str],
 ) -> NDArray[np.float64]:
+    """The numbers of a column, NaN where it has none; `bad` receives what is not a number."""
     try:
         values = np.array(list(map(float, texts)))
         if (np.abs(values) < 1e30).all():  # false if one is missing
@@ -185,8 +243,6 @@ def _numbers(
     for i, (line, text) in enumerate(zip(lines, map(str.strip, texts), strict=True)):
         place = f"{name}, line {line}, column {column!r}"
         if text.lower() in EMPTY:
-            if missing == "refuse":
-                bad.append(f"{place}: no value; fill it in, or set data.missing=interpolate")
             values[i] = math.nan
             continue
         try:
@@ -196,7 +252,7 @@ def _numbers(
         if not abs(values[i]) < 1e30:
             advice = "fix it, or leave the column out of data.columns"
             bad.append(f"{place}: {text!r} is not a number; {advice}")
-            values[i] = math.nan
+            values[i] = 0.0  # not NaN: a value is there
     return values
 
 
@@ -243,6 +299,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
             self.counts.append(1 + (length - window) // data.stride)
         self.ends = list(accumulate(self.counts))
         self.values = [torch.from_numpy(series.values) for series in self.series]
+        self.known = [torch.from_numpy(series.known) for series in self.series]
 
     def _with_past(self, path: Path, folder: Path, split: str) -> Series:
         series, taken = self._read(path), 0
@@ -255,10 +312,11 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
                 advice = "fix the times, or rename the file if it is another series"
                 raise UserError(f"{path}: does not begin one step after {earlier}; {advice}")
             rows = slice(-(self.data.context - taken), None)
-            times, values = past.times[rows], past.values[:, rows]
+            times = past.times[rows]
             taken += len(times)
-            values = np.concatenate([values, series.values], axis=1)
-            series = replace(series, times=times + series.times, values=values)
+            values = np.concatenate([past.values[:, rows], series.values], axis=1)
+            known = np.concatenate([past.known[:, rows], series.known], axis=1)
+            series = replace(series, times=times + series.times, values=values, known=known)
         return series
 
     def _read(self, path: Path) -> Series:
@@ -278,11 +336,28 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return self.ends[-1]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        window = self._cut(self.values, index)
+        return window[:, : self.data.context], window[:, self.data.context :]
+
+    def known_in(self, index: int) -> Tensor:
+        """What is known of a window, past and future: (K, context + horizon)."""
+        return self._cut(self.known, index)
+
+    def _cut(self, rows: Sequence[Tensor], index: int) -> Tensor:
         number = bisect_right(self.ends, index)
         start = (index - self.ends[number] + self.counts[number]) * self.data.stride
-        now = start + self.data.context
-        values = self.values[number]
-        return values[:, start:now], values[:, now : now + self.data.horizon]
+        return rows[number][:, start : start + self.data.context + self.data.horizon]
+
+
+class WithKnown(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Past, known inputs and future: `made` are the windows or, transformed, those of a loader."""
+
+    def __init__(self, made: Any, windows: Windows):
+        self.made, self.windows = made, windows
+
+    def __getitem__(self, key: Any) -> tuple[Tensor, Tensor, Tensor]:
+        (past, future), index = self.made[key], key if isinstance(key, int) else key[1]
+        return past, self.windows.known_in(index), future
 
 
 def check_step(series: Series, step: clock.Step) -> None:

@@ -17,6 +17,10 @@ class Data(Section):
     time_format: Annotated[str | None, Field(min_length=1)] = None  # as %d/%m/%Y; null: ISO 8601
     series_column: Annotated[str | None, Field(min_length=1)] = None  # of long tables: whose row
     columns: list[Name] = Field(default_factory=list)  # the series to forecast; none: all
+    known: list[Name] = Field(default_factory=list)  # columns whose future is known: only inputs
+    calendar: list[Literal["hour", "weekday", "day", "month", "yearday"]] = Field(
+        default_factory=list
+    )  # positions in these cycles, as further inputs
     context: Annotated[int, Field(ge=2)] = 96  # steps of the past that a forecast sees
     horizon: Annotated[int, Field(ge=1)] = 24  # steps that it looks ahead
     season: Annotated[int, Field(ge=1)] = 24  # steps of a period, for the seasonal-naive forecast
@@ -26,6 +30,13 @@ class Data(Section):
     batch_size: Annotated[int, Field(ge=1)] = 64
     workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes that cut windows
     transforms: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+
+    @field_validator("known")
+    @classmethod
+    def _is_not_forecast(cls, known: list[str], info: ValidationInfo) -> list[str]:
+        if both := [name for name in known if name in info.data.get("columns", [])]:
+            raise ValueError(f"{both[0]!r} is also in data.columns; remove it from one of them")
+        return known
 
     @field_validator("season")
     @classmethod
