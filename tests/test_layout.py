@@ -36,7 +36,8 @@ def trained(request: pytest.FixtureRequest, render: Render, tmp_path_factory: py
 def used(trained: Path) -> list[str]:
     """The modules that the package imports when a command runs."""
     command = (
-        "import sys, my_project.cli, my_project.engine.loop, my_project.components as c; c.defined_in(c.model);"
+        "import sys, my_project.cli, my_project.engine.loop, my_project.task, my_project.components as c;"
+        "c.defined_in(c.model);"
         "my_project.cli.main(['check-data']);"
         "print(*(name.removeprefix('my_project.') for name in sys.modules))"
     )
