@@ -524,7 +524,7 @@ def names(folder: Path) -> None:
     "optimizer.weight_decay=0.3",
     reason=(
         "4 of 468 mails. The SVM sees letters within words, and the whole of a long mail; the model sees the first "
-        "1,024 words. It is above TF-IDF of words."
+        "1,024 words. It is above TF-IDF of words. all-MiniLM-L6-v2, fine-tuned on the first 256 tokens, had 0.968."
     ),
 )
 def spam(folder: Path) -> None:
@@ -644,11 +644,10 @@ def penguins(folder: Path) -> None:
     "r2",
     "data.target=compressive_strength",
     "data.target_log=false",
-    "data.normalize=quantile",
-    "data.batch_size=16",
+    "data.batch_size=32",
     "data.transforms={}",
+    "model.args.frequencies=24",
     "train.epochs=100",
-    reason="by 0.001, the smallest difference. docs/data.md says that boosted trees are hard to beat on tables.",
 )
 def concrete(folder: Path) -> None:
     table(folder / "concrete.csv", *of_r("modeldata", "concrete"))

@@ -1,4 +1,4 @@
-"""Embeddings of categories, one table for all columns."""
+"""Embeddings of categories, one table for all columns; and of numbers."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -29,3 +29,27 @@ class Categories(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Map codes, int64 (N, B), to vectors (N, B, width)."""
         return self.table(codes + self.offsets)
+
+
+class Periodic(nn.Module):
+    """Embeddings of numbers: sines and cosines of learnt frequencies (Gorishniy et al., 2022).
+
+    An effect that rises and falls, or changes at a value, is easier to learn from them than from
+    the number itself. All columns share the linear layer after the sines, as in the paper's "lite".
+
+    Args:
+        num_numbers: the number of columns.
+        frequencies: how many each column has.
+        sigma: the standard deviation of the first frequencies. More make finer steps, and overfit.
+        width: the length of an embedding.
+    """
+
+    def __init__(self, num_numbers: int, frequencies: int, sigma: float, width: int) -> None:
+        super().__init__()
+        self.frequencies = nn.Parameter(sigma * torch.randn(num_numbers, frequencies))
+        self.linear = nn.Linear(2 * frequencies, width)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Map numbers (N, A) to embeddings (N, A, width)."""
+        angles = 2 * torch.pi * numbers.unsqueeze(-1) * self.frequencies
+        return torch.relu(self.linear(torch.cat([angles.sin(), angles.cos()], dim=-1)))
