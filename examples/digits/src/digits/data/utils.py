@@ -30,8 +30,8 @@ def check_folder(
     data, settings = options or Data(), [] if settings is None else settings
     sides, notes = list[tuple[int, int]](), Counter[str]()
 
-    def read(path: Path) -> None:
-        read_image(path, size=8, channels=1)
+    def read(path: Path) -> bytes:  # pixels, since equal images may be in different formats
+        pixels = read_image(path, size=224, channels=1).numpy().tobytes()
         with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # damaged later pages
             sides.append(image.size)
             notes[f"images of mode {image.mode}"] += 1
@@ -39,6 +39,7 @@ def check_folder(
             notes[WIDE] += max(image.size) > 2 * min(image.size)
             notes[DARK] += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
             notes[PAGED] += getattr(image, "n_frames", 1) > 1
+        return pixels + str(sides[-1]).encode()
 
     text, problems = folders.check(folder, SUFFIXES, read, "images")
     text += "".join(f"\n{count} {note}" for note, count in notes.items() if count)

@@ -12,7 +12,8 @@ from .splits import SPLITS, check_new, draw, left_out, table
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """All files below `folder` with these suffixes, sorted; hidden ones are skipped."""
-    return sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file())
+    found = (p for p in folder.rglob("[!.]*") if p.suffix.lower() in suffixes and not p.is_dir())
+    return sorted(p for p in found if "/." not in f"/{p.relative_to(folder).as_posix()}")
 
 
 def find_classes(folder: Path) -> list[str]:
@@ -34,8 +35,7 @@ def find_samples(
         if name not in classes:
             known = ", ".join(classes)
             raise UserError(f"{folder / name}: not a class of the training data ({known})")
-        files = find_files(folder / name, suffixes)
-        if not files:
+        if not (files := find_files(folder / name, suffixes)):
             raise UserError(f"{folder / name}: holds no files ({', '.join(suffixes)})")
         samples += [(path, classes.index(name)) for path in files]
     return samples
@@ -62,9 +62,9 @@ def split(
 
 
 def check(
-    folder: Path, suffixes: Sequence[str], read: Callable[[Path], object], things: str = "files"
+    folder: Path, suffixes: Sequence[str], read: Callable[..., bytes | None], things: str = "files"
 ) -> tuple[str, list[str]]:
-    """Read all files; returns counts, and problems: unreadable, missing and duplicate files."""
+    """Counts, and problems of all files; equal ones have the same bytes, or result of `read`."""
     classes = find_classes(folder / "train")
     problems, seen = list[str](), dict[bytes, tuple[Path, str, str]]()
     counts = {part: Counter[str]() for part in SPLITS}
@@ -73,17 +73,16 @@ def check(
         for name in dict.fromkeys([*classes, *names]):
             files = find_files(folder / part / name, suffixes)
             counts[part][name] = len(files)
-            if name not in classes:
-                problems.append(f"{folder / part / name}: not a class of the training data")
-            elif not files:
-                problems.append(f"{folder / part / name}: holds no files")
+            if name not in classes or not files:
+                what = "holds no files" if name in classes else "not a class of the training data"
+                problems.append(f"{folder / part / name}: {what}")
             for path in files:
                 try:
-                    read(path)
+                    content = read(path) or path.read_bytes()
                 except UserError as error:
                     problems.append(str(error))
                     continue
-                twin, *at = seen.setdefault(sha256(path.read_bytes()).digest(), (path, part, name))
+                twin, *at = seen.setdefault(sha256(content).digest(), (path, part, name))
                 if at != [part, name]:
                     problems.append(f"{path}: the same as in {at[0]}: {twin}; remove one")
     return table(counts, things) + left_out(folder, suffixes), problems
