@@ -23,21 +23,23 @@ IGNORE = -100  # the same in memory: torch's losses ignore it
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """All files below `folder` with these suffixes, sorted; hidden ones are skipped."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.is_dir())
+    return sorted(p for p in found if "/." not in f"/{p.relative_to(folder).as_posix()}")
 
 
 def find_pairs(folder: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
     """The images of a split, each with its mask; and what is wrong, a line for each file."""
     images, masks = find_files(folder / "images", SUFFIXES), find_files(folder / "masks", MASKS)
     by_name = {path.relative_to(folder / "masks").with_suffix(""): path for path in masks}
-    pairs, problems = list[tuple[Path, Path]](), list[str]()
+    pairs, problems, owners = list[tuple[Path, Path]](), list[str](), dict[Path, Path]()
     if not images:
         problems.append(f"{folder / 'images'}: holds no images; data/README.md shows the layout")
     for image in images:
         name = image.relative_to(folder / "images").with_suffix("")
         if name in by_name:
             pairs.append((image, by_name[name]))
+            if (owner := owners.setdefault(by_name[name], image)) != image:
+                problems.append(f"{image}: has the same mask as {owner}; remove or rename one")
         else:
             problems.append(f"{image}: has no mask; put it into {folder / 'masks' / name}.png")
     alone = {*masks} - {mask for _, mask in pairs}
@@ -104,12 +106,15 @@ def read_mask(path: Path, num_classes: int) -> Tensor:
     try:
         with Image.open(path, formats=FORMATS) as image:
             check_pixels(path, image)
-            mode, values = image.mode, np.asarray(image).astype(np.int64)
+            mode, values, lossy = image.mode, np.asarray(image), image.format == "JPEG"
     except Exception as error:  # PIL raises a dozen kinds
         raise _damaged(path, error) from error
     if values.ndim != 2 or mode == "F":
         what = f"holds colours or fractions ({mode}), not the number of each pixel's class"
         raise UserError(f"{path}: {what}; save it as a grey PNG, or one with a palette")
+    if lossy:
+        raise UserError(f"{path}: is a JPEG, which changes the classes; make it again, as PNG")
+    values = values.astype(np.int64)
     wrong = np.argwhere(((values < 0) | (values >= num_classes)) & (values != UNLABELLED))
     if len(wrong):
         row, column = wrong[0]

@@ -79,7 +79,7 @@ def check_folder(
         for image, mask in pairs:
             try:
                 values.update(mask_values(mask))
-                target = read_pair(image, mask, len(names), channels=1, max_size=None)[1]
+                content, target = read_pair(image, mask, len(names), channels=1, max_size=None)
                 found = torch.bincount(target[target >= 0], minlength=len(names))
                 pixels += found
                 if part == "train":
@@ -88,7 +88,7 @@ def check_folder(
                 problems.append(str(error))
                 continue
             facts.add(image)
-            digest = hashlib.sha256(image.read_bytes()).digest()
+            digest = hashlib.sha256(content.numpy().tobytes()).digest()  # formats may differ
             other, twin = seen.setdefault(digest, (part, image))
             if other != part:
                 problems.append(f"{image}: the same as in {other}: {twin}; remove one")
@@ -115,7 +115,7 @@ class Facts:
 
     def __init__(self) -> None:
         self.sizes, self.modes = list[tuple[int, int]](), Counter[str]()
-        self.colour = self.paged = self.dark = 0
+        self.colour = self.paged = self.dark = self.turned = 0
 
     def add(self, path: Path) -> None:
         """Add an image."""
@@ -125,6 +125,8 @@ class Facts:
             self.colour += Image.getmodebase(image.mode) == "RGB"
             self.dark += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
             self.paged += getattr(image, "n_frames", 1) > 1
+            turn = image.getexif().get(274, 1)  # above 4, sides are swapped: a size shows a mistake
+            self.turned += turn in (2, 3, 4) or (turn > 1 and image.width == image.height)
 
     def lines(self, options: Data, settings: list[str]) -> str:
         """Lines on the images, and what `options` lose of them; adds overrides to `settings`."""
@@ -146,6 +148,8 @@ class Facts:
             lines.append(f"{self.dark} {dark}")
         if self.paged:
             lines.append(f"{self.paged} have several pages or frames; only the first is read")
+        if self.turned:
+            lines.append(f"{self.turned} are turned by their EXIF tag; see whether their masks fit")
         return "".join(f"\n{line}" for line in lines)
 
 
