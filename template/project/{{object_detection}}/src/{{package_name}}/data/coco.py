@@ -35,7 +35,7 @@ def load(folder: Path) -> dict[str, Any]:
         most = f"MAX_BYTES in data/coco.py, {MAX_BYTES:,} bytes"
         raise UserError(f"{path}: is larger than {most}; split it into several, or raise that")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # also: not UTF-8, thousands of digits or levels
         raise UserError(f"{path}: not JSON ({error}); export it again") from error
     for key in ("images", "annotations", "categories"):
@@ -96,9 +96,12 @@ def scan(folder: Path) -> Iterator[Picture | UserError]:
             box = _box(where, bbox, *_size(folder, images[row["image_id"]]))
             if not row.get("iscrowd"):
                 name = _field(folder, categories[row["category_id"]], "category", "name", str)
+                if (box, name) in objects[row["image_id"]]:
+                    raise UserError(f"{where}: the box {bbox} is given twice; remove one")
                 objects[row["image_id"]].append((box, name))
         except UserError as error:
             yield error
+    keys = dict[Path, Any]()  # of the images so far
     for key, image in images.items():
         try:
             name = _field(folder, image, "image", "file_name", str).replace("\\", "/")
@@ -111,6 +114,8 @@ def scan(folder: Path) -> Iterator[Picture | UserError]:
             if not isfile(file):  # False for too long names
                 claim = f"no such file, but {path} has it as image {key}"
                 raise UserError(f"{file}: {claim}; add or remove it")
+            if (twin := keys.setdefault(file, key)) != key:
+                raise UserError(f"{path}: image {key}: {name!r} is image {twin}, too; merge them")
             boxes, names = [box for box, _ in objects[key]], [name for _, name in objects[key]]
             yield Picture(file, _size(folder, image), boxes, names, image)
         except UserError as error:
@@ -170,6 +175,9 @@ def _box(where: str, bbox: Any, width: int, height: int) -> list[float]:
     if beyond > 2 or cut[0] >= cut[2] or cut[1] >= cut[3]:  # tools round, so a little is allowed
         size = f"{width} x {height}"
         raise UserError(f"{where}: the box {bbox} leaves the image of {size}; fix or remove it")
+    if max(bbox) <= 1:
+        advice = "bbox is in pixels, not in fractions of the image"
+        raise UserError(f"{where}: the box {bbox} has no value above 1; {advice}")
     return cut
 
 

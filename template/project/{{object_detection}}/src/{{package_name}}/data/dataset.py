@@ -24,8 +24,8 @@ float32 (2,): the width and height that the image fills."""
 
 def find_images(folder: Path) -> list[Path]:
     """All image files below `folder`, sorted; hidden ones are skipped."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(p for p in found if not p.name.startswith(".") and p.is_file())
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    return sorted(p for p in found if "/." not in f"/{p.relative_to(folder).as_posix()}")
 
 
 def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> Image.Image:

@@ -74,12 +74,13 @@ def check_folder(
                 images[split] += 1
                 counts[split].update(item.names)
                 try:
-                    check_size(folder / split, item, read_image(item.path, 1, item.size))
+                    image = read_image(item.path, 1, item.size)
+                    check_size(folder / split, item, image)
                 except UserError as error:
                     problems.append(str(error))
                     continue
                 facts.add(item)
-                digest = hashlib.sha256(item.path.read_bytes()).digest()
+                digest = hashlib.sha256(image.tobytes()).digest()  # formats may differ
                 other, twin = seen.setdefault(digest, (split, item.path))
                 if other != split:
                     problems.append(f"{item.path}: the same image is in {other}: {twin}")
@@ -110,7 +111,7 @@ class Facts:
     def __init__(self) -> None:
         self.sizes, self.modes = list[tuple[int, int]](), Counter[str]()
         self.boxes, self.sides = list[int](), list[float]()  # of each image; of each box
-        self.colour = self.paged = self.dark = 0
+        self.colour = self.paged = self.dark = self.turned = 0
 
     def add(self, picture: coco.Picture) -> None:
         """Add an image; for most images, only the file's header is read."""
@@ -125,6 +126,8 @@ class Facts:
             self.colour += Image.getmodebase(image.mode) == "RGB"
             self.dark += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
             self.paged += getattr(image, "n_frames", 1) > 1
+            turn = image.getexif().get(274, 1)  # above 4, sides are swapped: a size shows a mistake
+            self.turned += turn in (2, 3, 4) or (turn > 1 and image.width == image.height)
 
     def lines(self, options: Data, settings: list[str]) -> str:
         """Lines on the images, and what `options` lose of them; adds overrides to `settings`."""
@@ -152,4 +155,6 @@ class Facts:
             lines.append(f"{self.dark} {dark}")
         if self.paged:
             lines.append(f"{self.paged} have several pages or frames; only the first is read")
+        if self.turned:
+            lines.append(f"{self.turned} are turned by their EXIF tag; see whether their boxes fit")
         return "".join(f"\n{line}" for line in lines)
