@@ -17,6 +17,10 @@ IMAGES = """if True:
     def image(path, *shape):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8)).save(path)
+    def upside_down(path):
+        exif = Image.Exif()
+        exif[274] = 3
+        Image.open(path).save(path, exif=exif)
 """
 FAULTS = {
     "image_classification": IMAGES
@@ -34,6 +38,10 @@ FAULTS = {
     (cat / "text.jpg").write_text("hello")
     (cat / "photo.heic").touch()
     (folder / "test" / "dog" / "twin.png").write_bytes(whole)
+    Image.open(cat / "1.png").save(folder / "test" / "cat" / "again.bmp")
+    (cat / "moved.png").symlink_to(folder / "gone.png")
+    (cat / ".ipynb_checkpoints").mkdir()
+    (cat / ".ipynb_checkpoints" / "2-checkpoint.png").write_bytes((cat / "2.png").read_bytes())
     (folder / "train" / "dog" / "label.png").write_bytes(whole)
     (folder / "valid" / "cow").mkdir()
     """,
@@ -120,6 +128,15 @@ FAULTS = {
     (folder / "valid" / "masks" / "1.png").write_bytes(b"")
     image(folder / "valid" / "images" / "alone.png", 96, 128, 3)
     (folder / "test" / "images" / "1.png").write_bytes((train / "images" / "2.png").read_bytes())
+    Image.open(train / "images" / "2.png").save(folder / "test" / "images" / "2.bmp")
+    (folder / "test" / "images" / "2.png").unlink()
+    image(folder / "test" / "images" / "0.bmp", 96, 128, 3)
+    upside_down(folder / "test" / "images" / "0.png")
+    Image.new("L", (128, 96)).save(folder / "valid" / "masks" / "2.png", "JPEG")
+    for path, other in (("images/4.png", "images/2.png"), ("masks/4.png", "masks/2.png")):
+        (train / path).parent.joinpath(".ipynb_checkpoints").mkdir(exist_ok=True)
+        (train / path).parent.joinpath(".ipynb_checkpoints", "2.png").write_bytes((train / other).read_bytes())
+        (train / path).symlink_to(folder / "gone.png")
     """,
     "object_detection": IMAGES
     + """
@@ -133,14 +150,22 @@ FAULTS = {
             boxes += [{"id": 7, "image_id": 0, "category_id": 1, "bbox": [300, 1, 90, 9]}]
             boxes += [{"id": 8, "image_id": 0, "category_id": 5, "bbox": [1, 1, 9, 9]}]
             boxes += [{"id": 9, "image_id": 0, "category_id": 1, "bbox": [1, 1, 0, 9]}]
+            boxes += [{"id": 10, "image_id": 0, "category_id": 1, "bbox": [0.2, 0.3, 0.5, 0.25]}]
+            boxes += [{"id": 11, "image_id": 0, "category_id": 1, "bbox": [1, 1, 9, 9]}]
             images += [{"id": 9, "file_name": "none.png", "width": 320, "height": 240}]
+            images += [{"id": 10, "file_name": "images/0.png", "width": 320, "height": 240}]
         classes = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
         content = {"images": images, "annotations": boxes, "categories": classes}
-        (folder / split / "annotations.json").write_text(json.dumps(content))
+        (folder / split / "annotations.json").write_text(json.dumps(content), encoding="utf-8-sig")
     image(folder / "train" / "images" / "1.png", 100, 100, 3)
     image(folder / "train" / "images" / "extra.png", 240, 320, 3)
     (folder / "train" / "images" / "2.png").write_bytes(b"")
     (folder / "valid" / "images" / "1.png").write_bytes((folder / "train" / "images" / "0.png").read_bytes())
+    (folder / "valid" / "images" / "2.png").unlink()
+    Image.open(folder / "train" / "images" / "0.png").save(folder / "valid" / "images" / "2.png", "BMP")
+    upside_down(folder / "valid" / "images" / "0.png")
+    (folder / "valid" / "images" / ".ipynb_checkpoints").mkdir()
+    image(folder / "valid" / "images" / ".ipynb_checkpoints" / "thumbnail.png", 24, 32, 3)
     (folder / "test" / "annotations.json").write_text("{")
     """,
     "language_modeling": """if True:
@@ -167,17 +192,19 @@ FAULTS = {
 }
 NAMED = {
     "image_classification": """
-        few images to train on: dog 3; at most 44
+        few images to train on: dog 3; at most 45
         files not read: 1 .heic;
-        42 images of mode RGB
+        43 images of mode RGB
         median size 128 x 96, smallest 128 x 96, largest 128 x 96
         settings that fit: data.channels=3 data.image_size=96
         train/cat/empty0.png: not an image (the file is empty)
         error: 2 more: not an image (the file is empty); fix or remove it
         train/cat/cut.png: not an image (image file is truncated)
+        train/cat/moved.png: no such file
         train/cat/text.jpg: not an image (cannot identify image file)
         train/dog/label.png: the same as in train: FOLDER/train/cat/0.png
         test/dog/twin.png: the same as in train: FOLDER/train/cat/0.png
+        test/cat/again.bmp: the same as in train: FOLDER/train/cat/1.png
         valid/cow: not a class of the training data
     """,
     "tabular": """
@@ -244,6 +271,7 @@ NAMED = {
         valid/snow: not a class of the training data
     """,
     "image_segmentation": """
+        images: train 4, valid 3, test 4
         values of masks: 0, 255; write 1 for road, since 255 means no class
         median size 128 x 96
         settings that fit: data.channels=3
@@ -253,6 +281,11 @@ NAMED = {
         valid/masks/1.png: not an image (the file is empty)
         valid/images/alone.png: has no mask
         test/images/1.png: the same as in train
+        test/images/2.bmp: the same as in train
+        test/images/0.png: has the same mask as FOLDER/test/images/0.bmp
+        valid/masks/2.png: is a JPEG
+        train/images/4.png: no such file
+        1 are turned by their EXIF tag; see whether their masks fit
         masks: no pixel is road
     """,
     "object_detection": """
@@ -262,11 +295,16 @@ NAMED = {
         annotation 7: the box [300, 1, 90, 9] leaves the image of 320 x 240
         annotation 8: there is no category_id 5
         annotation 9: the box [1, 1, 0, 9] has no size
+        annotation 10: the box [0.2, 0.3, 0.5, 0.25] has no value above 1
+        annotation 11: the box [1, 1, 9, 9] is given twice
+        image 10: 'images/0.png' is image 0, too
+        1 are turned by their EXIF tag; see whether their boxes fit
         train/images/none.png: no such file
         train/images/1.png: is 100 x 100, but FOLDER/train/annotations.json says 320 x 240
         train/images/2.png: not an image (the file is empty)
         train/images/extra.png: not in FOLDER/train/annotations.json
         valid/images/1.png: the same image is in train
+        valid/images/2.png: the same image is in train
         category 'dog': has no boxes
         test/annotations.json: not JSON
     """,
@@ -316,6 +354,7 @@ def test_every_planted_fault_is_named_in_one_run(render: Render, tmp_path: Path,
     assert not missing, said
     assert done.returncode == 2
     assert "Traceback" not in said
+    assert ".ipynb_checkpoints" not in said  # hidden folders
 
 
 @pytest.mark.parametrize("kind", KINDS)
