@@ -15,8 +15,7 @@ from digits.errors import UserError
 def test_samples_are_images_with_the_index_of_their_folder(data_folder: Path) -> None:
     dataset = ClassFolder(data_folder / "train", None, size=12, channels=1)
     assert len(dataset) == 22
-    for index in (0, 21):
-        image, target = dataset[index]
+    for image, target in (dataset[0], dataset[21]):
         lit_half = int(image[0, :, 6:].mean() > image[0, :, :6].mean())
         assert dataset.classes[target] == ["left", "right"][lit_half]
 
@@ -27,8 +26,7 @@ def test_any_size_and_mode_becomes_one_shape(mode: str, channels: int, tmp_path:
     path = tmp_path / "image.tiff"
     Image.new(mode, (31, 17)).save(path)
     image = read_image(path, size=8, channels=channels)
-    assert image.shape == (channels, 8, 8)
-    assert image.dtype == torch.float32
+    assert (image.shape, image.dtype) == ((channels, 8, 8), torch.float32)
     assert 0 <= image.min() <= image.max() <= 1
 
 

@@ -31,15 +31,17 @@ def check_folder(
     sides, notes = list[tuple[int, int]](), Counter[str]()
 
     def read(path: Path) -> bytes:  # pixels, since equal images may be in different formats
-        pixels = read_image(path, size=224, channels=1).numpy().tobytes()
-        with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # damaged later pages
+        read_image(path, size=8, channels=1)
+        with Image.open(path, formats=FORMATS) as image:
             sides.append(image.size)
             notes[f"images of mode {image.mode}"] += 1
             notes["are in colour"] += Image.getmodebase(image.mode) == "RGB"
             notes[WIDE] += max(image.size) > 2 * min(image.size)
             notes[DARK] += image.mode.startswith("I;16") and np.asarray(image).max() < 4096
-            notes[PAGED] += getattr(image, "n_frames", 1) > 1
-        return pixels + str(sides[-1]).encode()
+            with suppress(Exception):  # damaged later pages
+                notes[PAGED] += getattr(image, "n_frames", 1) > 1
+            pixels = image.convert("RGBA") if image.mode == "P" else image  # palettes differ
+            return f"{image.mode} {image.size}".encode() + pixels.tobytes()
 
     text, problems = folders.check(folder, SUFFIXES, read, "images")
     text += "".join(f"\n{count} {note}" for note, count in notes.items() if count)
