@@ -68,7 +68,7 @@ def check_folder(
 ) -> tuple[str, list[str]]:
     """Read every text: a table of texts per split and class, and a list of problems.
 
-    Problems are unreadable lines, empty or unknown classes, and texts in two splits or classes.
+    Problems are unreadable lines, empty or unknown classes, and texts that are in two splits.
     Lines below the table say what counts as a text, and how long texts are. `settings` receives
     overrides of `options` that fit the data better, such as `data.text=file`.
     """
@@ -104,10 +104,12 @@ def check_folder(
                     counts[part][name] += 1
                     where = f"{path}, line {number}"
                     facts.add(text, where, name if part == "train" else "")
-                    twin, *at = seen.setdefault(same(text), (path, part, name))
-                    if at != [part, name]:
-                        says = f"{where}: {text[:40]!r} is in {at[0]}, too: {twin}"
+                    twin, other, at = seen.setdefault(same(text), (path, part, name))
+                    says = f"{where}: {text[:40]!r} is in {other}, too: {twin}"
+                    if other != part:
                         problems.append(f"{says}; remove one")
+                    elif at != name:
+                        facts.shared.append(says)
     text = table(counts, "texts") + left_out(folder, SUFFIXES)
     lines, better = _describe(facts.files, facts.words, facts.tokens, len(classes), options)
     if settings is not None:
@@ -123,7 +125,7 @@ class Facts:
         self.cut = Vocabulary(self.unit, options.lowercase, []).cut
         self.files = list[int]()  # lines
         self.words, self.tokens = list[int](), list[int]()
-        self.garbled = list[str]()  # where
+        self.garbled, self.shared = list[str](), list[str]()  # where
         self.ends: dict[bool, dict[str, str]] = {False: {}, True: {}}  # of all texts of a class
         self.counts = Counter[str]()
 
@@ -146,6 +148,8 @@ class Facts:
         if self.garbled:
             what = "texts have signs of a wrong encoding, such as Ã¼ or \ufffd"
             lines.append(f"{len(self.garbled)} {what}: {self.garbled[0]}; convert them again")
+        if self.shared:
+            lines.append(f"{len(self.shared)} texts are in two classes: {self.shared[0]}")
         for last, ends in self.ends.items():
             different = len({*ends.values()}) == len(ends) > 1 and all(ends.values())
             if different and min(self.counts.values()) >= 10:
