@@ -183,7 +183,8 @@ class Facts:
             if (v % 1 == 0).all() and (np.diff(v) > 0).all()
         ]
         values = {name: v for name, v in values.items() if name not in counting}
-        lines += [line for name in values if (line := far(name, values[name]))]
+        cells = self.values["train"].items()  # the target's, too
+        lines += [line for n, v in cells if n not in counting and (line := far(n, np.array(v)))]
         lines += self._unlike(values, columns) + self._telling(values, columns)
         if counting:
             setting = f"data.ignore={json.dumps([*options.ignore, *counting], ensure_ascii=False)}"

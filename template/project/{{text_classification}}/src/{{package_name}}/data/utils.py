@@ -18,6 +18,8 @@ from .vocabulary import Vocabulary
 MOST = 1024  # the largest data.max_length that `check_folder` suggests
 GARBLED = re.compile("[ÂÃÎÏÐÑ][¡-¿]|â€|\ufffd")  # UTF-8 that was read as Latin-1; lost letters
 OLD_MAC = re.compile(rb"\r[^\r\n]")
+ENDS = "has line ends of old Macs (CR), which divide no texts; save it with LF"
+NO_CLASS = "not a class of the training data; rename or remove it"
 
 
 def split_folder(
@@ -84,8 +86,7 @@ def check_folder(
             problems.append(str(error))
             continue
         for name in sorted(unknown):
-            wrong = f"{folder / part / name}: not a class of the training data"
-            problems.append(f"{wrong}; rename or remove it{did_you_mean(name, classes)}")
+            problems.append(f"{folder / part / name}: {NO_CLASS}{did_you_mean(name, classes)}")
         for name in classes:
             found = find_files(folder / part / name, SUFFIXES)
             counts[part][name] = 0
@@ -95,8 +96,7 @@ def check_folder(
                 content = path.read_bytes()
                 facts.files.append(content.count(b"\n"))
                 if not whole and OLD_MAC.search(content):
-                    what = "has line ends of old Macs (CR), which divide no texts"
-                    problems.append(f"{path}: {what}; save it with LF")
+                    problems.append(f"{path}: {ENDS}")
                 for number, text, problem in check_texts(path, whole):
                     if problem:
                         problems.append(problem)
