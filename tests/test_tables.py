@@ -84,7 +84,7 @@ REFUSED = {
     "31/01/2024,5": "column 'a': '31/01/2024' looks like a date; write dates as 2026-01-31, or list",
     "19-Sep-03,29.96": "column 'a': '19-Sep-03' looks like a date; write dates as 2026-01-31, or list",
     "Jan 1 2000,39.81": "column 'a': 'Jan 1 2000' looks like a date; write dates as 2026-01-31, or list",
-    '"1,234",5': "column 'a': '1,234' is not a finite number (if the comma is a decimal one, set data.decimal=,)",
+    '"1,234",5': "column 'a': '1,234' is not a finite number (remove commas between thousands; if it is",
     "1,?": "no value for the target 'b' ('?': data.missing); add it, or remove the row",
 }
 

@@ -1,6 +1,7 @@
 """Data utils: split a folder of documents into train/valid/test, check a data folder."""
 
 import hashlib
+import re
 import shutil
 import statistics
 from collections import Counter
@@ -10,6 +11,8 @@ from ..errors import UserError
 from .dataset import find_texts, read_folder, read_text
 from .options import Data
 from .splits import SPLITS, check_new, draw, left_out, table
+
+GARBLED = re.compile("[ÂÃÎÏÐÑ][¡-¿]|â€|\ufffd")  # UTF-8 that was read as Latin-1; lost letters
 
 
 def split_folder(
@@ -42,18 +45,30 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(" ".join(text.split()).encode()).digest()
 
 
+def long_lines(text: str) -> list[str]:
+    """The lines that two documents hardly share by chance, without outer blanks."""
+    return [line for each in text.splitlines() if len(line := each.strip()) >= 20]
+
+
+def known_share(text: str, learnt: dict[int, Path]) -> tuple[float, Path | None]:
+    """The share of a document's characters in lines of `learnt`, and where the first is."""
+    known = [line for line in long_lines(text) if hash(line) in learnt]
+    return sum(map(len, known)) / len(text.strip()), learnt[hash(known[0])] if known else None
+
+
 def check_folder(
     folder: Path, options: Data | None = None, settings: list[str] | None = None
 ) -> tuple[str, list[str]]:
     """Read every document: a table of what each split holds, and a list of problems.
 
-    Problems are unreadable and duplicate documents (which may differ in white space). Lines below
-    the table describe the length of documents. `settings` receives overrides of `options` that fit
-    the data better, such as `data.tokens=bytes`.
+    Problems are unreadable and duplicate documents (which may differ in white space), and documents
+    to evaluate whose lines are in train/, almost all. Lines below the table describe the documents.
+    `settings` receives overrides of `options` that fit the data better: `data.tokens=bytes`.
     """
     options, lengths = options or Data(), list[int]()
     counts = {part: Counter[str]() for part in SPLITS}
     problems, seen, known = list[str](), dict[bytes, Path](), Counter[str]()
+    learnt, garbled = dict[int, Path](), list[str]()  # hashes of lines; where letters are wrong
     for part in SPLITS:
         try:
             paths = find_texts(folder / part)
@@ -70,14 +85,24 @@ def check_folder(
             if part == "train":
                 known += signs
                 lengths.append(len(text))
+                learnt.update(dict.fromkeys(map(hash, long_lines(text)), path))
             new = sum(count for sign, count in signs.items() if sign not in known)
             counts[part].update(documents=1, lines=len(text.splitlines()), characters=len(text))
             counts[part].update({"not in train": new})
+            if found := GARBLED.search(text):
+                line = text.count("\n", 0, found.start()) + 1
+                garbled.append(f"{path}, line {line}: {found[0]!r}")
             twin = seen.setdefault(digest(text), path)
             if twin != path:
                 problems.append(f"{path}: the same document as {twin}; remove one")
+            elif part != "train" and (known_part := known_share(text, learnt))[0] > 0.9:
+                what = "{:.0%} of it is in train, too: {}".format(*known_part)
+                problems.append(f"{path}: {what}; remove it from one")
     text = table(counts).rpartition("\n")[0] + left_out(folder, [".txt"])  # without the row `all`
     lines, better = _describe(lengths, known, counts, options) if lengths else ([], [])
+    if garbled:
+        what = f"{len(garbled)} documents have signs of a wrong encoding"
+        lines.append(f"{what}: {garbled[0]}; convert them again")
     if settings is not None:
         settings += better
     return "\n".join([text, *lines]), problems

@@ -122,7 +122,7 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
     decimal, missing = options.decimal or decimal_of(seen), {"", *options.missing}
     numbers = {name: array("d") for name in names}
     texts: dict[str, Counter[str]] = {name: Counter() for name in names}
-    places: dict[str, str] = {}  # where each column has its first text
+    places: dict[str, tuple[str, str]] = {}  # the first text of a column, rather no date; where
     targets = {name: array("d") for name in options.targets}
     classes, count = set[str](), 0
     for row in chain(head, rows):
@@ -138,7 +138,9 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
             if (text := row.cells[name]) not in missing:
                 value = None if name in options.categorical else number(text, decimal)
                 if value is None:
-                    places.setdefault(name, row.where)
+                    dated = name in places and day(places[name][0]) is not None
+                    if name not in places or (dated and day(text) is None):
+                        places[name] = text, row.where
                     texts[name][text] += 1
                 else:
                     numbers[name].append(value)
@@ -160,7 +162,7 @@ def fit(rows: Iterable[Row], options: Data, found: list[str] | None = None) -> d
             numbers[name].extend(np.repeat(np.array(days, float), [*texts[name].values()]))
             texts[name].clear()
             dates.append(name)
-        message = _check(name, numbers[name], texts[name], places.get(name, ""), options, count)
+        message = _check(name, numbers[name], texts[name], places.get(name), options, count)
         problems += [message] if message else []
     if options.task == "classification" and len(classes) < 2:
         only = f"column {options.target!r} has only one class; set another data.target"
@@ -194,14 +196,14 @@ def _check(
     name: str,
     numbers: Sequence[float],
     texts: Counter[str],
-    where: str,
+    place: tuple[str, str] | None,
     options: Data,
     count: int,
 ) -> str | None:
     """The message for a column that is neither numeric nor categorical."""
     if not numbers and not texts:
         return f"column {name!r} is empty in all training rows; list it in data.ignore"
-    text = next(iter(texts), "")
+    text, where = place or ("", "")
     if texts and (numbers or name in options.numeric):
         advice = "fix it, or list the column in data.categorical, or the text in data.missing"
         return f"{where}: column {name!r}: {not_a_number(text)}; {advice}"
@@ -219,6 +221,8 @@ def not_a_number(text: str) -> str:
     """The message for a text in place of a number."""
     commas = re.fullmatch(r"[-+]?[\d.]+,\d+", text)
     hint = " (if the comma is a decimal one, set data.decimal=,)" if commas else ""
+    if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+", text):
+        hint = " (remove commas between thousands; if it is a decimal one, set data.decimal=,)"
     with suppress(ValueError):
         if LARGEST < abs(float(text)) < math.inf:
             return f"{text!r} is above {LARGEST:g}"

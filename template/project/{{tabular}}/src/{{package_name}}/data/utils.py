@@ -3,18 +3,21 @@
 import csv
 import hashlib
 import json
+import math
 from array import array
 from collections import Counter
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from .columns import FOR_CLASSES, FOR_NUMBERS, Columns, decimal_of, fit, number
 from .options import Data
-from .splits import SPLITS, check_new, draw, table
+from .splits import SPLITS, check_new, draw, left_out, table
 from .tables import Row, find_tables, first_delimiter, read_folder, read_rows
 
 
@@ -102,9 +105,10 @@ def check_folder(
                     twin = seen[other][digest]
                     twins.append(f"{row.where}: the same row is in {other}: {twin}; remove one")
                 else:
-                    facts.twice += seen[part].setdefault(digest, row.where) != row.where
-                if part == "train" and columns:
-                    facts.add(row, columns)
+                    again = seen[part].setdefault(digest, row.where) != row.where
+                    facts.twice += [row.where] if again else []
+                if columns:
+                    facts.add(part, row, columns)
                 block.append(row)
                 if len(block) == 1000:
                     bad += _problems(block, columns)
@@ -114,7 +118,7 @@ def check_folder(
         bad += _problems(block, columns)
         if not targets[part]:
             problems.append(f"{folder / part}: holds no rows")
-    text = _summary(targets, columns)
+    text = _summary(targets, columns) + left_out(folder, [".csv"])
     if columns:
         text += facts.lines(columns, options, better)
         text += f"\n{odd}; set {advice}" if odd else ""
@@ -127,24 +131,37 @@ def check_folder(
 
 
 class Facts:
-    """Facts about rows: how many lack a value or are duplicates; which columns number them."""
+    """Facts about rows: values that are missing, duplicate, or would spoil a training unseen."""
 
     def __init__(self) -> None:
-        self.rows = self.twice = 0
+        self.twice = list[str]()  # where
+        self.rows: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
-        self.last: dict[str, float] = {}  # of columns of rising integers
+        self.values: dict[str, dict[str, Any]] = {part: {} for part in SPLITS}
+        self.unknown = {part: Counter[str]() for part in SPLITS}  # categories train/ does not have
+        self.classes: dict[str, dict[str, str]] = {}  # of columns that tell it: the class of a text
 
-    def add(self, row: Row, columns: Columns) -> None:
-        """Add a row of train/."""
-        self.rows += 1
+    def add(self, part: str, row: Row, columns: Columns) -> None:
+        """Add a row of a split."""
+        self.rows[part] += 1
+        for name in (*columns.numbers, *(() if columns.classes else columns.targets)):
+            value = number(row.cells.get(name, ""), columns.decimal)
+            values = self.values[part].setdefault(name, array("d"))
+            values.append(math.nan if value is None else value)
+        codes = columns.codes.items()
+        self.unknown[part].update(n for n, known in codes if row.cells.get(n, "") not in known)
+        if part != "train":
+            return
         names = (*columns.numbers, *columns.categories)
         self.missing.update(n for n in names if row.cells.get(n, "") in columns.missing)
-        for name in columns.numbers if self.rows == 1 else list(self.last):
-            value = number(row.cells.get(name, ""), columns.decimal)
-            if value is not None and value % 1 == 0 and value > self.last.get(name, value - 1):
-                self.last[name] = value
-            else:
-                self.last.pop(name, None)
+        if not columns.classes:
+            return
+        if self.rows[part] == 1:
+            self.classes = {name: {} for name in names}
+        label = row.cells.get(columns.targets[0], "")
+        for name, known in list(self.classes.items()):
+            if known.setdefault(row.cells.get(name, ""), label) != label:
+                del self.classes[name]
 
     def lines(self, columns: Columns, options: Data, better: list[str]) -> str:
         """Lines to print; `better` receives the override that ignores columns of row numbers."""
@@ -155,15 +172,78 @@ class Facts:
         kinds["categories"] = [f"{name} ({size - 1})" for name, size in sized]
         lines = [f"{kind}: {some(names)}" for kind, names in kinds.items() if names]
         if self.twice:
-            lines.insert(0, f"{self.twice:,} rows occur twice in their split")
+            what = f"{len(self.twice):,} rows occur twice in their split"
+            lines.insert(0, f"{what}, the first in {self.twice[0]}")
         lines += columns.found()
-        counting = [name for name in self.last if self.rows >= 20 and name not in options.numeric]
+        values = {name: np.array(self.values["train"][name]) for name in numbers}
+        counting = [
+            name
+            for name, v in values.items()
+            if len(v) >= 20 and name not in options.numeric
+            if (v % 1 == 0).all() and (np.diff(v) > 0).all()
+        ]
+        values = {name: v for name, v in values.items() if name not in counting}
+        cells = self.values["train"].items()  # the target's, too
+        lines += [line for n, v in cells if n not in counting and (line := far(n, np.array(v)))]
+        lines += self._unlike(values, columns) + self._telling(values, columns)
         if counting:
             setting = f"data.ignore={json.dumps([*options.ignore, *counting], ensure_ascii=False)}"
             what = "only number the rows" if len(counting) > 1 else "only numbers the rows"
             lines.append(f"{some(counting)} rises from row to row; if it {what}, set {setting}")
             better.append(setting)
         return "".join(f"\n{line}" for line in lines)
+
+    def _unlike(self, values: dict[str, NDArray[np.float64]], columns: Columns) -> list[str]:
+        """Lines on columns that most rows of valid/ or test/ have otherwise than train/."""
+        lines, trained = list[str](), self.rows["train"]
+        for part in SPLITS[1:]:
+            names, half = list[str](), max(5, self.rows[part] / 2)
+            for name, v in values.items():
+                seen, others = v[~np.isnan(v)], np.array(self.values[part].get(name, []))
+                if 2 * len(seen) > trained:
+                    inside = (others >= seen.min()) & (others <= seen.max())
+                    names += [name] if (~inside).sum() > half else []
+            for name in columns.categories:
+                if self.unknown[part][name] > half and 2 * self.unknown["train"][name] < trained:
+                    names.append(name)
+            what = f"most rows of {part} have no value of train in: {some(names)}"
+            lines += [f"{what}; are units and spelling the same?"] if names else []
+        return lines
+
+    def _telling(self, values: dict[str, NDArray[np.float64]], columns: Columns) -> list[str]:
+        """Lines on columns that give the target away."""
+        rows = self.rows["train"]
+        names = [n for n, known in self.classes.items() if 10 * len(known) <= rows]
+        for truth in () if columns.classes else columns.targets:
+            target = np.array(self.values["train"][truth])
+            for name, v in values.items():
+                both = ~np.isnan(v) & ~np.isnan(target)
+                if both.sum() >= max(20, rows / 2) and abs(ranks(v[both], target[both])) > 0.9995:
+                    names.append(name)
+        what = f"the target follows from: {some(names)}"
+        return [f"{what}; if that is not known before, list it in data.ignore"] if names else []
+
+
+def ranks(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """The correlation of the ranks of two columns; 0 if one has few different values."""
+    if min(len(np.unique(first)), len(np.unique(second))) < 10:
+        return 0.0
+    one, other = (np.argsort(np.argsort(v, kind="stable")) for v in (first, second))
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def far(name: str, values: NDArray[np.float64]) -> str:
+    """A line on a value that is repeated and far from all others, such as -999; or nothing."""
+    known = values[~np.isnan(values)]
+    for edge in (known.min(), known.max()) if len(known) else ():
+        others = known[known != edge]
+        if len(others) > len(known) - 3 or len(np.unique(others)) < 10:
+            continue
+        low, high = others.min(), others.max()
+        if max(low - edge, edge - high) > high - low:
+            what = f"{len(known) - len(others)} rows of {name} have {edge:g}, others {low:g} to"
+            return f"{what} {high:g}; if it means no value, list it in data.missing"
+    return ""
 
 
 def _task(folder: Path, options: Data) -> tuple[str, str]:
