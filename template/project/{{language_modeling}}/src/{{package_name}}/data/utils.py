@@ -12,6 +12,7 @@ from .dataset import find_texts, read_folder, read_text
 from .options import Data
 from .splits import SPLITS, check_new, draw, left_out, table
 
+MOST_LINES = 1_000_000  # of train/, to find in the others: 100 MB
 GARBLED = re.compile("[ÂÃÎÏÐÑ][¡-¿]|â€|\ufffd")  # UTF-8 that was read as Latin-1; lost letters
 
 
@@ -85,7 +86,8 @@ def check_folder(
             if part == "train":
                 known += signs
                 lengths.append(len(text))
-                learnt.update(dict.fromkeys(map(hash, long_lines(text)), path))
+                if len(learnt) < MOST_LINES:
+                    learnt.update(dict.fromkeys(map(hash, long_lines(text)), path))
             new = sum(count for sign, count in signs.items() if sign not in known)
             counts[part].update(documents=1, lines=len(text.splitlines()), characters=len(text))
             counts[part].update({"not in train": new})
