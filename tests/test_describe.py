@@ -270,7 +270,7 @@ NAMED = {
         test: holds no .csv files
     """,
     "audio_classification": """
-        few sounds to train on: wind 3, rain
+        few sounds to train on: wind 3; at most 10
         files not read: 1 .m4a
         sounds: 22 of 16,000 Hz, 1 of 11,025 Hz; median 2.50 s, shortest 1.00 s, longest 2.50 s
         settings that fit: data.resample=true data.seconds=2.5
