@@ -85,6 +85,9 @@ FAULTS = {
     write(folder / "valid" / "d.csv", 79, 20)
     write(folder / "valid" / "c.csv", 90, 20)
     (folder / "train" / "e.csv").touch()
+    lines = (folder / "train" / "d.csv").read_text().splitlines()
+    (folder / "valid" / "copy.CSV").write_text("\\n".join(lines[:1] + lines[-30:]))
+    (folder / "train" / "f.xlsx").touch()
     """,
     "audio_classification": """if True:
     import wave, zlib
@@ -109,6 +112,10 @@ FAULTS = {
     sound(rain / "still.wav", 16000, 1, loud=0)
     sound(rain / "slow.wav", 11025, 2.5)
     (folder / "test" / "wind" / "twin.wav").write_bytes(whole)
+    (folder / "test" / "rain" / "tagged.wav").write_bytes(whole + b"LIST\\x04\\0\\0\\0INFO")
+    sound(rain / "wind" / "0.wav", 16000, 2.5)
+    sound(rain / ".trash" / "0.wav", 44100, 2.5)
+    (rain / "lost.wav").symlink_to("elsewhere.wav")
     (folder / "valid" / "snow").mkdir()
     """,
     "image_segmentation": IMAGES
@@ -186,8 +193,10 @@ FAULTS = {
         rows = [f"{number + i / 100},{i},{i % 2}" for i in range(30)]
         (folder / split / "a.csv").write_text("\\n".join(["x,y,class", *rows]) + "\\n")
     with open(folder / "valid" / "a.csv", "a") as file:
-        file.write("1,2\\none,2,1\\n3,inf,1\\n3,4,7\\n0.03,3,1\\n")
-    (folder / "train" / "b.csv").write_text("x;y;class\\n")
+        file.write("1,2\\none,2,1\\n3,inf,1\\n3,4,7\\n0.03,3,1\\n1.04,4,1\\n")
+    (folder / "train" / "more").mkdir()
+    (folder / "train" / "more" / "b.CSV").write_text("x;y;class\\n")
+    (folder / "train" / "c.txt").touch()
     """,
 }
 NAMED = {
@@ -239,7 +248,9 @@ NAMED = {
     """,
     "time_series": """
         d.csv                 80      20
+        files not read: 1 .xlsx
         values: load 0 to 79, wind 0 to 6
+        column 'load' counts the rows; leave it out of data.columns
         times: column 'time', 1 day apart
         rows 1 day apart usually repeat after 7; set data.season=7
         data.context=104 and data.horizon=13 do not fit 80 rows to train on; set data.context=40
@@ -254,19 +265,23 @@ NAMED = {
         train/c.csv, line 41: 2024-02-11: 1 rows are missing before it
         train/e.csv: is empty
         valid/c.csv: does not begin one step after
+        valid/copy.CSV: the same rows as in FOLDER/train/d.csv
         valid/d.csv: begins before
         test: holds no .csv files
     """,
     "audio_classification": """
-        few sounds to train on: wind 3, rain
+        few sounds to train on: wind 3; at most 10
         files not read: 1 .m4a
-        sounds: 20 of 16,000 Hz, 1 of 11,025 Hz; median 2.50 s, shortest 1.00 s, longest 2.50 s
+        sounds: 22 of 16,000 Hz, 1 of 11,025 Hz; median 2.50 s, shortest 1.00 s, longest 2.50 s
         settings that fit: data.resample=true data.seconds=2.5
         train/rain/empty.wav: the file is empty
         train/rain/cut.wav: cut short
         train/rain/text.wav: not a WAV file
         train/rain/still.wav: is silent
+        train/rain/lost.wav: No such file
+        train/rain/wind: named like another class; move it
         test/wind/twin.wav: the same as in train
+        test/rain/tagged.wav: the same as in train
         sounds of several sample rates: 11025 in FOLDER/train/rain/slow.wav, 16000 in
         valid/snow: not a class of the training data
     """,
@@ -320,13 +335,15 @@ NAMED = {
     """,
     "custom": """
         class 0               15      15       0
+        files not read: 1 .txt
         x 0 to 1.29, y 0 to 29
         valid/a.csv, line 32: should be x,y,class, has 2 fields
         valid/a.csv, line 33: could not convert
         valid/a.csv, line 34: x and y should be finite
         valid/a.csv, line 35: the class should be 0 or 1, got '7'
         valid/a.csv, line 36: the same point is in train/
-        train/b.csv, line 1: should be x,y,class
+        valid/a.csv, line 37: the same point is of class 0, too; remove one
+        train/more/b.CSV, line 1: should be x,y,class
         test: not read (No such file or directory)
     """,
 }

@@ -71,18 +71,18 @@ def check(
     for part in SPLITS:
         names = find_classes(folder / part) if (folder / part).is_dir() else []
         for name in dict.fromkeys([*classes, *names]):
-            files = find_files(folder / part / name, suffixes)
-            counts[part][name] = len(files)
+            counts[part][name] = len(files := find_files(folder / part / name, suffixes))
             if name not in classes or not files:
                 what = "holds no files" if name in classes else "not a class of the training data"
                 problems.append(f"{folder / part / name}: {what}")
+            inner = {path.parent for path in files if path.parent.name in {*classes} - {name}}
+            problems += [f"{path}: named like another class; move it" for path in sorted(inner)]
             for path in files:
                 try:
                     content = read(path) or path.read_bytes()
+                    twin, *at = seen.setdefault(sha256(content).digest(), (path, part, name))
+                    if at != [part, name]:
+                        problems.append(f"{path}: the same as in {at[0]}: {twin}; remove one")
                 except UserError as error:
                     problems.append(str(error))
-                    continue
-                twin, *at = seen.setdefault(sha256(content).digest(), (path, part, name))
-                if at != [part, name]:
-                    problems.append(f"{path}: the same as in {at[0]}: {twin}; remove one")
     return table(counts, things) + left_out(folder, suffixes), problems

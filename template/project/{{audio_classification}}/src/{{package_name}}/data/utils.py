@@ -38,13 +38,14 @@ def check_folder(
     options = options or (load(Config, files).data if files else Data())
     rates, lengths, first = Counter[int](), list[float](), dict[int, Path]()
 
-    def check(path: Path) -> None:
+    def check(path: Path) -> bytes:
         samples, rate = read(path)
         first.setdefault(rate, path)
         rates[rate] += 1
         lengths.append(len(samples) / rate)
         if samples.max() - samples.min() < 1e-3:
             raise UserError(f"{path}: is silent; record it again or remove it")
+        return samples.numpy().tobytes()  # a copy may have another header or format
 
     need_soundfile(find_sounds(folder))
     table, problems = folders.check(folder, SUFFIXES, check, "sounds")

@@ -34,11 +34,14 @@ def read_sample(line: str, columns: list[str]) -> Sample:
 
 
 def find_files(path: Path) -> list[Path]:
-    """The CSV files of a folder, sorted, or the one file itself; UserError if there are none.
+    """The CSV files below a folder, sorted, or the one file itself; UserError if there are none.
 
     Yours: find the files that hold samples.
     """
-    files = sorted(path.glob("[!.]*.csv")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    found = (file for file in path.rglob("*") if file.suffix.lower() == ".csv")
+    files = sorted(file for file in found if "/." not in f"/{file.relative_to(path).as_posix()}")
     if not files:
         raise UserError(f"{path}: holds no .csv files; data/README.md shows what belongs there")
     return files

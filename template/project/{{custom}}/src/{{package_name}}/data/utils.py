@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import UserError
 from .dataset import find_files, read_file
-from .splits import SPLITS, check_new, draw, table
+from .splits import SPLITS, check_new, draw, left_out, table
 
 
 def split_folder(
@@ -36,10 +36,10 @@ def split_folder(
 def check_folder(folder: Path) -> tuple[str, list[str]]:
     """Read every point: a table of points per split and class, and a list of problems.
 
-    Yours: check what else can be wrong with your data; here, a point in two splits. A parameter
-    `options` would get the section `data`, and a list `settings` receive overrides to suggest.
+    Yours: check what else can be wrong with your data; here, a point in two splits or classes. A
+    parameter `options` would get the section `data`, a list `settings` overrides to suggest.
     """
-    problems, seen = list[str](), dict[tuple[float, ...], str]()
+    problems, seen = list[str](), dict[tuple[float, ...], tuple[str, int]]()
     counts = {split: Counter({"class 0": 0, "class 1": 0}) for split in SPLITS}
     for split in SPLITS:
         try:
@@ -55,12 +55,13 @@ def check_folder(folder: Path) -> tuple[str, list[str]]:
                 continue
             for number, (point, target) in samples.items():
                 counts[split][f"class {target}"] += 1
-                other = seen.setdefault(tuple(point.tolist()), split)
-                if other != split:
-                    problems.append(
-                        f"{file}, line {number}: the same point is in {other}/; remove one"
-                    )
+                at = (split, int(target))
+                other = seen.setdefault(tuple(point.tolist()), at)
+                if other != at:
+                    where = f"in {other[0]}/" if other[0] != split else f"of class {other[1]}, too"
+                    problems.append(f"{file}, line {number}: the same point is {where}; remove one")
     points = np.array([*seen] or [(0.0, 0.0)])
     low, high = points.min(axis=0), points.max(axis=0)
     ranges = (f"{name} {low[i]:.4g} to {high[i]:.4g}" for i, name in enumerate("xy"))
-    return table(counts, "points") + "\n" + ", ".join(ranges), problems
+    text = table(counts, "points") + left_out(folder, [".csv"])
+    return text + "\n" + ", ".join(ranges), problems

@@ -77,8 +77,10 @@ def read(folder: Path, numbers: bool, problems: list[str]) -> Table:
         raise UserError(f"{path}: {error}; save it as UTF-8, with commas between cells") from error
     keys = [name for name in header if name in inputs.COLUMNS]
     columns = [name for name in header if name not in keys and name[:1] != "_"]
-    if len(keys) != 1 or not columns or len({*header}) < len(header):
+    both = not numbers and "labels" in columns and len(columns) > 1
+    if len(keys) != 1 or not columns or len({*header}) < len(header) or "" in header or both:
         should = f"{' or '.join(inputs.COLUMNS)}, and labels or numbers, each once"
+        should += "; names of other columns begin with _"
         raise UserError(f"{path}: has the columns {','.join(header)!r:.200}; it needs {should}")
     listed, rows = dict[str, int](), list[Row]()
     for number, cells in lines:
@@ -197,7 +199,10 @@ def _counts(tables: Mapping[str, Table], names: Sequence[str]) -> list[str]:
         lines += [f"few samples in {split}: {', '.join(rare[:5])}{more}"] * bool(rare)
     without = sum(not row.values for row in tables["train"].rows)
     mean = sum(len(row.values) for row in tables["train"].rows) / max(1, counts["train"]["samples"])
-    return [*lines, f"labels of a sample of train: {mean:.1f} on average; {without} have none"]
+    lines.append(f"labels of a sample of train: {mean:.1f} on average; {without} have none")
+    if mean <= 1 and (joined := [name for name in names if {*",|"} & {*name}]):
+        lines.append(f"{joined[0]!r} is one label; if it should be several, separate them by ;")
+    return lines
 
 
 def _ranges(tables: Mapping[str, Table], names: Sequence[str]) -> list[str]:

@@ -28,8 +28,10 @@ Chunk = tuple[list[int], list[list[str]]]
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """All CSV files below `folder`, sorted; UserError if there are none."""
-    files = [path for path in folder.rglob("*.csv") if path.is_file() and path.name[0] != "."]
+    """All CSV files below `folder`, sorted, without hidden folders; UserError if there are none."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() == ".csv")
+    shown = (path for path in found if "/." not in f"/{path.relative_to(folder).as_posix()}")
+    files = [path for path in shown if not path.is_dir()]
     if not files:
         raise UserError(f"{folder}: holds no .csv files; see data/README.md")
     return sorted(files)

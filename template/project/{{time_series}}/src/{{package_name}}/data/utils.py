@@ -1,17 +1,21 @@
 """Data utils: split series into train/valid/test by time, check a data folder."""
 
 import csv
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import UserError
 from . import clock
 from .dataset import Series, check_step, read_series
 from .options import Data
-from .splits import SPLITS, check_new, sizes, table
+from .splits import SPLITS, check_new, left_out, sizes, table
 from .tables import find_tables, read_chunks
 
 SEASONS: dict[tuple[float, str], tuple[int, ...]] = {  # steps per period, usual ones first
@@ -90,14 +94,14 @@ def check_folder(
     """Read every file: a table of rows per split and file, and a list of problems.
 
     Problems are what `read_series` refuses, files with other columns than the first training file,
-    and files that do not continue the same file of the split before. Lines below the table
-    describe the series. `settings` receives overrides of `options` that fit the data better, such
-    as `data.season=12`.
+    files that do not continue the same file of the split before, and rows that are in two splits.
+    Lines below the table describe the series. `settings` receives overrides of `options` that fit
+    the data better, such as `data.season=12`.
     """
     options = options or Data()
     counts = {split: Counter[str]() for split in SPLITS}
     problems, before = list[str](), dict[Path, Series]()
-    train, better = list[Series](), list[str]()
+    train, better, seen = list[Series](), list[str](), list[tuple[tuple[str, Path], Series]]()
     for split in SPLITS:
         try:
             files = find_tables(folder / split)
@@ -114,6 +118,9 @@ def check_folder(
                 train += [series] if split == "train" or not train else []
                 if {*series.columns} != {*train[0].columns}:
                     problems.append(f"{path}: has other columns than {train[0].name}; rename them")
+                others = (each for at, each in seen if at[0] != split and at[1] != name)
+                problems += _copies(path, series, others, options.horizon)
+                seen.append(((split, name), series))
                 joins = split == "valid" or (folder / "valid" / name).is_file()
                 problems += _out_of_place(path, series, before.get(name), joins)
             except UserError as error:
@@ -124,13 +131,7 @@ def check_folder(
     if not train:
         raise UserError("\n".join(problems))
     first = train[0]
-    spans = zip(first.columns, first.values.min(axis=1), first.values.max(axis=1), strict=True)
-    values = [f"{column} {low:.4g} to {high:.4g}" for column, low, high in spans]
-    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-    lines = [f"values: {', '.join(values[:5])}{more}"]
-    begin = clock.write(first.times[0], first.last, options.time_format)
-    lines.append(f"{first.name}: {begin} to {first.last}")
-    lines.append(f"times: column {first.time_column!r}, {clock.describe(first.step)} apart")
+    lines = _describe(first, options.time_format)
     shortest = min(len(series.times) for series in train)
     later = [n for split in SPLITS[1:] for n in counts[split].values()]
     fits = _windows(shortest, later, first.step, options)
@@ -143,7 +144,22 @@ def check_folder(
         lines.append(f"{window} do not fit {shortest} rows to train on; set {' '.join(sizes)}")
     if settings is not None:
         settings += better
-    return "\n".join([table(counts), *lines]), problems
+    return "\n".join([table(counts) + left_out(folder, [".csv"]), *lines]), problems
+
+
+def _describe(first: Series, form: str | None) -> list[str]:
+    """Lines on the first training file: the ranges of values, the times, columns to leave out."""
+    spans = zip(first.columns, first.values.min(axis=1), first.values.max(axis=1), strict=True)
+    values = [f"{column} {low:.4g} to {high:.4g}" for column, low, high in spans]
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    lines = [f"values: {', '.join(values[:5])}{more}"]
+    begin = clock.write(first.times[0], first.last, form)
+    lines.append(f"{first.name}: {begin} to {first.last}")
+    lines.append(f"times: column {first.time_column!r}, {clock.describe(first.step)} apart")
+    for column, steps in zip(first.columns, np.diff(first.values), strict=True):
+        if (steps == 1).all():
+            lines.append(f"column {column!r} counts the rows; leave it out of data.columns")
+    return lines
 
 
 def _read(path: Path, options: Data, time_column: str | None) -> tuple[Series, list[str]]:
@@ -172,6 +188,25 @@ def _out_of_place(path: Path, series: Series, before: Series | None, joins: bool
         advice = "fix the times, or rename the file if it is another series"
         return [f"{path}: does not begin one step after {before.name}; {advice}"]
     return []
+
+
+def _copies(path: Path, series: Series, others: Iterable[Series], least: int) -> list[str]:
+    """A problem for each of `others` that has the same rows: `least` or more, with changing values.
+
+    Rows are the same if all values at the times that both files have are equal.
+    """
+    found = list[str]()
+    for other in others:
+        pair: Any = [series, other]
+        with suppress(TypeError, ValueError):  # a time zone in only one of them; other columns
+            early, late = sorted(pair, key=lambda each: each.times[0])
+            begin = bisect_left(early.times, late.times[0])
+            rows = early.values[[early.columns.index(column) for column in late.columns], begin:]
+            both = late.values[:, : rows.shape[1]]
+            changes = both.shape[1] >= least and (both != both[:, :1]).any()
+            if changes and np.array_equal(rows[:, : both.shape[1]], both):
+                found.append(f"{path}: the same rows as in {other.name}; remove one")
+    return found
 
 
 def _windows(rows: int, later: list[int], step: clock.Step, options: Data) -> dict[str, int]:
