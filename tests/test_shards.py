@@ -231,8 +231,14 @@ def of_texts(project: Path) -> Path:
     (project / "data" / "train" / "0.csv").write_text("".join(f"{line}\n" for line in lines))
     config = project / "configs" / "train.yaml"
     text = config.read_text()
-    changed = {"target": "new", "task": "classification", "target_log": "false", "categorical": "[code, zip]"}
-    changed |= {"  name: HuberLoss": "CrossEntropyLoss", "monitor": "auroc", "mode": "max", "batch_size": "4"}
+    changed = {"target": "new", "task: regression": "classification", "target_log": "false"}
+    changed |= {
+        "categorical": "[code, zip]",
+        "  name: HuberLoss": "CrossEntropyLoss",
+        "monitor": "auroc",
+        "mode": "max",
+        "batch_size": "4",
+    }
     for key, value in changed.items():
         name, _, old = key.strip().partition(": ")
         text, count = re.subn(rf"^(  {name}:) {old or '.*'}", rf"\1 {value}", text, flags=re.MULTILINE)

@@ -98,10 +98,9 @@ def prepare_run(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
     return config, run, None
 
 
-def default_config(required: object = True) -> list[str]:
-    """The files configs/train.*; UserError if there is none and one is `required`."""
-    files = [str(path) for path in locate("configs", inside=True).glob("train.*")]
-    if required and not files:
+def default_config() -> list[str]:
+    """The files configs/train.*; UserError if there is none."""
+    if not (files := [str(path) for path in locate("configs", inside=True).glob("train.*")]):
         raise UserError("configs: has no train.*; name a config file")
     return files
 
@@ -214,13 +213,14 @@ def function_and_options(args: argparse.Namespace, name: str) -> tuple[Any, Path
     folders, overrides = files_and_overrides(args.settings)
     if len(folders) > 1:
         raise UserError(f"give one folder, not {len(folders)}: {' '.join(folders)}")
-    files = args.config or default_config(required=not folders or overrides)
-    config: Any = load(Config, files, overrides) if files else None
+    config: Any = None
+    with contextlib.suppress(*() if overrides or args.config or not folders else (UserError,)):
+        config = load(Config, args.config or default_config(), overrides)
     function = of_data(name, config.run.task if config else "task")
     folder = locate(folders[0]) if folders else locate(config.data.folder, inside=True)
     takes, given = signature(function).parameters, dict[str, Any](settings=[])
     if "options" in takes:
-        given["options"] = config.data if config else default_config()  # an error
+        given["options"] = (config or load(Config, default_config())).data  # or its error
     return function, folder, {k: given[k] for k in given.keys() & takes.keys()}
 
 

@@ -24,7 +24,7 @@ SPLITS = ("train", "valid", "test")
 def import_data(args: argparse.Namespace) -> None:
     """Import annotations of other tools as train/, valid/ and test/ in this project's layout."""
     source, report = Path(args.source), Report()
-    _, folder, _ = function_and_options(args, "check_folder")
+    _, folder, _ = function_and_options(args, "split_folder")
     if min(args.valid, args.test) <= 0 or args.valid + args.test >= 1:
         given = f"--valid {args.valid} --test {args.test}"
         raise UserError(f"{given}: should be above 0, and below 1 together")
