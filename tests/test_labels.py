@@ -78,7 +78,7 @@ def test_a_module_without_a_class_task_is_one_error_before_torch(other: Path) ->
 def test_own_tests_of_a_project_with_labels_pass(render: Render, kind: str, tmp_path: Path) -> None:
     project = shutil.copytree(render(data_kind=kind, extras="labels"), tmp_path / "project")
     said = in_project(project, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", "test/test_labels.py").stdout
-    assert "15 passed" in said
+    assert "16 passed" in said
 
 
 def prepared(render: Render, kind: str, project: Path, task: str) -> Path:

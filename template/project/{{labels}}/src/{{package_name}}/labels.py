@@ -94,10 +94,10 @@ class Task(Labelled):
         return {"classes": list(names), "having": counts, "samples": len(train.rows)}
 
     def weighted(self, config: Config, info: dict[str, Any]) -> Config:
-        """The config; `pos_weight: balanced` becomes samples without / with each label."""
+        """The config; `pos_weight: balanced` becomes samples without (or 1) / with each label."""
         if config.loss.args.get("pos_weight") != "balanced":
             return config
-        weights = [(info["samples"] - count) / count for count in info["having"]]
+        weights = [max(1, info["samples"] - count) / count for count in info["having"]]
         args = {**config.loss.args, "pos_weight": weights}
         loss = config.loss.model_copy(update={"args": args})
         return config.model_copy(update={"loss": loss})

@@ -206,7 +206,7 @@ class Facts:
             for name in columns.categories:
                 if self.unknown[part][name] > half and 2 * self.unknown["train"][name] < trained:
                     names.append(name)
-            what = f"most rows of {part} have no value of train in: {some(names)}"
+            what = f"most rows of {part} have values that train doesn't have, in: {some(names)}"
             lines += [f"{what}; are units and spelling the same?"] if names else []
         return lines
 
