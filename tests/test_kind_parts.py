@@ -1,12 +1,14 @@
 """Parts of single kinds of data, each by what an owner would notice if it were wrong."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, Render, in_project
 from test_configs import KINDS
+from test_documents import steps
 
 pytestmark = pytest.mark.slow
 
@@ -436,3 +438,34 @@ def test_boxes_of_a_large_image_are_in_its_own_pixels(render: Render, tmp_path: 
         print(answer["objects"][0]["bbox"])
     """
     assert in_project(render(data_kind="object_detection"), "-c", code, tmp_path).stdout == "[32.0, 32.0, 32.0, 64.0]\n"
+
+
+CLOUDS = """if True:
+    import sys
+    from pathlib import Path
+    from my_project.data.dataset import Clouds
+    from my_project.errors import UserError
+    bad = {
+        "infinite": '{"points": [[0, 0]], "radius": 1e999}',
+        "huge": f'{{"points": [[0, 1{"0" * 400}]], "radius": 1}}',
+        "endless": f'{{"points": [[0, 1{"0" * 5000}]], "radius": 1}}',
+        "deep": "[" * 100_000,
+    }
+    for name, text in bad.items():
+        path = Path(sys.argv[1], f"{name}.json")
+        path.write_text(text)
+        try:
+            Clouds(path, 10)[0]
+        except UserError as error:
+            assert str(path) in str(error), error
+        else:
+            raise AssertionError(name)
+"""
+
+
+def test_the_example_of_own_data_names_files_that_json_accepts(render: Render, tmp_path: Path) -> None:
+    project = shutil.copytree(render(data_kind="custom"), tmp_path / "project")
+    for step in steps((project / "docs" / "data.md").read_text()):
+        if step.whole and step.path.startswith("src/"):
+            (project / step.path).write_text(step.code)
+    in_project(project, "-c", CLOUDS, tmp_path)
