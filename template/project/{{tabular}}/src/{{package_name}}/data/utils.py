@@ -20,6 +20,8 @@ from .options import Data
 from .splits import SPLITS, check_new, draw, left_out, table
 from .tables import Row, find_tables, first_delimiter, read_folder, read_rows
 
+KEPT = 50_000  # rows of a split whose numbers are kept in memory, at least, if it has more
+
 
 def split_folder(
     source: Path,
@@ -91,14 +93,14 @@ def check_folder(
         columns = Columns(fit(rows, options, problems))
     except UserError as error:
         problems.append(str(error))
-    targets: dict[str, list[list[str]]] = {part: [] for part in SPLITS}
+    counts = dict.fromkeys(SPLITS, 0)
     bad, twins, facts = list[str](), list[str](), Facts()
     seen: dict[str, dict[bytes, str]] = {part: {} for part in SPLITS}
     for part in SPLITS:
         block: list[Row] = []
         try:
             for row in read_folder(folder / part, options.delimiter, problems):
-                targets[part].append([row.cells.get(name, "") for name in options.targets])
+                counts[part] += 1
                 digest = _digest(row, options.ignore)
                 other = next((p for p in SPLITS if p != part and digest in seen[p]), None)
                 if other:
@@ -106,7 +108,8 @@ def check_folder(
                     twins.append(f"{row.where}: the same row is in {other}: {twin}; remove one")
                 else:
                     again = seen[part].setdefault(digest, row.where) != row.where
-                    facts.twice += [row.where] if again else []
+                    facts.twice += again
+                    facts.place = facts.place or row.where * again
                 if columns:
                     facts.add(part, row, columns)
                 block.append(row)
@@ -116,9 +119,9 @@ def check_folder(
         except UserError as error:
             problems.append(str(error))
         bad += _problems(block, columns)
-        if not targets[part]:
+        if not counts[part]:
             problems.append(f"{folder / part}: holds no rows")
-    text = _summary(targets, columns) + left_out(folder, [".csv"])
+    text = _summary(counts, facts, columns) + left_out(folder, [".csv"])
     if columns:
         text += facts.lines(columns, options, better)
         text += f"\n{odd}; set {advice}" if odd else ""
@@ -134,20 +137,27 @@ class Facts:
     """Facts about rows: values that are missing, duplicate, or would spoil a training unseen."""
 
     def __init__(self) -> None:
-        self.twice = list[str]()  # where
+        self.twice, self.place = 0, ""  # rows, and where the first is
+        self.steps = dict.fromkeys(SPLITS, 1)  # of how many rows one is in `values`
         self.rows: Counter[str] = Counter()
         self.missing: Counter[str] = Counter()
+        self.labels = {part: Counter[str]() for part in SPLITS}
+        self.targets: dict[str, dict[str, Any]] = {part: {} for part in SPLITS}
         self.values: dict[str, dict[str, Any]] = {part: {} for part in SPLITS}
         self.unknown = {part: Counter[str]() for part in SPLITS}  # categories train/ does not have
         self.classes: dict[str, dict[str, str]] = {}  # of columns that tell it: the class of a text
 
     def add(self, part: str, row: Row, columns: Columns) -> None:
         """Add a row of a split."""
+        if self.rows[part] % self.steps[part] == 0:
+            self._keep(part, row, columns)
         self.rows[part] += 1
-        for name in (*columns.numbers, *(() if columns.classes else columns.targets)):
-            value = number(row.cells.get(name, ""), columns.decimal)
-            values = self.values[part].setdefault(name, array("d"))
-            values.append(math.nan if value is None else value)
+        for name in columns.targets:
+            text = row.cells.get(name, "")
+            if columns.classes:
+                self.labels[part][text] += 1
+            elif (value := number(text, columns.decimal)) is not None:
+                self.targets[part].setdefault(name, array("d")).append(value)
         codes = columns.codes.items()
         self.unknown[part].update(n for n, known in codes if row.cells.get(n, "") not in known)
         if part != "train":
@@ -160,8 +170,18 @@ class Facts:
             self.classes = {name: {} for name in names}
         label = row.cells.get(columns.targets[0], "")
         for name, known in list(self.classes.items()):
-            if known.setdefault(row.cells.get(name, ""), label) != label:
+            if known.setdefault(row.cells.get(name, ""), label) != label or len(known) > 10_000:
                 del self.classes[name]
+
+    def _keep(self, part: str, row: Row, columns: Columns) -> None:
+        """Keep the numbers of a row; of very many rows, every second one, then every fourth …"""
+        kept = self.values[part]
+        for name in (*columns.numbers, *(() if columns.classes else columns.targets)):
+            value = number(row.cells.get(name, ""), columns.decimal)
+            kept.setdefault(name, array("d")).append(math.nan if value is None else value)
+        if max(map(len, kept.values()), default=0) == 2 * KEPT:
+            self.values[part] = {name: values[::2] for name, values in kept.items()}
+            self.steps[part] *= 2
 
     def lines(self, columns: Columns, options: Data, better: list[str]) -> str:
         """Lines to print; `better` receives the override that ignores columns of row numbers."""
@@ -172,8 +192,8 @@ class Facts:
         kinds["categories"] = [f"{name} ({size - 1})" for name, size in sized]
         lines = [f"{kind}: {some(names)}" for kind, names in kinds.items() if names]
         if self.twice:
-            what = f"{len(self.twice):,} rows occur twice in their split"
-            lines.insert(0, f"{what}, the first in {self.twice[0]}")
+            what = f"{self.twice:,} rows occur twice in their split"
+            lines.insert(0, f"{what}, the first in {self.place}")
         lines += columns.found()
         values = {name: np.array(self.values["train"][name]) for name in numbers}
         counting = [
@@ -200,9 +220,9 @@ class Facts:
             names, half = list[str](), max(5, self.rows[part] / 2)
             for name, v in values.items():
                 seen, others = v[~np.isnan(v)], np.array(self.values[part].get(name, []))
-                if 2 * len(seen) > trained:
+                if 2 * len(seen) > len(v):
                     inside = (others >= seen.min()) & (others <= seen.max())
-                    names += [name] if (~inside).sum() > half else []
+                    names += [name] if (~inside).sum() > max(5, len(others) / 2) else []
             for name in columns.categories:
                 if self.unknown[part][name] > half and 2 * self.unknown["train"][name] < trained:
                     names.append(name)
@@ -218,7 +238,7 @@ class Facts:
             target = np.array(self.values["train"][truth])
             for name, v in values.items():
                 both = ~np.isnan(v) & ~np.isnan(target)
-                if both.sum() >= max(20, rows / 2) and abs(ranks(v[both], target[both])) > 0.9995:
+                if both.sum() >= max(20, len(v) / 2) and abs(ranks(v[both], target[both])) > 0.9995:
                     names.append(name)
         what = f"the target follows from: {some(names)}"
         return [f"{what}; if that is not known before, list it in data.ignore"] if names else []
@@ -241,8 +261,8 @@ def far(name: str, values: NDArray[np.float64]) -> str:
             continue
         low, high = others.min(), others.max()
         if max(low - edge, edge - high) > high - low:
-            what = f"{len(known) - len(others)} rows of {name} have {edge:g}, others {low:g} to"
-            return f"{what} {high:g}; if it means no value, list it in data.missing"
+            what = f"{name} is {edge:g} in several rows, in others {low:g} to {high:g}"
+            return f"{what}; if that means no value, list it in data.missing"
     return ""
 
 
@@ -286,30 +306,26 @@ def _problems(rows: list[Row], columns: Columns | None) -> list[str]:
     return []
 
 
-def _summary(targets: dict[str, list[list[str]]], columns: Columns | None) -> str:
+def _summary(rows: dict[str, int], facts: Facts, columns: Columns | None) -> str:
     """A table of rows by split, and by class or range of the target; or the ranges of several."""
+    counts = {part: Counter({"rows": rows[part]}) for part in SPLITS}
     if columns is None:
-        return table({part: Counter({"rows": len(targets[part])}) for part in SPLITS})
+        return table(counts)
+    values = facts.targets
     if columns.several:
-        rows = table({part: Counter({"rows": len(targets[part])}) for part in SPLITS})
-        spans = []
-        for name, texts in zip(columns.targets, zip(*targets["train"], strict=True), strict=False):
-            known = [v for text in texts if (v := number(text, columns.decimal)) is not None]
-            spans += [f"{name} {min(known):,.6g} to {max(known):,.6g}"] if known else []
-        return f"{rows}\ntargets: {some(spans)}"
-    of = {part: [text for (text,) in targets[part]] for part in SPLITS}
+        train = values["train"].items()
+        spans = [f"{name} {min(v):,.6g} to {max(v):,.6g}" for name, v in train]
+        return f"{table(counts)}\ntargets: {some(spans)}"
     if columns.classes:
-        names = columns.classes
-        places = {part: [names.index(t) for t in of[part] if t in names] for part in SPLITS}
-    else:
-        read = {part: [number(t, columns.decimal) for t in of[part]] for part in SPLITS}
-        values = {part: [v for v in read[part] if v is not None] for part in SPLITS}
-        edges = np.unique(np.quantile(values["train"] or [0.0], (0.25, 0.5, 0.75, 1)))
-        names = [f"{columns.target} up to {edge:,.6g}" for edge in edges[:-1]]
-        names.append(f"{columns.target} above" if len(names) else columns.target)
-        places = {part: np.searchsorted(edges[:-1], values[part]).tolist() for part in SPLITS}
-    counts = {}
+        labels = facts.labels
+        of_classes = {p: Counter({n: labels[p][n] for n in columns.classes}) for p in SPLITS}
+        return table(of_classes, "rows")
+    of = {part: values[part].get(columns.target, array("d")) for part in SPLITS}
+    edges = np.unique(np.quantile(of["train"] or [0.0], (0.25, 0.5, 0.75, 1)))
+    names = [f"{columns.target} up to {edge:,.6g}" for edge in edges[:-1]]
+    names.append(f"{columns.target} above" if len(names) else columns.target)
     for part in SPLITS:
-        counts[part] = Counter(dict.fromkeys(names, 0))
-        counts[part].update(names[place] for place in places[part])
-    return table(counts, "rows" if columns.classes else "")
+        places = np.searchsorted(edges[:-1], of[part])
+        found = np.bincount(places, minlength=len(names)).tolist()
+        counts[part] = Counter(dict(zip(names, found, strict=True)))
+    return table(counts)
